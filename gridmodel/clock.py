@@ -1,0 +1,111 @@
+"""Time, chance and work as arguments: the ports that let the product run in virtual time. Ground floor.
+
+Cores take ``now`` as an integer; hosts own the waiting. Two clocks are kept apart on purpose. *Utility time* is the
+calendar of meters, tariffs and permissions: UTC seconds, and it may be scaled for a demo or a rehearsal. *I/O time* is
+how long a socket may stay silent: never scaled. Chance is split as well: an `Rng` that may be seeded (jitter, delays)
+and `Entropy` that may not (identities, keys).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from gridmodel.fault import Fault
+
+T = TypeVar("T")
+
+
+class ClockFault(Fault):
+    """Time that cannot be: an interval that ends before it starts."""
+
+
+class ClockTrust(StrEnum):
+    """Whether permissions may be based on a clock."""
+
+    TRUSTED = "trusted"
+    """Agrees with another source within limits."""
+    DOUBTFUL = "doubtful"
+    """No second source, or it jumped: nothing is cut on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBounds:
+    """The present as an interval of UTC seconds: permissions end at `latest`, protections at `earliest`."""
+
+    earliest: int
+    latest: int
+
+    def __post_init__(self) -> None:
+        if self.latest < self.earliest:
+            raise ClockFault(
+                "TQ-CL-01", f"the present ends at {self.latest} before it starts at {self.earliest}", "report this fault"
+            )
+
+
+class UtilityClock(Protocol):
+    """The calendar of the utility, possibly scaled."""
+
+    def now(self) -> int:
+        """UTC seconds."""
+        ...
+
+    def trust(self) -> ClockTrust:
+        """Whether permissions may be based on it."""
+        ...
+
+    def bounds(self) -> TimeBounds:
+        """The present as an interval."""
+        ...
+
+    async def sleep_until(self, at: int) -> None:
+        """Wait until the clock shows `at` (UTC seconds); returns at once when that has passed."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so many utility seconds."""
+        ...
+
+
+class IoClock(Protocol):
+    """Real time for sockets and retries, never scaled."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start, never stepping back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so many real seconds."""
+        ...
+
+
+class Rng(Protocol):
+    """Seedable chance for jitter and delays; `random.Random` fits. Never for identities or keys."""
+
+    def random(self) -> float:
+        """A float in [0, 1)."""
+        ...
+
+    def uniform(self, a: float, b: float) -> float:
+        """A float between `a` and `b`."""
+        ...
+
+    def randrange(self, start: int, stop: int) -> int:
+        """An integer in [start, stop)."""
+        ...
+
+
+class Entropy(Protocol):
+    """Unguessable bytes for identities and keys. Seeded in the simulator only."""
+
+    def token(self, size_bytes: int) -> bytes:
+        """That many fresh bytes."""
+        ...
+
+
+class Compute(Protocol):
+    """Heavy pure work (compression, columns, batches of hashes) kept off the event loop: no callback over 20 ms."""
+
+    async def run(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run `function(*arguments)` elsewhere and give its result; what it raises is raised here."""
+        ...
