@@ -39,7 +39,9 @@ class TimeBounds:
     def __post_init__(self) -> None:
         if self.latest < self.earliest:
             raise ClockFault(
-                "TQ-CL-01", f"the present ends at {self.latest} before it starts at {self.earliest}", "report this fault"
+                "TQ-CL-01",
+                f"the present ends at {self.latest} before it starts at {self.earliest}",
+                "report this fault",
             )
 
 

@@ -1,0 +1,76 @@
+"""Amounts: integer Wh and tiyin, exact multipliers, percentages that round up. Ground floor; on every walk.
+
+Floats never hold money or energy. Faces and files alone turn tiyin into soʻm and Wh into kWh.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from gridmodel.fault import Fault
+
+TIYIN_PER_SOM = 100
+WH_PER_KWH = 1_000
+
+MONEY_TIYIN_MAX = 10**15
+"""Ten trillion soʻm: above every real account, far below 2**63."""
+REGISTER_WH_MAX = 2**53
+"""Nine petawatt-hours: the largest integer that also survives a float64 register."""
+POWER_W_MAX = 2_000_000_000
+"""Two gigawatts: above the largest boundary line of the model country."""
+
+_SOM = re.compile(r"(-?)(\d{1,14})(?:[.,](\d{1,2}))?\Z")
+_SPACES = {ord(space): None for space in " \u00a0\u202f'"}
+
+
+class QuantityFault(Fault):
+    """An amount that cannot be one."""
+
+
+def parse_som(text: str) -> int:
+    """``12 500,50`` or ``12500.5`` in soʻm as tiyin (1,250,050); raises QuantityFault (TQ-QT-01)."""
+    match = _SOM.match(text.strip().translate(_SPACES))
+    if match is None:
+        raise QuantityFault(
+            "TQ-QT-01", f"{text!r:.40} is not an amount in soʻm", "write digits with at most two decimals: 12500.50"
+        )
+    sign, whole, cents = match.groups()
+    tiyin = int(whole) * TIYIN_PER_SOM + int((cents or "0").ljust(2, "0"))
+    return checked_money(-tiyin if sign else tiyin)
+
+
+def checked_money(tiyin: object) -> int:
+    """`tiyin` if it is an amount an account can hold; raises QuantityFault (TQ-QT-02)."""
+    if not isinstance(tiyin, int) or isinstance(tiyin, bool) or abs(tiyin) > MONEY_TIYIN_MAX:
+        raise QuantityFault(
+            "TQ-QT-02", f"{tiyin!r:.40} tiyin is no possible amount", "check the amount and its unit (tiyin, not soʻm)"
+        )
+    return tiyin
+
+
+def percent_rounded_up(count: int, percent: Fraction) -> int:
+    """`percent` of `count`, rounded up, at least 1 when `count` is positive: how every brake and quota is counted."""
+    if count <= 0:
+        return 0
+    exact = Fraction(count) * percent / 100
+    return max(1, -(-exact.numerator // exact.denominator))
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """CT ratio × VT ratio between the meter's register and the energy in the line, exact."""
+
+    numerator: int = 1
+    denominator: int = 1
+
+    def __post_init__(self) -> None:
+        if not (0 < self.numerator <= 10**7 and 0 < self.denominator <= 10**7):
+            raise QuantityFault(
+                "TQ-QT-03",
+                f"{self.numerator}/{self.denominator} is no possible CT × VT multiplier",
+                "both parts are whole numbers from 1 to 10,000,000",
+            )
+
+    def apply(self, register_wh: int) -> int:
+        """The primary register for the meter's. Registers are multiplied, never differences: no rounding adds up."""
+        return register_wh * self.numerator // self.denominator

@@ -1,0 +1,139 @@
+"""Validation and estimation, first rules: gap, reset, wrap, spike, stuck. Ground floor; on the reading walk.
+
+Pure and idempotent: the same last register and the same read give the same intervals. Two principles: the sum of
+intervals always equals the difference of the registers that bound them, and energy that cannot be explained is held
+back, never booked (a counter that went to zero and back once booked 15.5 MWh elsewhere).
+"""
+
+from dataclasses import dataclass, replace
+
+from gridmodel.identity import MeterId
+from gridmodel.reading import IntervalReading, Mark, Quality, RegisterRead
+
+
+@dataclass(frozen=True, slots=True)
+class VeeRules:
+    """Thresholds of one meter profile at one installation, in primary units."""
+
+    interval_minutes: int
+    """15, 30 or 60."""
+    power_w_max: int
+    """More than this over a gap is a spike."""
+    register_wh_wrap: int | None
+    """The register value after which the meter starts at zero; None when it cannot be reached."""
+    gap_intervals_max: int = 96 * 45
+    """45 days of quarter hours: a longer silence is an exchange or a new start, not a gap to fill."""
+    stuck_intervals: int = 96 * 14
+    """Two weeks without one watt-hour is worth a look; an empty flat is no fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A register at a time."""
+
+    at: int
+    register_wh: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastRegister:
+    """The last register of a (point, channel) that was accepted: what the next read is measured against."""
+
+    meter: MeterId
+    at: int
+    register_wh: int
+    still_since: int
+    """Since when the register has not moved."""
+    doubt: Baseline | None = None
+    """A register that fitted nothing (a reset, a spike): the start of a new count if the next read confirms it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What one read became."""
+
+    intervals: tuple[IntervalReading, ...]
+    """In order of time, all later than the last register; empty when nothing may be booked."""
+    marks: tuple[Mark, ...]
+    last: LastRegister | None
+    """What to measure the next read against."""
+
+
+def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> Validated:
+    """Turn one register read into intervals.
+
+    The first read of a meter only sets the start. A register on another meter than the last one sets a new start as
+    well: the exchange itself books what lies between. A read that fits nothing is kept as a doubt: a counter that goes
+    to zero and back has booked nothing, and one that stays at zero counts on from there once a second read agrees.
+    """
+    if read.register_wh is None:
+        return Validated((), (Mark.NULL,), last)
+    start = LastRegister(read.meter, read.at, read.register_wh, read.at)
+    if last is None or last.meter != read.meter:
+        return Validated((), (), start)
+    if read.at <= (last.doubt.at if last.doubt else last.at):
+        return Validated((), (Mark.STALE,), last)
+    if _intervals_between(last.at, read.at, rules) > rules.gap_intervals_max:
+        return Validated((), (Mark.GAP,), start)
+    step = _step(Baseline(last.at, last.register_wh), read, rules)
+    if isinstance(step, int):
+        return _booked(last, read, step, rules, wrapped=read.register_wh < last.register_wh)
+    if last.doubt is not None:
+        confirmed = _step(last.doubt, read, rules)
+        if isinstance(confirmed, int) and read.register_wh >= last.doubt.register_wh:
+            doubted = LastRegister(read.meter, last.doubt.at, last.doubt.register_wh, last.doubt.at)
+            return _booked(doubted, read, confirmed, rules, wrapped=False)
+    return Validated((), (step,), replace(last, doubt=Baseline(read.at, read.register_wh)))
+
+
+def _booked(last: LastRegister, read: RegisterRead, energy_wh: int, rules: VeeRules, *, wrapped: bool) -> Validated:
+    count = _intervals_between(last.at, read.at, rules)
+    still_since = last.still_since if energy_wh == 0 else read.at
+    marks: list[Mark] = []
+    if wrapped:
+        marks.append(Mark.WRAP)
+    if _intervals_between(still_since, read.at, rules) >= rules.stuck_intervals:
+        marks.append(Mark.STUCK)
+    if count > 1:
+        marks.append(Mark.GAP)
+    quality = Quality.SUSPECT if wrapped else Quality.ACTUAL if count == 1 else Quality.ESTIMATED
+    if read.register_wh is None:
+        raise ValueError("a read without a register books nothing")
+    intervals = spread(read, energy_wh, count, rules.interval_minutes, quality)
+    return Validated(intervals, tuple(marks), LastRegister(read.meter, read.at, read.register_wh, still_since))
+
+
+def _step(base: Baseline, read: RegisterRead, rules: VeeRules) -> int | Mark:
+    """The energy from `base` to the read, or why there is none."""
+    if read.register_wh is None:
+        return Mark.NULL
+    carried_wh_max = rules.power_w_max * (read.at - base.at) // 3_600
+    energy_wh = read.register_wh - base.register_wh
+    if energy_wh < 0:
+        if rules.register_wh_wrap is None or not 0 <= energy_wh + rules.register_wh_wrap <= carried_wh_max:
+            return Mark.RESET
+        return energy_wh + rules.register_wh_wrap
+    return energy_wh if energy_wh <= carried_wh_max else Mark.SPIKE
+
+
+def _intervals_between(earlier: int, later: int, rules: VeeRules) -> int:
+    return (later - earlier) // (rules.interval_minutes * 60)
+
+
+def spread(
+    read: RegisterRead, energy_wh: int, count: int, interval_minutes: int, quality: Quality
+) -> tuple[IntervalReading, ...]:
+    """`energy_wh` over `count` intervals ending at the read, to the watt-hour: only the last one has a register."""
+    length = interval_minutes * 60
+    shares = [energy_wh * (n + 1) // count - energy_wh * n // count for n in range(count)]
+    return tuple(
+        IntervalReading(
+            read.point,
+            read.channel,
+            read.at - (count - 1 - n) * length,
+            share,
+            quality,
+            read.register_wh if n == count - 1 else None,
+        )
+        for n, share in enumerate(shares)
+    )
