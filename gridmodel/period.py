@@ -104,7 +104,7 @@ def local_time(at: int, zone_name: str) -> datetime:
 
 
 def parse_day(text: str) -> date:
-    """A local date of the years 2000 to 2199, where no arithmetic leaves the calendar; raises PeriodFault (TQ-PD-02)."""
+    """A local date of 2000 to 2199, where no arithmetic leaves the calendar; raises PeriodFault (TQ-PD-02)."""
     try:
         day = date.fromisoformat(text)
     except ValueError as error:

@@ -1,0 +1,243 @@
+"""The registry: one version of what is installed where, as one node needs it. Ground floor; on the reading walk.
+
+A registry is immutable; a change is a new version. It answers questions for a moment: who hangs on which transformer,
+which meter stood at a point. A `Topology` is worked out once for each span between two changes and then shared.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+
+from gridmodel.fault import Fault
+from gridmodel.identity import (
+    AccountId,
+    DistrictId,
+    FeederId,
+    MeterId,
+    NodeId,
+    SubstationId,
+    SupplyPointId,
+    TransformerId,
+    UsagePointId,
+)
+from gridmodel.network import (
+    FAR_FUTURE,
+    Account,
+    Feeder,
+    FeederLink,
+    Installation,
+    Meter,
+    Substation,
+    SupplyPoint,
+    SupplyPointKind,
+    Transformer,
+    TransformerLink,
+    UsagePoint,
+)
+from gridmodel.period import INTERVAL_MINUTES, zone
+
+
+class RegistryFault(Fault):
+    """A registry that contradicts itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Who hangs on whom at one moment."""
+
+    transformer_of: Mapping[UsagePointId, TransformerId]
+    points_of: Mapping[TransformerId, tuple[UsagePointId, ...]]
+    """In a fixed order; transformers without points have an empty tuple."""
+    feeder_of: Mapping[TransformerId, FeederId]
+    installation_at: Mapping[str, Installation]
+    """By usage or supply point."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One version of the network of one node's scope."""
+
+    node: NodeId
+    version: int
+    zone: str
+    interval_minutes: int
+    districts: tuple[DistrictId, ...]
+    substations: tuple[Substation, ...]
+    feeders: tuple[Feeder, ...]
+    transformers: tuple[Transformer, ...]
+    usage_points: tuple[UsagePoint, ...]
+    supply_points: tuple[SupplyPoint, ...]
+    accounts: tuple[Account, ...]
+    meters: tuple[Meter, ...]
+    installations: tuple[Installation, ...]
+    transformer_links: tuple[TransformerLink, ...]
+    feeder_links: tuple[FeederLink, ...]
+    _topologies: dict[int, Topology] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @cached_property
+    def usage_point(self) -> Mapping[UsagePointId, UsagePoint]:
+        """Usage points by id."""
+        return {point.id: point for point in self.usage_points}
+
+    @cached_property
+    def supply_point(self) -> Mapping[SupplyPointId, SupplyPoint]:
+        """Supply points by id."""
+        return {point.id: point for point in self.supply_points}
+
+    @cached_property
+    def transformer(self) -> Mapping[TransformerId, Transformer]:
+        """Transformers by id."""
+        return {transformer.id: transformer for transformer in self.transformers}
+
+    @cached_property
+    def feeder(self) -> Mapping[FeederId, Feeder]:
+        """Feeders by id."""
+        return {feeder.id: feeder for feeder in self.feeders}
+
+    @cached_property
+    def substation(self) -> Mapping[SubstationId, Substation]:
+        """Substations by id."""
+        return {substation.id: substation for substation in self.substations}
+
+    @cached_property
+    def meter(self) -> Mapping[MeterId, Meter]:
+        """Meters by id."""
+        return {meter.id: meter for meter in self.meters}
+
+    @cached_property
+    def account(self) -> Mapping[AccountId, Account]:
+        """Accounts by id."""
+        return {account.id: account for account in self.accounts}
+
+    @cached_property
+    def account_at(self) -> Mapping[UsagePointId, Account]:
+        """Accounts by usage point."""
+        return {account.usage_point: account for account in self.accounts}
+
+    @cached_property
+    def transformer_meter(self) -> Mapping[TransformerId, SupplyPoint]:
+        """The supply point that meters each transformer, where there is one."""
+        return {
+            point.transformer: point
+            for point in self.supply_points
+            if point.kind is SupplyPointKind.TRANSFORMER and point.transformer is not None
+        }
+
+    def feeder_district(self, feeder: FeederId) -> DistrictId:
+        """The district that a feeder supplies: that of its substation."""
+        return self.substation[self.feeder[feeder].substation].district
+
+    def topology(self, end: int) -> Topology:
+        """Who hung on whom in the interval ending at `end`; shared between all intervals of one span."""
+        span = bisect_left(self._changes, end)
+        found = self._topologies.get(span)
+        if found is None:
+            found = self._topologies[span] = self._topology(end)
+        return found
+
+    @cached_property
+    def _changes(self) -> tuple[int, ...]:
+        dated: list[Installation | TransformerLink | FeederLink] = [
+            *self.installations,
+            *self.transformer_links,
+            *self.feeder_links,
+        ]
+        return tuple(sorted({moment for link in dated for moment in (link.valid_from, link.valid_to)}))
+
+    def _topology(self, end: int) -> Topology:
+        transformer_of = {link.usage_point: link.transformer for link in self.transformer_links if _covers(link, end)}
+        points: dict[TransformerId, list[UsagePointId]] = {transformer.id: [] for transformer in self.transformers}
+        for point, transformer in transformer_of.items():
+            points[transformer].append(point)
+        return Topology(
+            transformer_of=transformer_of,
+            points_of={transformer: tuple(sorted(ids)) for transformer, ids in points.items()},
+            feeder_of={link.transformer: link.feeder for link in self.feeder_links if _covers(link, end)},
+            installation_at={placed.point: placed for placed in self.installations if _covers(placed, end)},
+        )
+
+
+def _covers(link: Installation | TransformerLink | FeederLink, end: int) -> bool:
+    return link.valid_from < end <= link.valid_to
+
+
+def _check(registry: Registry) -> None:
+    """Raise RegistryFault (TQ-RG-01…05) at the first contradiction: a wrong registry is refused whole."""
+    zone(registry.zone)
+    if registry.interval_minutes not in INTERVAL_MINUTES:
+        raise RegistryFault("TQ-RG-01", f"intervals of {registry.interval_minutes} minutes", "use 15, 30 or 60")
+    districts = set(registry.districts)
+    substations = _unique("substation", (one.id for one in registry.substations))
+    feeders = _unique("feeder", (one.id for one in registry.feeders))
+    transformers = _unique("transformer", (one.id for one in registry.transformers))
+    usage_points = _unique("usage point", (one.id for one in registry.usage_points))
+    supply_points = _unique("supply point", (one.id for one in registry.supply_points))
+    meters = _unique("meter", (one.id for one in registry.meters))
+    _unique("account", (one.id for one in registry.accounts))
+    _known("district", (one.district for one in registry.substations), districts)
+    _known("district", (one.district for one in registry.transformers), districts)
+    _known("district", (one.district for one in registry.usage_points), districts)
+    _known("district", (one.district for one in registry.supply_points), districts)
+    _known("substation", (one.substation for one in registry.feeders), substations)
+    _known("usage point", (one.usage_point for one in registry.accounts), usage_points)
+    _known("usage point", (one.usage_point for one in registry.transformer_links), usage_points)
+    _known("transformer", (one.transformer for one in registry.transformer_links), transformers)
+    _known("transformer", (one.transformer for one in registry.feeder_links), transformers)
+    _known("feeder", (one.feeder for one in registry.feeder_links), feeders)
+    _known("meter", (one.meter for one in registry.installations), meters)
+    _known("point", (one.point for one in registry.installations), usage_points | supply_points)
+    for point in registry.supply_points:
+        _check_supply_point(point, transformers, feeders)
+    _never_twice("usage point", ((one.usage_point, one) for one in registry.transformer_links))
+    _never_twice("transformer", ((one.transformer, one) for one in registry.feeder_links))
+    _never_twice("point", ((one.point, one) for one in registry.installations))
+    _never_twice("meter", ((one.meter, one) for one in registry.installations))
+
+
+def _check_supply_point(point: SupplyPoint, transformers: set[str], feeders: set[str]) -> None:
+    fits = {
+        SupplyPointKind.TRANSFORMER: point.transformer in transformers,
+        SupplyPointKind.FEEDER_HEAD: point.feeder in feeders,
+        SupplyPointKind.BOUNDARY: point.to_district is not None and point.to_district != point.district,
+        SupplyPointKind.GENERATOR: True,
+    }[point.kind]
+    if not fits:
+        raise RegistryFault(
+            "TQ-RG-02", f"supply point {point.id} ({point.kind}) does not say what it measures", "name its place"
+        )
+
+
+def _unique(kind: str, ids: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
+    for one in ids:
+        if one in seen:
+            raise RegistryFault("TQ-RG-03", f"{kind} {one} stands twice in the registry", "keep one of the two")
+        seen.add(one)
+    return seen
+
+
+def _known(kind: str, ids: Iterable[str], known: set[str] | set[DistrictId]) -> None:
+    for one in ids:
+        if one not in known:
+            raise RegistryFault(
+                "TQ-RG-04", f"{kind} {one} is named but not described", f"add the {kind} or mend the name"
+            )
+
+
+def _never_twice(kind: str, links: Iterable[tuple[str, Installation | TransformerLink | FeederLink]]) -> None:
+    """No child has two parents, and no place two meters, at one time."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for child, link in links:
+        spans.setdefault(child, []).append((link.valid_from, link.valid_to))
+    for child, dated in spans.items():
+        dated.sort()
+        for (_, ends), (starts, _) in pairwise(dated):
+            if starts < ends:
+                raise RegistryFault("TQ-RG-05", f"{kind} {child} has two links at one time", "close the earlier one")
+    if any(ends <= starts or ends > FAR_FUTURE for dated in spans.values() for starts, ends in dated):
+        raise RegistryFault("TQ-RG-05", f"a link of a {kind} ends before it starts", "mend its dates")
