@@ -1,1 +1,1 @@
-"""What meters and the other side of a link say, and nothing about what it means: codecs, drivers, batches, signatures."""
+"""What meters and the other side of a link say: codecs, drivers, batches, signatures. No policy lives here."""

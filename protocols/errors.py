@@ -1,7 +1,7 @@
 """Errors at a wire, sorted by who broke the rule and whether trying again may help. Floor: protocols.
 
-On the walk of a reading (docs/walks/reading.md) everything that can go wrong between a node and a meter is one of these:
-the collector looks at `blame` and `hope` only, a person reads the code and the hint. A local fault is ours (a wrong
+On the walk of a reading (docs/walks/reading.md) all that can go wrong between a node and a meter is one of these: the
+collector looks at `blame` and `hope` only, a person reads the code and the hint. A local fault is ours (a wrong
 profile, a write without a permit): the other side is not to be punished for it. A permanent one is not retried.
 """
 
