@@ -1,0 +1,40 @@
+"""Alarms: what a node noticed that a person should know. Ground floor; on the reading and payment walks."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gridmodel.identity import NodeId
+
+
+class AlarmKind(StrEnum):
+    """What was noticed."""
+
+    RELAY_MOVED_WITHOUT_INTENT = "relay_moved_without_intent"
+    LOAD_WHILE_OPEN = "load_while_open"
+    """Energy flows past an open relay: a bypass."""
+    RELAY_UNCONFIRMED = "relay_unconfirmed"
+    PAID_BUT_DARK = "paid_but_dark"
+    """Paid, and supply not proven within the target."""
+    METER_SILENT = "meter_silent"
+    REGISTER_RESET = "register_reset"
+    REGISTER_SPIKE = "register_spike"
+    REGISTER_STUCK = "register_stuck"
+    WRONG_METER = "wrong_meter"
+    """Another serial number answered at the address: nothing is booked."""
+    LEDGER_CONFLICT = "ledger_conflict"
+    """One id with two contents."""
+    CLOCK_DOUBTFUL = "clock_doubtful"
+    CUTS_STOPPED = "cuts_stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One alarm, raised once when the condition begins."""
+
+    id: str
+    kind: AlarmKind
+    node: NodeId
+    subject: str
+    """The meter, point or account it is about; the node itself when none."""
+    at: int
+    detail: str
