@@ -1,0 +1,250 @@
+"""The bus: everything that is asked of one ``host:port``, one request in flight. Floor: protocols; walk: reading.
+
+Theory of operation. A call waits for its turn, uses the one connection, and gives the turn back. After a timeout, a
+cancelled call or any broken rule the connection is closed: the late answer dies with its socket and can never be taken
+for another's. Transparent serial gateways are worse, they hand a late answer to whoever is connected *now*, and RTU has
+no transaction to tell it by; so on RTU the bus listens for as long as it waited before it asks again, and throws away
+what it hears.
+
+A unit that stays silent three times is suspended and costs its neighbours nothing but one probe a minute. An address
+that does not accept connections is left alone for a growing, jittered while. Relay commands go before polls and are
+tried in spite of both: a late restore flies. Suspension and back-off are utility time (a rehearsal at speed must see
+them end); timeouts and pauses are I/O time.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from gridmodel.clock import IoClock, Rng, UtilityClock
+from protocols.errors import Blame, Hope
+from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, check_reply, local_fault, remote_fault
+from protocols.modbus.connection import Connection
+from protocols.modbus.turns import Turns
+
+SILENCES_BEFORE_SUSPENSION = 3
+"""One lost reply is weather, two are bad luck, three in a row are a dead unit."""
+SUSPENSION_S = 60
+"""A suspended unit is probed once a minute (utility seconds)."""
+BACKOFF_S_MIN = 1.0
+"""After the first refused connection (utility seconds)."""
+BACKOFF_S_MAX = 60.0
+"""A gateway that comes back is found within a minute."""
+BACKOFF_JITTER = 0.25
+"""Gateways of one street that lost power together are not tried again together."""
+TIMEOUT_S_MIN = 0.3
+"""Slower meters are common, and a shorter timeout breeds late replies, from which swapped values come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How much patience a meter needs (I/O seconds)."""
+
+    timeout_s: float = 1.0
+    """From sending a request to its whole reply; above `TIMEOUT_S_MIN`."""
+    connect_timeout_s: float = 3.0
+    """For the TCP connection."""
+    connect_delay_s: float = 0.0
+    """Between an accepted connection and the first request: some gateways drop earlier ones."""
+    pause_s: float = 0.0
+    """Between a reply and the next request on the same bus; 25 ms cured many serial meters."""
+
+
+class _Health:
+    """What is known about one unit behind this bus."""
+
+    __slots__ = ("rest_until", "silences")
+
+    def __init__(self) -> None:
+        self.silences = 0
+        self.rest_until = 0
+
+
+class Bus:
+    """All calls to one ``host:port``. Errors are `ModbusFault`s; see `exchange`."""
+
+    def __init__(
+        self, host: str, port: int, framing: Framing, *, clock: UtilityClock, io_clock: IoClock, rng: Rng
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.framing = framing
+        self._clock = clock
+        self._io_clock = io_clock
+        self._rng = rng
+        self._turns = Turns()
+        self._connection: Connection | None = None
+        self._closed = False
+        self._units: dict[int, _Health] = {}
+        self._refusals = 0
+        self._retry_at = 0
+        self._quiet_s = 0.0
+        self._last_reply_at = 0.0
+
+    @property
+    def connected(self) -> bool:
+        """Whether a sound connection is open."""
+        return self._connection is not None and self._connection.spoiled is None
+
+    def suspended(self, unit: int) -> bool:
+        """Whether the unit is left alone at this moment."""
+        health = self._units.get(unit)
+        return health is not None and self._left_s(health.rest_until, SUSPENSION_S) > 0
+
+    async def exchange(self, unit: int, pdu: bytes, timing: Timing, *, urgent: bool = False) -> bytes:
+        """Send one request and give the register bytes of its reply (none for a write).
+
+        Raises:
+            ExceptionReply: the device refused; TQ-MB-20…31.
+            ModbusFault: 01 no connection, 02 silence, 03 not Modbus, 04 unit, 05 function, 06 transaction, 07 length or
+                echo, 08 closed, 09 unasked bytes, 40 queue full, 41 unit suspended, 42 address in back-off, 48 closed.
+
+        """
+        await self._turns.take(urgent=urgent)
+        try:
+            if self._closed:
+                raise _driver_closed()
+            if not urgent:
+                self._refuse_if_resting(unit)
+            connection = self._connection
+            if connection is None or connection.spoiled is not None:
+                connection = await self._connect(timing)
+            elif timing.pause_s:
+                await self._pause(timing.pause_s)
+            data = await self._ask(connection, unit, pdu, timing)
+        except ExceptionReply:
+            self._units.pop(unit, None)
+            raise
+        finally:
+            self._turns.give()
+        if self._units:
+            self._units.pop(unit, None)
+        return data
+
+    def release(self) -> None:
+        """Close an idle connection to save sockets; the next call opens a new one."""
+        if self._connection is not None and not self._turns.waiting:
+            self._drop(remote_fault("TQ-MB-08", "the idle connection was closed", "the next call opens a new one"))
+
+    def close(self) -> None:
+        """Close for good; waiting calls end with TQ-MB-48."""
+        self._closed = True
+        self._drop(_driver_closed())
+
+    def _refuse_if_resting(self, unit: int) -> None:
+        if (left_s := self._left_s(self._retry_at, BACKOFF_S_MAX * (1 + BACKOFF_JITTER))) > 0:
+            raise remote_fault(
+                "TQ-MB-42",
+                f"{self.host}:{self.port} did not accept a connection and is left alone for {left_s} s more",
+                "check the gateway's supply and network",
+            )
+        health = self._units.get(unit)
+        if health is None or health.silences < SILENCES_BEFORE_SUSPENSION:
+            return
+        if (left_s := self._left_s(health.rest_until, SUSPENSION_S)) > 0:
+            raise remote_fault(
+                "TQ-MB-41",
+                f"unit {unit} at {self.host}:{self.port} stayed silent and is left alone for {left_s} s more",
+                "check the meter's supply, wiring and unit number; it is probed once a minute",
+            )
+        health.rest_until = self._clock.now() + SUSPENSION_S
+
+    def _left_s(self, until: int, at_most_s: float) -> int:
+        """Utility seconds until `until`; 0 when the clock was set back and the wait would exceed its own limit."""
+        left_s = until - self._clock.now()
+        return left_s if 0 < left_s <= at_most_s + 1 else 0
+
+    async def _connect(self, timing: Timing) -> Connection:
+        self._connection = None
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timing.connect_timeout_s):
+                _, connection = await loop.create_connection(lambda: Connection(self.framing), self.host, self.port)
+        except (OSError, TimeoutError) as error:
+            growth = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2.0 ** min(self._refusals, 10))
+            wait_s = growth * self._rng.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER)
+            self._refusals += 1
+            self._retry_at = self._clock.now() + max(1, round(wait_s))
+            raise remote_fault(
+                "TQ-MB-01",
+                f"{self.host}:{self.port} does not accept a connection ({type(error).__name__})",
+                "check the address, the gateway's supply and the network",
+            ) from error
+        self._refusals = 0
+        self._retry_at = 0
+        self._connection = connection
+        if self._closed:
+            self._drop(_driver_closed())
+            raise _driver_closed()
+        if delay_s := max(timing.connect_delay_s, self._quiet_s):
+            await self._settle(connection, delay_s)
+        return connection
+
+    async def _settle(self, connection: Connection, delay_s: float) -> None:
+        """Let the gateway become ready; after a silence on RTU hear out the late answer that may still come.
+
+        A late answer spoils the connection, and the call ends there: the one that follows starts afresh.
+        """
+        try:
+            await self._io_clock.sleep(delay_s)
+        except BaseException:
+            self._drop(_given_up())
+            raise
+        if connection.spoiled is not None:
+            raise connection.spoiled
+        self._quiet_s = 0.0
+
+    async def _pause(self, pause_s: float) -> None:
+        left_s = self._last_reply_at + pause_s - self._io_clock.monotonic()
+        if left_s > 0:
+            await self._io_clock.sleep(left_s)
+
+    async def _ask(self, connection: Connection, unit: int, pdu: bytes, timing: Timing) -> bytes:
+        """Send, wait, check; only an answer to believe leaves the connection open."""
+        try:
+            async with asyncio.timeout(timing.timeout_s):
+                data = check_reply(pdu, await connection.send(unit, pdu))
+        except ExceptionReply:
+            raise
+        except ModbusFault as fault:
+            self._silent(unit, fault)
+            raise
+        except TimeoutError as error:
+            silence = remote_fault(
+                "TQ-MB-02",
+                f"unit {unit} at {self.host}:{self.port} did not answer within {timing.timeout_s} s",
+                "check the meter's supply, wiring and unit number",
+            )
+            self._quiet_s = timing.timeout_s if self.framing is Framing.RTU else 0.0
+            self._silent(unit, silence)
+            raise silence from error
+        except asyncio.CancelledError:
+            self._quiet_s = timing.timeout_s if self.framing is Framing.RTU else 0.0
+            self._drop(_given_up())
+            raise
+        finally:
+            if timing.pause_s:
+                self._last_reply_at = self._io_clock.monotonic()
+        return data
+
+    def _silent(self, unit: int, fault: ModbusFault) -> None:
+        """Book a request without an answer to believe, and close the connection."""
+        self._drop(fault)
+        health = self._units.setdefault(unit, _Health())
+        health.silences += 1
+        if health.silences >= SILENCES_BEFORE_SUSPENSION:
+            health.rest_until = self._clock.now() + SUSPENSION_S
+
+    def _drop(self, fault: ModbusFault) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon(fault)
+
+
+def _driver_closed() -> ModbusFault:
+    return local_fault("TQ-MB-48", "the Modbus driver is closed", "the node is stopping; start it again")
+
+
+def _given_up() -> ModbusFault:
+    return ModbusFault(
+        "TQ-MB-49", "the call was given up", "nothing to do: the caller went away", blame=Blame.LOCAL, hope=Hope.RETRY
+    )

@@ -1,0 +1,120 @@
+"""One TCP connection with one request in flight, believed only while it keeps every rule. Floor: protocols; reading.
+
+Replays and late answers cannot enter here: a reply is accepted only while its request waits, any byte at another time
+spoils the connection, and a spoiled connection is closed and never used again. The bus decides what happens next.
+"""
+
+import asyncio
+from typing import cast
+
+from protocols.modbus.codec import (
+    FRAME_SIZE_MAX,
+    Frame,
+    Framing,
+    ModbusFault,
+    encode_frame,
+    malformed,
+    remote_fault,
+    split_rtu_reply,
+    split_tcp,
+)
+
+
+class Connection(asyncio.Protocol):
+    """The client's end of one connection; `spoiled` says why it must not be used any more."""
+
+    def __init__(self, framing: Framing) -> None:
+        self.spoiled: ModbusFault | None = None
+        """None while the stream is sound."""
+        self._framing = framing
+        self._split = split_tcp if framing is Framing.TCP else split_rtu_reply
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._transaction = 0
+        self._unit = 0
+        self._waiting: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The event loop hands over the open transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The other side is gone: whoever waits is told."""
+        why = f": {exc}" if exc else ""
+        half = f" after {len(self._buffer)} bytes of a reply" if self._buffer else ""
+        self._spoil(
+            remote_fault("TQ-MB-08", f"the connection was closed{half}{why}", "check the meter and its network")
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes off the wire; anything but the one expected reply spoils the connection."""
+        waiting = self._waiting
+        if waiting is None:
+            self._spoil(_unasked(data))
+            return
+        stream = self._buffer + data if self._buffer else data
+        try:
+            frame = self._split(stream)
+            if frame is None:
+                if len(stream) > FRAME_SIZE_MAX:
+                    raise malformed(f"{len(stream)} bytes without an end", stream)
+                self._buffer = stream
+                return
+            self._check(frame, stream)
+        except ModbusFault as fault:
+            self._spoil(fault)
+            return
+        self._buffer = b""
+        self._waiting = None
+        if not waiting.done():
+            waiting.set_result(frame.pdu)
+
+    def send(self, unit: int, pdu: bytes) -> asyncio.Future[bytes]:
+        """Send one request; the future gives the reply's PDU or raises the fault that spoiled the connection."""
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        if self.spoiled is not None or self._transport is None:
+            reply.set_exception(self.spoiled or remote_fault("TQ-MB-08", "there is no connection yet", "try again"))
+            return reply
+        self._transaction = (self._transaction + 1) & 0xFFFF
+        self._unit = unit
+        self._waiting = reply
+        self._transport.write(encode_frame(self._framing, self._transaction, unit, pdu))
+        return reply
+
+    def abandon(self, fault: ModbusFault) -> None:
+        """Spoil the connection for a reason of the caller's (a timeout, a cancelled call) and close it at once."""
+        self._spoil(fault)
+
+    def _check(self, frame: Frame, stream: bytes) -> None:
+        if frame.unit != self._unit:
+            raise remote_fault(
+                "TQ-MB-04",
+                f"unit {frame.unit} answered for unit {self._unit}",
+                "check the unit numbers behind this gateway: two meters may share one",
+            )
+        if frame.transaction is not None and frame.transaction != self._transaction:
+            raise remote_fault(
+                "TQ-MB-06",
+                f"transaction {frame.transaction} answered for {self._transaction}",
+                "the gateway mixes up answers: restart it, and check that no other master uses it",
+            )
+        if frame.used != len(stream):
+            raise _unasked(stream[frame.used :])
+
+    def _spoil(self, fault: ModbusFault) -> None:
+        if self.spoiled is None:
+            self.spoiled = fault
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(fault)
+        self._buffer = b""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.abort()
+
+
+def _unasked(data: bytes) -> ModbusFault:
+    return remote_fault(
+        "TQ-MB-09",
+        f"{len(data)} bytes came that nobody asked for: {data[:16].hex(' ')}",
+        "check that no other master uses this gateway; the connection was closed to be safe",
+    )

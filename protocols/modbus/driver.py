@@ -1,0 +1,181 @@
+"""Modbus behind the `MeterDriver` port: profiles on one side, buses on the other. Floor: protocols; reading, payment.
+
+One bus per ``host:port``, made at the first call. An address may say its framing (``tcp://…``, ``rtu://…``); one that
+does not takes the profile's. Modbus has no authentication: whoever reaches the wire can move a relay. What this driver
+can promise is its own part: nothing is written but the one allow-listed relay register, by function 16, with a permit
+in hand.
+"""
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
+
+from gridmodel.clock import IoClock, Rng, UtilityClock
+from gridmodel.reading import Channel
+from protocols.driver import MeterSnapshot, MeterTarget, RelayCommand, RelayContact, RelayReading, WritePermit
+from protocols.modbus.bus import Bus
+from protocols.modbus.codec import UNIT_MAX, UNIT_MIN, Framing, local_fault, write_pdu
+from protocols.modbus.section import POWER, Block, ModbusPlan, RelayMap, modbus_plan
+from protocols.profile import MeterProfile
+
+OPEN_CONNECTIONS_MAX = 256
+"""Connections kept open between calls: a quarter of the usual 1,024 file descriptors. Beyond it a connection is closed
+after its call, since a district's 42,000 meters cannot all keep a socket."""
+
+
+class ModbusDriver:
+    """All Modbus meters of one process; an implementation of `MeterDriver`."""
+
+    def __init__(
+        self, profiles: Mapping[str, MeterProfile], *, clock: UtilityClock, io_clock: IoClock, rng: Rng
+    ) -> None:
+        """Raises `ProfileFault` for a wrong register map; profiles of other protocols are left to their drivers."""
+        self._plans = {name: modbus_plan(one) for name, one in profiles.items() if one.protocol == "modbus"}
+        self._writes_allowed = {name: frozenset(one.writes_allowed) for name, one in profiles.items()}
+        self._clock = clock
+        self._io_clock = io_clock
+        self._rng = rng
+        self._buses: dict[tuple[str, int], Bus] = {}
+        self._closed = False
+
+    async def read(self, target: MeterTarget) -> MeterSnapshot:
+        """See `MeterDriver.read`; one request for each block of the profile."""
+        plan = self._plan(target)
+        values, raw = await self._blocks(target, plan, plan.poll, urgent=False)
+        registers: dict[Channel, int | None] = {}
+        named: dict[str, str] = {}
+        for key, channel in plan.channels.items():
+            registers[channel] = values.pop(key)
+            named[channel.name.lower()] = raw.pop(key)
+        relay = _relay_reading(plan.relay, values) if plan.relay else None
+        values.pop("relay", None)
+        serial = values.pop("serial", None)
+        return MeterSnapshot(
+            serial=None if serial is None else str(serial),
+            meter_time=None,
+            relay=relay,
+            registers=registers,
+            measurements=values,
+            raw={**named, **raw},
+        )
+
+    async def read_relay(self, target: MeterTarget) -> RelayReading:
+        """See `MeterDriver.read_relay`; goes before polls."""
+        plan = self._plan(target)
+        relay = _relay_of(target, plan)
+        values, _ = await self._blocks(target, plan, plan.relay_poll, urgent=True)
+        return _relay_reading(relay, values)
+
+    async def control(self, target: MeterTarget, command: RelayCommand, permit: WritePermit) -> None:
+        """See `MeterDriver.control`; function 16 to the one allow-listed register, before polls."""
+        plan = self._plan(target)
+        relay = _relay_of(target, plan)
+        if permit.action is not command:
+            raise local_fault(
+                "TQ-MB-46",
+                f"permit {permit.intent_id} is for {permit.action.value}, not for {command.value}",
+                "nothing was sent; report this fault",
+            )
+        if f"{relay.address:04X}" not in self._writes_allowed[plan.profile]:
+            raise local_fault(
+                "TQ-MB-44",
+                f"meter profile {plan.profile} does not allow writing {relay.address:04X}",
+                "nothing was sent; only the registers in writes_allowed may ever be written",
+            )
+        word = relay.closed if command is RelayCommand.CLOSE else relay.open
+        bus = self._bus(target, plan)
+        await bus.exchange(_unit(target), write_pdu(relay.address, (word,)), plan.timing, urgent=True)
+        self._spare(bus)
+
+    async def close(self) -> None:
+        """See `MeterDriver.close`."""
+        self._closed = True
+        for bus in self._buses.values():
+            bus.close()
+
+    def suspended(self, target: MeterTarget) -> bool:
+        """Whether the target's unit is being left alone at this moment, for a status page."""
+        return self._bus(target, self._plan(target)).suspended(target.unit)
+
+    async def _blocks(
+        self, target: MeterTarget, plan: ModbusPlan, blocks: Iterable[Block], *, urgent: bool
+    ) -> tuple[dict[str, int | None], dict[str, str]]:
+        unit = _unit(target)
+        bus = self._bus(target, plan)
+        values: dict[str, int | None] = {}
+        raw: dict[str, str] = {}
+        for block in blocks:
+            data = await bus.exchange(unit, block.pdu, plan.timing, urgent=urgent)
+            for field in block.fields:
+                values[field.key] = field.value(data)
+                raw[field.key] = field.raw(data).hex()
+        self._spare(bus)
+        return values, raw
+
+    def _spare(self, bus: Bus) -> None:
+        """Close the connection after its call when too many are open."""
+        if len(self._buses) > OPEN_CONNECTIONS_MAX and sum(one.connected for one in self._buses.values()) > (
+            OPEN_CONNECTIONS_MAX
+        ):
+            bus.release()
+
+    def _plan(self, target: MeterTarget) -> ModbusPlan:
+        if self._closed:
+            raise local_fault("TQ-MB-48", "the Modbus driver is closed", "the node is stopping; start it again")
+        plan = self._plans.get(target.profile)
+        if plan is None:
+            raise local_fault(
+                "TQ-MB-50",
+                f"meter {target.meter} has the profile {target.profile!r:.60}, which is no Modbus profile",
+                "mend the registry, or add the profile to configs/meters",
+            )
+        return plan
+
+    def _bus(self, target: MeterTarget, plan: ModbusPlan) -> Bus:
+        host, port, framing = parse_address(target.address, plan.framing)
+        bus = self._buses.get((host, port))
+        if bus is None:
+            bus = self._buses[host, port] = Bus(
+                host, port, framing, clock=self._clock, io_clock=self._io_clock, rng=self._rng
+            )
+        elif bus.framing is not framing:
+            raise local_fault(
+                "TQ-MB-43",
+                f"meter {target.meter} wants {framing.value} at {host}:{port}, where others speak {bus.framing.value}",
+                "one gateway port speaks one framing: mend the registry; nothing was sent",
+            )
+        return bus
+
+
+def parse_address(address: str, default: Framing) -> tuple[str, int, Framing]:
+    """``[tcp://|rtu://]host:port`` as host, port and framing. Raises `ModbusFault` TQ-MB-47."""
+    scheme, separator, place = address.rpartition("://")
+    try:
+        framing = Framing(scheme) if separator else default
+        parts = urlsplit(f"//{place}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+        framing = default
+    if not host or not port or place.count("/") or "@" in place:
+        raise local_fault("TQ-MB-47", f"{address!r:.80} is no meter address", "write host:port, such as 10.1.2.3:502")
+    return host, port, framing
+
+
+def _unit(target: MeterTarget) -> int:
+    if not UNIT_MIN <= target.unit <= UNIT_MAX:
+        raise local_fault("TQ-MB-47", f"unit {target.unit} of meter {target.meter} cannot be", "units are 1 to 247")
+    return target.unit
+
+
+def _relay_of(target: MeterTarget, plan: ModbusPlan) -> RelayMap:
+    if plan.relay is None:
+        raise local_fault(
+            "TQ-MB-45", f"meter {target.meter} ({plan.profile}) has no relay", "nothing was sent; mend the registry"
+        )
+    return plan.relay
+
+
+def _relay_reading(relay: RelayMap, values: Mapping[str, int | None]) -> RelayReading:
+    states = {relay.closed: RelayContact.CLOSED, relay.open: RelayContact.OPEN}
+    word = values["relay"]
+    return RelayReading(RelayContact.UNKNOWN if word is None else states.get(word, RelayContact.UNKNOWN), values[POWER])

@@ -1,0 +1,62 @@
+"""Whose turn it is on a bus: one at a time, relay commands before polls, a bounded queue. Floor: protocols; reading."""
+
+import asyncio
+from collections import deque
+
+from protocols.errors import Blame, Hope
+from protocols.modbus.codec import ModbusFault
+
+WAITING_MAX = 512
+"""Two full rounds of a gateway's 247 units: more waiting calls mean that polls are asked faster than the bus can go."""
+
+
+class Turns:
+    """A lock with two queues, each first come first served; the urgent one goes first."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._polls: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their turn."""
+        return len(self._urgent) + len(self._polls)
+
+    async def take(self, *, urgent: bool) -> None:
+        """Wait for the turn; `give` it back afterwards, always.
+
+        Polls beyond `WAITING_MAX` are refused (TQ-MB-40, local, retry); urgent calls never are.
+        """
+        if not self._held:
+            self._held = True
+            return
+        if not urgent and self.waiting >= WAITING_MAX:
+            raise ModbusFault(
+                "TQ-MB-40",
+                f"{self.waiting} calls wait for this bus already",
+                "poll these meters less often or spread them over more gateways",
+                blame=Blame.LOCAL,
+                hope=Hope.RETRY,
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue = self._urgent if urgent else self._polls
+        queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give()
+            else:
+                queue.remove(turn)
+            raise
+
+    def give(self) -> None:
+        """Hand the turn to the next waiting call, if any."""
+        for queue in (self._urgent, self._polls):
+            while queue:
+                turn = queue.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._held = False

@@ -1,0 +1,181 @@
+"""The neutral part of a meter profile: what a model is, whatever it speaks. Floor: protocols; walk: reading.
+
+Device knowledge is data: one TOML file per model under configs/meters. This page reads what every protocol shares and
+keeps the protocol's own table as it is; `protocols/modbus/section.py` reads the table ``[modbus]``. Each profile has
+*golden* bytes, an exchange with the values it means, and a test replays them: a profile without them is refused.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gridmodel.quantity import POWER_W_MAX, REGISTER_WH_MAX
+from gridmodel.reading import Channel
+from protocols.driver import RelayContact
+from protocols.errors import Blame, Hope, ProtocolFault
+
+PROFILES_FOLDER = "meters"
+PROFILE_SIZE_MAX = 64_000
+"""Bytes of one file: ten times the longest register map; beyond it is a pasted log."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,40}$")]
+Hex = Annotated[str, Field(pattern=r"^[0-9A-Fa-f ]{2,1200}$")]
+
+
+class ProfileFault(ProtocolFault):
+    """A meter profile that cannot be used; codes TQ-MP-nn. Always local and permanent."""
+
+    def __init__(self, code: str, what: str, hint: str) -> None:
+        super().__init__(code, what, hint, blame=Blame.LOCAL, hope=Hope.PERMANENT)
+
+
+class RelayCapability(StrEnum):
+    """What a model can do to its consumer."""
+
+    NONE = "none"
+    """No relay: read only."""
+    SWITCH = "switch"
+    """Opens and closes at once when told."""
+
+
+class GoldenExchange(BaseModel):
+    """A request and its reply as hex, without framing: for Modbus unit, function and data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    request: Hex
+    reply: Hex
+
+
+class Golden(BaseModel):
+    """One poll as it went over the wire, and what it means."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    about: str = Field(min_length=1, max_length=200)
+    """Where the bytes come from."""
+    exchanges: tuple[GoldenExchange, ...] = Field(min_length=1, max_length=32)
+    """All exchanges of one poll, in any order."""
+    registers: dict[Name, int | None]
+    """Channel names in lower case to Wh; an absent name is a register the model lacks."""
+    measurements: dict[Name, int | None]
+    relay: RelayContact | None = None
+    serial: str | None = None
+
+
+class _Neutral(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    make: str = Field(min_length=1, max_length=60)
+    model: str = Field(min_length=1, max_length=60)
+    protocol: Name
+    relay: RelayCapability
+    register_wh_wrap: int | None = Field(default=None, gt=0, le=REGISTER_WH_MAX)
+    power_w_max: int = Field(gt=0, le=POWER_W_MAX)
+    writes_allowed: tuple[str, ...] = Field(default=(), max_length=32)
+    golden: tuple[Golden, ...] = Field(min_length=1, max_length=16)
+
+
+@dataclass(frozen=True, slots=True)
+class MeterProfile:
+    """One meter model."""
+
+    name: str
+    """The file's name without its ending."""
+    make: str
+    model: str
+    protocol: str
+    """Names the section that says how to talk to it: ``modbus``."""
+    relay: RelayCapability
+    register_wh_wrap: int | None
+    """The energy at which the register starts again at zero, meter-side Wh; None when it cannot be reached."""
+    power_w_max: int
+    """More than this cannot flow through the meter (meter-side W): a higher rise of the register is a spike."""
+    writes_allowed: tuple[str, ...]
+    """The only things that may ever be written, as the protocol's section spells them; everything else is refused."""
+    golden: tuple[Golden, ...]
+    section: Mapping[str, Any]
+    """The protocol's own table, unread."""
+
+
+def parse_profile(name: str, text: str) -> MeterProfile:
+    """A profile from the text of its file. Raises `ProfileFault` TQ-MP-01 (no TOML) or 02 (a wrong or missing key)."""
+    if len(text) > PROFILE_SIZE_MAX:
+        raise ProfileFault("TQ-MP-01", f"meter profile {name} is {len(text)} characters long", "use a profile file")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileFault(
+            "TQ-MP-01", f"meter profile {name} is not TOML: {error}", "mend the line it names"
+        ) from error
+    try:
+        neutral = _Neutral.model_validate(table)
+    except ValidationError as error:
+        raise profile_fault(name, error) from error
+    section = table.get(neutral.protocol)
+    extra = sorted(set(neutral.model_extra or {}) - {neutral.protocol})
+    if not isinstance(section, dict) or extra:
+        wrong = f"has unknown keys {', '.join(extra)}" if extra else f"has no table [{neutral.protocol}]"
+        raise ProfileFault("TQ-MP-02", f"meter profile {name} {wrong}", "compare it with a shipped profile")
+    for golden in neutral.golden:
+        unknown = sorted(set(golden.registers) - {channel.name.lower() for channel in Channel})
+        if unknown:
+            raise ProfileFault("TQ-MP-02", f"meter profile {name} has unknown channels {unknown}", "use import, export")
+    return MeterProfile(
+        name=name,
+        make=neutral.make,
+        model=neutral.model,
+        protocol=neutral.protocol,
+        relay=neutral.relay,
+        register_wh_wrap=neutral.register_wh_wrap,
+        power_w_max=neutral.power_w_max,
+        writes_allowed=neutral.writes_allowed,
+        golden=neutral.golden,
+        section=MappingProxyType(section),
+    )
+
+
+def profile_fault(name: str, error: ValidationError) -> ProfileFault:
+    """The first finding of pydantic as a fault that names profile and key (TQ-MP-02)."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    return ProfileFault(
+        "TQ-MP-02",
+        f"meter profile {name}: {where}: {first['msg']}",
+        "compare it with a shipped profile in configs/meters",
+    )
+
+
+def load_profile(name: str, folder: Traversable | None = None) -> MeterProfile:
+    """The profile of that name from `folder`, or from those shipped. Raises `ProfileFault` TQ-MP-01…03."""
+    place = _shipped() if folder is None else folder
+    file = place.joinpath(f"{name}.toml")
+    if "/" in name or "\\" in name or name.startswith((".", "_")) or not file.is_file():
+        known = ", ".join(_names(place)) or "none"
+        raise ProfileFault("TQ-MP-03", f"there is no meter profile {name!r:.60}", f"known profiles: {known}")
+    try:
+        return parse_profile(name, file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ProfileFault("TQ-MP-01", f"meter profile {name} is not UTF-8 text", "save it as UTF-8") from error
+
+
+def load_profiles(folder: Traversable | None = None) -> Mapping[str, MeterProfile]:
+    """All profiles of `folder`, or all shipped ones, by name. Files that start with ``_`` are not profiles."""
+    place = _shipped() if folder is None else folder
+    return MappingProxyType({name: load_profile(name, place) for name in _names(place)})
+
+
+def _shipped() -> Traversable:
+    return files("configs").joinpath(PROFILES_FOLDER)
+
+
+def _names(place: Traversable) -> list[str]:
+    names = (entry.name for entry in place.iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml") and not name.startswith("_"))
