@@ -38,7 +38,7 @@ ID_LENGTH_MAX = 64
 """A batch of 1,000 ids must fit a small frame; the longest real identifiers (EIC, serials) are below 40."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]*\Z")
-_SOATO_LENGTHS = {"region": 4, "district": 7}
+_SOATO = {"region": re.compile(r"17\d{2}\Z", re.ASCII), "district": re.compile(r"17\d{5}\Z", re.ASCII)}
 
 
 class IdentityFault(Fault):
@@ -59,12 +59,11 @@ def checked_id(kind: str, text: object) -> str:
 
 def checked_soato(kind: str, text: object) -> str:
     """`text` if it is a SOATO code of a `kind` ("region" or "district"); raises IdentityFault (TQ-ID-02)."""
-    length = _SOATO_LENGTHS[kind]
-    if not isinstance(text, str) or len(text) != length or not text.isdecimal() or not text.startswith("17"):
+    if not isinstance(text, str) or not _SOATO[kind].match(text):
         raise IdentityFault(
             "TQ-ID-02",
             f"{text!r:.64} is not the SOATO code of a {kind}",
-            f"a {kind} has {length} digits and starts with 17; the list is in configs/regions",
+            "a region has 4 digits, a district 7, both start with 17; the list is in configs/regions",
         )
     return text
 

@@ -19,7 +19,7 @@ REGISTER_WH_MAX = 2**53
 POWER_W_MAX = 2_000_000_000
 """Two gigawatts: above the largest boundary line of the model country."""
 
-_SOM = re.compile(r"(-?)(\d{1,14})(?:[.,](\d{1,2}))?\Z")
+_SOM = re.compile(r"(-?)(\d{1,14})(?:[.,](\d{1,2}))?\Z", re.ASCII)
 _SPACES = {ord(space): None for space in " \u00a0\u202f'"}
 
 
