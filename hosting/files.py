@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all, and are there after a power cut. Floor: hosting."""
+"""Files that appear whole or not at all, survive a power cut, and keep their secrets. Floor: hosting."""
 
 import os
+import stat
 from pathlib import Path
 
 
@@ -19,3 +20,36 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Make a file that only its owner reads (0600), whole and durable; raises `FileExistsError` rather than replace."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)  # unlike a rename it never replaces
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def read_private(path: Path, size_bytes_max: int) -> bytes:
+    """Read a file that nobody but its owner may read.
+
+    Raises `PermissionError` when others may, `ValueError` when it is too long, `OSError` when it is not there.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path} is not a file")
+        if status.st_mode & 0o077:
+            raise PermissionError(f"others may read it (mode {stat.S_IMODE(status.st_mode):o})")
+        content = file.read(size_bytes_max + 1)
+    if len(content) > size_bytes_max:
+        raise ValueError(f"longer than {size_bytes_max} bytes")
+    return content

@@ -88,12 +88,12 @@ def statements(script: str) -> list[str]:
     return found
 
 
-def load_migrations(package: str) -> tuple[str, ...]:
-    """The steps of a store package in order, from its ``schema`` folder.
+def load_migrations(package: str, schema: str = "schema") -> tuple[str, ...]:
+    """The steps of a store package in order, from its folder ``schema`` (a store of two databases: ``schema/control``).
 
     Raises `MigrationFault` ``TQ-DB-15`` when the numbers do not run 0001, 0002, … without a gap.
     """
-    folder = importlib.resources.files(package) / "schema"
+    folder = importlib.resources.files(package).joinpath(*schema.split("/"))
     names = sorted(entry.name for entry in folder.iterdir() if _STEP_FILE.match(entry.name)) if folder.is_dir() else []
     if not names or [int(name[:4]) for name in names] != list(range(1, len(names) + 1)):
         raise MigrationFault("TQ-DB-15", f"the schema steps of {package} are {names}", "install the program again")

@@ -1,0 +1,154 @@
+import asyncio
+
+import pytest
+
+from gridmodel.clock import ClockFault, ClockTrust
+from hosting.clocks import (
+    AGREEMENT_S_MAX,
+    UNCERTAINTY_S,
+    ScaledClock,
+    SystemEntropy,
+    SystemIoClock,
+    clock_from_environment,
+    clock_to_environment,
+    seeded_rng,
+)
+
+
+class Machine:
+    """A wall and a monotonic clock that tests move; sleeping moves both."""
+
+    def __init__(self) -> None:
+        self.wall_s = 1_000_000.0
+        self.steady_s = 50.0
+        self.slept: list[float] = []
+        self.jump_after: tuple[int, float] | None = None
+
+    def wall(self) -> float:
+        return self.wall_s
+
+    def steady(self) -> float:
+        return self.steady_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.pass_(seconds)
+        if self.jump_after is not None and len(self.slept) == self.jump_after[0]:
+            self.wall_s += self.jump_after[1]
+
+    def pass_(self, seconds: float) -> None:
+        self.wall_s += seconds
+        self.steady_s += seconds
+
+    def clock(self, origin_utility: float = 0.0, origin_wall: float = 0.0, speed: float = 1.0) -> ScaledClock:
+        return ScaledClock(
+            origin_utility, origin_wall, speed, wall=self.wall, monotonic=self.steady, sleep=self.sleep, sleep_s_max=5.0
+        )
+
+
+def test_two_processes_share_one_scaled_calendar() -> None:
+    environ = clock_to_environment(1_763_956_800, 1_000_000.0, 600.0)
+    assert environ == {"TARMOQ_CLOCK": "1763956800,1000000.0,600.0"}
+    machine = Machine()
+    one, two = (machine.clock(1_763_956_800, 1_000_000.0, 600.0) for _ in range(2))
+    machine.pass_(6)
+    assert one.now() == two.now() == 1_763_956_800 + 3600
+
+
+@pytest.mark.parametrize("text", ["x", "1,2", "1,2,3,4", "1,2,nan", "1,2,inf"])
+def test_a_malformed_clock_variable_is_named(text: str) -> None:
+    with pytest.raises(ClockFault, match="TQ-CL-03"):
+        clock_from_environment({"TARMOQ_CLOCK": text})
+
+
+@pytest.mark.parametrize("speed", ["0", "-1"])
+def test_a_clock_that_stands_or_runs_back_is_refused(speed: str) -> None:
+    with pytest.raises(ClockFault, match="TQ-CL-02"):
+        clock_from_environment({"TARMOQ_CLOCK": f"1,2,{speed}"})
+
+
+def test_without_the_variable_it_is_the_real_clock() -> None:
+    clock = clock_from_environment({})
+    assert clock.speed == 1
+    assert clock.now() > 1_700_000_000
+    assert clock.trust() is ClockTrust.TRUSTED
+
+
+def test_a_wait_ends_at_its_second_in_capped_steps() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    asyncio.run(clock.sleep_until(1_000_012))
+    assert clock.now() == 1_000_012
+    assert max(machine.slept) <= 5.0
+    assert len(machine.slept) == 3
+    asyncio.run(clock.sleep_until(5))
+    assert len(machine.slept) == 3
+
+
+def test_a_wall_set_forward_wakes_a_waiter_within_one_capped_sleep() -> None:
+    machine = Machine()
+    machine.jump_after = (2, 7200.0)
+    asyncio.run(machine.clock().sleep_until(1_003_600))
+    assert len(machine.slept) == 2
+
+
+def test_a_duration_does_not_follow_the_wall() -> None:
+    machine = Machine()
+    machine.jump_after = (1, 7200.0)
+    asyncio.run(machine.clock(speed=2.0).sleep(20))
+    assert sum(machine.slept) == pytest.approx(10)
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_jump_makes_it_doubtful_and_the_present_covers_both(jump_s: float) -> None:
+    machine = Machine()
+    clock = machine.clock()
+    machine.pass_(100)
+    assert clock.trust() is ClockTrust.TRUSTED
+    machine.wall_s += jump_s
+    assert clock.trust() is ClockTrust.DOUBTFUL
+    bounds = clock.bounds()
+    assert bounds.earliest <= 1_000_100 - UNCERTAINTY_S
+    assert bounds.latest >= 1_000_100 + UNCERTAINTY_S
+    assert bounds.latest - bounds.earliest == pytest.approx(3600 + 2 * UNCERTAINTY_S, abs=1)
+    machine.wall_s -= jump_s
+    assert clock.trust() is ClockTrust.TRUSTED
+
+
+def test_honest_drift_is_followed_for_weeks() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    for _ in range(14 * 24):
+        machine.pass_(3600)
+        machine.wall_s += 0.5  # 139 ppm
+        assert clock.trust() is ClockTrust.TRUSTED
+
+
+def test_another_source_confirms_or_contradicts() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    machine.wall_s += 3600
+    assert clock.confirm(1_003_600 - AGREEMENT_S_MAX) is ClockTrust.TRUSTED
+    assert clock.confirm(1_000_000) is ClockTrust.DOUBTFUL
+    assert clock.trust() is ClockTrust.DOUBTFUL
+
+
+def test_a_clock_below_its_floor_is_doubtful_and_the_present_is_not_before_it() -> None:
+    clock = Machine().clock()
+    clock.raise_floor(1_000_500)
+    clock.raise_floor(7)
+    assert clock.trust() is ClockTrust.DOUBTFUL
+    assert clock.bounds().earliest == clock.bounds().latest == 1_000_500
+
+
+def test_chance_can_be_repeated_and_entropy_cannot() -> None:
+    assert seeded_rng(7).random() == seeded_rng(7).random()
+    assert SystemEntropy().token(16) != SystemEntropy().token(16)
+
+    async def look() -> None:
+        clock = SystemIoClock()
+        before = clock.monotonic()
+        await clock.sleep(0)
+        assert clock.monotonic() >= before
+
+    asyncio.run(look())
