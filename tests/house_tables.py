@@ -22,9 +22,10 @@ FUNCTION_LINES_MAX = 60
 ROOMS: dict[str, dict[str, frozenset[str] | None]] = {
     "edge_node": {
         "config": frozenset(),
+        "wakeups": frozenset(),
         "store": frozenset({"config"}),
-        **dict.fromkeys(("metering", "supply", "money", "uplink"), frozenset({"config", "store"})),
-        "console": frozenset({"config", "store", "metering", "supply", "money", "uplink"}),
+        **dict.fromkeys(("metering", "supply", "money", "uplink"), frozenset({"config", "store", "wakeups"})),
+        "console": frozenset({"config", "store", "wakeups", "metering", "supply", "money", "uplink"}),
     },
     "central_sync": {
         "config": frozenset(),

@@ -1,0 +1,1 @@
+"""An edge node: polls its meters, keeps everything, rates, cuts and restores by itself, and tells the hub."""

@@ -1,0 +1,1 @@
+"""The office's own face: pages and API that work with the link lost."""

@@ -1,0 +1,122 @@
+"""Versions of what is installed where; the highest one holds. Floor: edge_node/store; walk: reading.
+
+A registry comes down from the hub as a whole document, is checked whole, and stands beside the earlier ones: batches
+name the version they were made under. The newest is kept parsed in memory; parsing 120,000 points is work for `compute`
+and happens before the transaction that takes the version in.
+
+Codes: TQ-ST-01 no registry yet, -02 for another node, -03 one version with two contents.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gridmodel.clock import Compute
+from gridmodel.fault import Fault
+from gridmodel.identity import NodeId
+from gridmodel.registry import Registry
+from gridmodel.registry_document import registry_from_document, registry_to_document
+from hosting.database import Connection, Database
+from protocols.sync import wire
+
+VERSIONS_KEPT = 50
+"""Earlier versions kept: a year of weekly changes, for explaining old days."""
+
+
+class RegistryStoreFault(Fault):
+    """A registry that this node does not have, or cannot take in."""
+
+
+def read_document(packed: bytes) -> Registry:
+    """The registry in a packed document; pure and heavy: hand it to `compute`. Raises WireFault or RegistryFault."""
+    return registry_from_document(wire.unpack(packed, wire.DOCUMENT))
+
+
+def pack_document(registry: Registry) -> bytes:
+    """The packed document of a registry."""
+    return wire.pack(registry_to_document(registry), wire.DOCUMENT)
+
+
+async def insert_registry(conn: Connection, version: int, packed: bytes, now: int) -> bool:
+    """Take a checked version in, within the caller's transaction; gives whether it is new.
+
+    Raises RegistryStoreFault (TQ-ST-03) when the same version is there with another content.
+    """
+    row = await conn.fetch_one("SELECT document FROM registry WHERE version = ?", (version,))
+    if row is not None:
+        if bytes(row[0]) != packed:
+            raise RegistryStoreFault(
+                "TQ-ST-03",
+                f"registry version {version} came again with another content",
+                "the first stands; give the change a new version at the hub",
+            )
+        return False
+    await conn.execute("INSERT INTO registry (version, document, received_at) VALUES (?, ?, ?)", (version, packed, now))
+    await conn.execute(
+        "DELETE FROM registry WHERE version <= (SELECT max(version) FROM registry) - ?"
+        " AND version NOT IN (SELECT version FROM registry ORDER BY version DESC LIMIT ?)",
+        (VERSIONS_KEPT, VERSIONS_KEPT),
+    )
+    return True
+
+
+async def newest_version(conn: Connection) -> int:
+    """The highest version taken in; 0 before the first."""
+    row = await conn.fetch_one("SELECT coalesce(max(version), 0) FROM registry")
+    return 0 if row is None else int(row[0])
+
+
+class Registries:
+    """The registry versions of one node. `load` is called at opening and after every new version."""
+
+    def __init__(self, control: Database, node: NodeId, compute: Compute) -> None:
+        self._control = control
+        self._node = node
+        self._compute = compute
+        self._newest: Registry | None = None
+
+    @property
+    def newest(self) -> Registry | None:
+        """The registry that holds, or None before the first came. Immutable; shared by all rooms."""
+        return self._newest
+
+    def current(self) -> Registry:
+        """The registry that holds; raises RegistryStoreFault (TQ-ST-01) before the first came."""
+        if self._newest is None:
+            raise RegistryStoreFault(
+                "TQ-ST-01", "this node has no registry yet", "import one at the hub; it comes down with the link"
+            )
+        return self._newest
+
+    async def load(self) -> Registry | None:
+        """Parse the newest stored version unless it is the one in memory; gives it."""
+
+        async def verb(conn: Connection) -> tuple[int, bytes] | None:
+            version = await newest_version(conn)
+            if version == 0 or (self._newest is not None and self._newest.version == version):
+                return None
+            row = await conn.fetch_one("SELECT document FROM registry WHERE version = ?", (version,))
+            return None if row is None else (version, bytes(row[0]))
+
+        found = await self._control.read(verb)
+        if found is not None:
+            self._newest = await self._compute.run(read_document, found[1])
+        return self._newest
+
+    async def checked(self, packed: bytes) -> Registry:
+        """Parse a packed document for this node; raises its faults, or RegistryStoreFault (TQ-ST-02) for another's."""
+        registry = await self._compute.run(read_document, packed)
+        if registry.node != self._node:
+            raise RegistryStoreFault(
+                "TQ-ST-02",
+                f"a registry for {registry.node} came to {self._node}",
+                "nothing was taken in; check the hub's import and this node's id",
+            )
+        return registry
+
+    async def put(self, document: Mapping[str, Any], now: int) -> Registry:
+        """Take in a document that did not come by the downlink (an import, a test); gives the registry that holds."""
+        packed = wire.pack(dict(document), wire.DOCUMENT)
+        registry = await self.checked(packed)
+        await self._control.write(lambda conn: insert_registry(conn, registry.version, packed, now))
+        await self.load()
+        return self.current()
