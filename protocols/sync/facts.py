@@ -1,0 +1,200 @@
+"""The bodies of records up and items down: what each kind carries, said once for both sides. Floor: protocols.
+
+On all three walks. `to_body` gives the plain values that travel; `from_body` reads them back typed and bounded, or
+raises MessageFault (the hub then quarantines the batch). Whether a value is *true* (a known point, a sum that fits) is
+for the hub's ingest to judge, which has the registry. Entries of the ledger travel alike in both directions.
+
+    lane up   kinds
+    control   alarm, relay_operation, node_status, audit_head
+    ledger    ledger_entry
+    summary   transformer_hour, supply_hour: `PlaceHour`
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from gridmodel.account import AccountFault, EntryKind, LedgerEntry
+from gridmodel.balance import CELL_FIELDS, HourCell
+from gridmodel.identity import AccountId, ChannelId, EntryId
+from gridmodel.period import HOUR_S
+from gridmodel.quantity import MONEY_TIYIN_MAX, QuantityFault
+from gridmodel.reading import Revision
+from protocols.sync import fields as f
+from protocols.sync import wire
+from protocols.sync.fields import Fields, fault
+
+TRANSFORMER_HOUR = "transformer_hour"
+SUPPLY_HOUR = "supply_hour"
+LEDGER_ENTRY = "ledger_entry"
+ALARM = "alarm"
+RELAY_OPERATION = "relay_operation"
+NODE_STATUS = "node_status"
+AUDIT_HEAD = "audit_head"
+
+NAME_TEXT_MAX = 64
+DETAIL_TEXT_MAX = 400
+CELL_VALUE_MAX = 2**53
+"""Beyond every energy and count; whether it makes sense is judged by the hub."""
+STATUS_BYTES_MAX = 4_096
+"""A node's status is a few dozen figures."""
+ITEM_LIMITS = wire.Limits(bytes_max=65_536)
+"""An item down other than a registry, which has `wire.DOCUMENT`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceHour:
+    """One closed hour of one transformer (`transformer_hour`) or of another supply point (`supply_hour`).
+
+    Of a supply point `supplied_wh` is IMPORT − EXPORT, and only the supply fields are set.
+    """
+
+    place: str
+    """TransformerId or SupplyPointId."""
+    end: int
+    """The hour's end, UTC seconds."""
+    cell: HourCell
+    revision: Revision
+    """The full new value replaces a lower revision's."""
+
+    def to_body(self) -> dict[str, Any]:
+        """{place, end, cell: nine integers in the order of CELL_FIELDS, revision: [epoch, number]}."""
+        return {
+            "place": self.place,
+            "end": self.end,
+            "cell": list(self.cell.as_tuple()),
+            "revision": [self.revision.epoch, self.revision.number],
+        }
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Self:
+        """Back from `to_body`; raises MessageFault."""
+        read = Fields("hour", body, ("place", "end", "cell", "revision"))
+        cell = read.listed("cell", len(CELL_FIELDS))
+        revision = read.listed("revision", 2)
+        if len(cell) != len(CELL_FIELDS) or len(revision) != 2:
+            raise fault(20, "an hour has nine values and a revision [epoch, number]")
+        end = read.time("end")
+        if end % HOUR_S:
+            raise fault(22, "an hour ends on the full hour")
+        return cls(
+            place=read.identity("place"),
+            end=end,
+            cell=HourCell(*(f.integer("hour.cell", value, -CELL_VALUE_MAX, CELL_VALUE_MAX) for value in cell)),
+            revision=Revision(
+                f.integer("hour.revision", revision[0], 0, f.TIME_MAX),
+                f.integer("hour.revision", revision[1], 0, f.COUNT_MAX),
+            ),
+        )
+
+
+def ledger_entry_to_body(entry: LedgerEntry) -> dict[str, Any]:
+    """The entry's fields by name; the same up and down."""
+    body = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    return body | {"kind": entry.kind.value}
+
+
+def ledger_entry_from_body(body: Mapping[str, Any]) -> LedgerEntry:
+    """Back from `ledger_entry_to_body`; raises MessageFault, also for an entry that contradicts itself."""
+    read = Fields("ledger entry", body, (field.name for field in fields(LedgerEntry)))
+    try:
+        return LedgerEntry(
+            id=EntryId(read.identity("id")),
+            account=AccountId(read.identity("account")),
+            kind=read.choice("kind", EntryKind),
+            amount_tiyin=read.integer("amount_tiyin", -MONEY_TIYIN_MAX, MONEY_TIYIN_MAX),
+            at=read.time("at"),
+            due_at=read.time("due_at") if read.given("due_at") else None,
+            channel=ChannelId(read.identity("channel")),
+            recorded_by=read.identity("recorded_by"),
+            reverses=EntryId(read.identity("reverses")) if read.given("reverses") else None,
+        )
+    except (AccountFault, QuantityFault) as error:
+        raise fault(22, error.what) from error
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmFact:
+    """An alarm, when it begins and again when it is cleared; the record's id tells the two apart."""
+
+    kind: str
+    """An AlarmKind of the node's version; a hub shows kinds that it does not know yet."""
+    subject: str
+    at: int
+    detail: str
+    cleared_at: int | None
+
+    def to_body(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Self:
+        """Back from `to_body`; raises MessageFault."""
+        read = Fields("alarm", body, cls.__slots__)
+        return cls(
+            kind=read.identity("kind"),
+            subject=read.identity("subject"),
+            at=read.time("at"),
+            detail=read.text("detail", DETAIL_TEXT_MAX),
+            cleared_at=read.time("cleared_at") if read.given("cleared_at") else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOperationFact:
+    """One movement of one relay: sent when it is intended and again with its result, under one record id."""
+
+    usage_point: str
+    meter: str
+    transformer: str
+    action: str
+    """cut or restore."""
+    cause: str
+    basis: Mapping[str, Any]
+    """Reasons, facts, rules version: what the consumer and the auditor are shown."""
+    mandate: str | None
+    intent_at: int
+    sent_at: int | None
+    result_at: int | None
+    outcome: str | None
+    """confirmed, unconfirmed, withheld, failed; None while it is under way."""
+
+    def to_body(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Self:
+        """Back from `to_body`; raises MessageFault."""
+        read = Fields("relay operation", body, cls.__slots__)
+        action = read.text("action", NAME_TEXT_MAX)
+        if action not in {"cut", "restore"}:
+            raise fault(22, "a relay operation is a cut or a restore")
+        return cls(
+            usage_point=read.identity("usage_point"),
+            meter=read.identity("meter"),
+            transformer=read.identity("transformer"),
+            action=action,
+            cause=read.identity("cause"),
+            basis=read.mapping("basis", 256),
+            mandate=read.identity("mandate") if read.given("mandate") else None,
+            intent_at=read.time("intent_at"),
+            sent_at=read.time("sent_at") if read.given("sent_at") else None,
+            result_at=read.time("result_at") if read.given("result_at") else None,
+            outcome=read.identity("outcome") if read.given("outcome") else None,
+        )
+
+
+def status_from_body(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+    """(at, the whole status) of a `node_status` or `audit_head`; raises MessageFault.
+
+    A status is shown and decides nothing, so it may grow: `at` is required; the hub also knows `backlog`
+    ({lane: batches not yet acknowledged}), `oldest_waiting_at`, `registry_version`, `reconciled`, `cuts_stopped`,
+    `clock_trusted`, `mandate_until`, `software`.
+    """
+    if "at" not in body:
+        raise fault(20, "a status says at what time it was true")
+    at = f.integer("status.at", body["at"], 0, f.TIME_MAX)
+    wire.pack(dict(body), wire.Limits(bytes_max=STATUS_BYTES_MAX))
+    return at, body
