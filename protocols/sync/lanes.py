@@ -32,7 +32,11 @@ ITEM_BYTES_MAX = 4_194_304
 NONCE_BYTES = 16
 """Enough that no two are ever alike."""
 
-RECORD_LIMITS = wire.Limits(bytes_max=RECORD_PAYLOAD_BYTES_MAX, items_max=512, containers_max=2_048)
+RECORDS_PER_BATCH_MAX = 512
+"""More never fit the payload: a record has at least a dozen bytes."""
+RECORD_LIMITS = wire.Limits(
+    bytes_max=RECORD_PAYLOAD_BYTES_MAX, items_max=RECORDS_PER_BATCH_MAX, containers_max=RECORD_PAYLOAD_BYTES_MAX
+)
 
 
 class Lane(StrEnum):
