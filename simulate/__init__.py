@@ -1,0 +1,1 @@
+"""The rehearsal: a small country with meters, weather, people and faults, run against the product's own code."""
