@@ -25,6 +25,16 @@ class AlarmKind(StrEnum):
     """One id with two contents."""
     CLOCK_DOUBTFUL = "clock_doubtful"
     CUTS_STOPPED = "cuts_stopped"
+    HUB_MOVED = "hub_moved"
+    """Another hub answered, or one that lacks what it had acknowledged: nothing is cut until it is refilled."""
+    LANE_FORKED = "lane_forked"
+    """A lane contradicts the hub: a backup was restored somewhere."""
+    LANE_HELD = "lane_held"
+    """The hub refuses a lane."""
+    CHUNK_UNREADABLE = "chunk_unreadable"
+    """A day's chunk cannot be read back from the segments."""
+    DOWNLINK_REFUSED = "downlink_refused"
+    """An item from the hub could not be taken in; it is kept and shown."""
 
 
 @dataclass(frozen=True, slots=True)
