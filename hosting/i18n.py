@@ -209,12 +209,12 @@ def label_id(member: Enum) -> str:
 
 
 def read_catalogue(path: Traversable, language: Language) -> Catalog:
-    """One .po file. Raises `I18nFault` TQ-IN-01 when it is missing or cannot be parsed."""
+    """One .po file. Raises `I18nFault` TQ-LN-01 when it is missing or cannot be parsed."""
     try:
         return read_po(BytesIO(path.read_bytes()), locale=language.value, abort_invalid=True)
     except (OSError, PoFileError, ValueError) as error:
         raise I18nFault(
-            "TQ-IN-01", f"the catalogue {path.name} cannot be read: {error}", "restore hosting/locale from the release"
+            "TQ-LN-01", f"the catalogue {path.name} cannot be read: {error}", "restore hosting/locale from the release"
         ) from error
 
 

@@ -179,7 +179,7 @@ def test_a_catalogue_that_cannot_be_read_is_named(tmp_path: Path, text: bytes | 
         path.write_bytes(text)
     with pytest.raises(I18nFault) as caught:
         read_catalogue(path, RU)
-    assert caught.value.code == "TQ-IN-01"
+    assert caught.value.code == "TQ-LN-01"
     assert "ru.po" in caught.value.what
 
 

@@ -1,0 +1,29 @@
+"""What tests of several houses share: a browser, and where its pictures go."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium for Playwright's `executable_path`. Missing: skipped by name, a failure with CI=true."""
+    for name in BROWSERS:
+        if path := shutil.which(name):
+            return path
+    why = f"Chromium is missing (looked for {', '.join(BROWSERS)}): apt-get install chromium"
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """Where screenshots go: TARMOQ_SHOTS (`make shots`), else a folder that is thrown away."""
+    folder = Path(os.environ.get("TARMOQ_SHOTS") or tmp_path / "pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
