@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from edge_node.store.outbox import append_record
 from gridmodel.event import Alarm, AlarmKind
-from gridmodel.identity import NodeId
+from gridmodel.identity import NodeId, checked_id
 from hosting.database import Connection, Database
 from protocols.sync.lanes import Lane
 
@@ -38,7 +38,7 @@ async def raise_alarm(conn: Connection, kind: AlarmKind, subject: str, detail: s
     told = detail[:DETAIL_LENGTH_MAX]
     made = await conn.execute(
         "INSERT OR IGNORE INTO alarm (id, kind, subject, at, detail) VALUES (?, ?, ?, ?, ?)",
-        (alarm_id, kind.value, subject, now, told),
+        (alarm_id, kind.value, checked_id("subject of an alarm", subject), now, told),
     )
     if made:
         await append_record(conn, Lane.CONTROL, "alarm", alarm_id, _body(kind, subject, now, told, None), now)

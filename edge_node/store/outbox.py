@@ -8,7 +8,7 @@ Codes: TQ-OB-01 a record too large to travel.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gridmodel.fault import Fault
@@ -21,6 +21,8 @@ CHUNK_KIND = "chunk"
 """Kind of an interval record: its body names a chunk in the segments."""
 RECORD_HEAD_BYTES = 160
 """What kind, id and arrays add to a record's body in a payload, at most."""
+_MEASURED = replace(RECORD_LIMITS, bytes_max=1_048_576)
+"""A body is packed before it is judged, so that the fault can say how large it was."""
 
 
 class OutboxFault(Fault):
@@ -51,7 +53,7 @@ async def append_record(  # noqa: PLR0917
     `kind` and `id` are identifiers; `body` holds plain values (`protocols.sync.wire`). Raises OutboxFault (TQ-OB-01)
     when it could never travel in a frame, WireFault for a value that is not plain.
     """
-    packed = wire.pack(dict(body), RECORD_LIMITS)
+    packed = wire.pack(dict(body), _MEASURED)
     if len(packed) > RECORD_PAYLOAD_BYTES_MAX - RECORD_HEAD_BYTES:
         raise OutboxFault(
             "TQ-OB-01",

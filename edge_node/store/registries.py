@@ -31,6 +31,17 @@ def read_document(packed: bytes) -> Registry:
     return registry_from_document(wire.unpack(packed, wire.DOCUMENT))
 
 
+def read_item(body: bytes) -> tuple[Registry, bytes]:
+    """The registry in the body of an item down, ``{"document": …}``, and its packed document; pure and heavy.
+
+    Packed anew, so that equal documents have equal bytes. Raises WireFault, RegistryFault or RegistryStoreFault.
+    """
+    read = wire.unpack(body, wire.DOCUMENT)
+    document = read.get("document") if isinstance(read, dict) else None
+    registry = registry_from_document(document)
+    return registry, wire.pack(document, wire.DOCUMENT)
+
+
 def pack_document(registry: Registry) -> bytes:
     """The packed document of a registry."""
     return wire.pack(registry_to_document(registry), wire.DOCUMENT)
@@ -102,21 +113,25 @@ class Registries:
             self._newest = await self._compute.run(read_document, found[1])
         return self._newest
 
-    async def checked(self, packed: bytes) -> Registry:
-        """Parse a packed document for this node; raises its faults, or RegistryStoreFault (TQ-ST-02) for another's."""
+    async def from_item(self, body: bytes) -> tuple[Registry, bytes]:
+        """The registry in an item down, and its document; raises its faults, or TQ-ST-02 for another node's."""
+        registry, packed = await self._compute.run(read_item, body)
+        self._check_node(registry)
+        return registry, packed
+
+    async def put(self, document: Mapping[str, Any], now: int) -> Registry:
+        """Take in a document that did not come by the downlink (an import, a test); gives the registry that holds."""
+        packed = wire.pack(dict(document), wire.DOCUMENT)
         registry = await self._compute.run(read_document, packed)
+        self._check_node(registry)
+        await self._control.write(lambda conn: insert_registry(conn, registry.version, packed, now))
+        await self.load()
+        return self.current()
+
+    def _check_node(self, registry: Registry) -> None:
         if registry.node != self._node:
             raise RegistryStoreFault(
                 "TQ-ST-02",
                 f"a registry for {registry.node} came to {self._node}",
                 "nothing was taken in; check the hub's import and this node's id",
             )
-        return registry
-
-    async def put(self, document: Mapping[str, Any], now: int) -> Registry:
-        """Take in a document that did not come by the downlink (an import, a test); gives the registry that holds."""
-        packed = wire.pack(dict(document), wire.DOCUMENT)
-        registry = await self.checked(packed)
-        await self._control.write(lambda conn: insert_registry(conn, registry.version, packed, now))
-        await self.load()
-        return self.current()

@@ -1,0 +1,389 @@
+"""Lanes: waiting records become signed batches, durably, before anything is sent. Floor: edge_node/store; link loss.
+
+A batch is sealed once: its header (and for the small lanes its payload) is stored in the transaction that gives its
+records their number, so that after any crash the same bytes are sent again. Sealing is lazy: only as much as the link
+can take, so that a record written now is not stuck behind thousands of sealed frames of its own lane.
+
+What the hub acknowledged is kept for `KEPT_S` (a hub restored from a backup is refilled from here) and then pruned.
+Nothing that waits or is unacknowledged ever expires. A new epoch, minted by the hub, makes every unacknowledged record
+wait again.
+
+Codes: TQ-OB-02 a chunk that is not in the segments as it was sealed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from edge_node.store.alarms import raise_alarm
+from edge_node.store.outbox import OutboxFault, chunk_ref
+from edge_node.store.registries import newest_version
+from gridmodel.clock import Compute
+from gridmodel.event import AlarmKind
+from gridmodel.fault import Fault
+from gridmodel.identity import NodeId
+from hosting.database import Connection, Database
+from protocols.authority.signatures import Signer
+from protocols.sync import wire
+from protocols.sync.batch import Batch, BatchHeader
+from protocols.sync.lanes import (
+    RECORD_LIMITS,
+    RECORD_PAYLOAD_BYTES_MAX,
+    AckOutcome,
+    Lane,
+    LaneMark,
+    Record,
+    fresh_mark,
+    records_to_payload,
+)
+from protocols.sync.seal import fitting, seal
+from protocols.sync.state import NEVER_SEALED, LocalLane
+
+RECORDS_READ_MAX = 256
+"""Waiting records looked at for one batch: a frame of 7 kB holds some 40 to 150 of them."""
+SEALED_PER_TURN_MAX = 8
+"""Batches sealed in one transaction: 64 kB, a few milliseconds of the database's turn."""
+KEPT_S = 35 * 24 * 3600
+"""How long acknowledged batches stay: longer than a hub's oldest backup is allowed to be."""
+PRUNED_PER_TURN_MAX = 500
+"""Rows deleted in one transaction, so that pruning never holds up a payment."""
+CHUNKS_PER_FETCH_MAX = 1
+"""A chunk travels alone."""
+
+
+class ChunkSource(Protocol):
+    """Where payloads of the interval lane lie: the segments."""
+
+    async def payload(self, day: str, chunk_id: str) -> bytes:
+        """The chunk's bytes; raises Fault when it is not there or damaged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a lane still owes the hub."""
+
+    records: int
+    """Waiting to be sealed."""
+    batches: int
+    """Sealed and not acknowledged."""
+    oldest_at: int | None
+    """When the oldest of both was written, UTC seconds; None when nothing is owed."""
+
+
+class Outbox:
+    """The lanes of one node."""
+
+    def __init__(
+        self, control: Database, *, node: NodeId, signer: Signer, compute: Compute, chunks: ChunkSource
+    ) -> None:
+        self._control = control
+        self._node = node
+        self._signer = signer
+        self._compute = compute
+        self._chunks = chunks
+
+    async def marks(self) -> dict[Lane, LaneMark]:
+        """The last sealed batch of each lane that was ever begun: what a hello tells."""
+        rows = await self._control.read(lambda conn: conn.fetch_all(_LANES))
+        return {Lane(lane): LaneMark(epoch, seq, bytes(hash_)) for lane, epoch, seq, hash_, _, _ in rows}
+
+    async def local(self, hub: Mapping[Lane, LaneMark]) -> dict[Lane, LocalLane]:
+        """What is durable here of each lane, beside the hub's marks of a welcome."""
+
+        async def verb(conn: Connection) -> dict[Lane, LocalLane]:
+            found: dict[Lane, LocalLane] = {}
+            for name, epoch, seq, hash_, acked_seq, acked_hash in await conn.fetch_all(_LANES):
+                lane = Lane(name)
+                mark = hub.get(lane)
+                header = None if mark is None else await _header(conn, lane, mark.epoch, mark.seq)
+                found[lane] = LocalLane(
+                    sealed=LaneMark(epoch, seq, bytes(hash_)),
+                    acknowledged=LaneMark(epoch, acked_seq, bytes(acked_hash)),
+                    at_hub=None if header is None else header.hash(),
+                )
+            return found
+
+        return await self._control.read(verb)
+
+    async def following(self, lane: Lane, after: LaneMark, bytes_max: int, batches_max: int, now: int) -> list[bytes]:
+        """The batches of `lane` after `after` (at least one if there is one), sealing waiting records as needed."""
+        limit = CHUNKS_PER_FETCH_MAX if lane is Lane.INTERVAL else batches_max
+        found = await self._stored(lane, after, bytes_max, limit, now)
+        if not found and await self._seal(lane, now):
+            found = await self._stored(lane, after, bytes_max, limit, now)
+        return found
+
+    async def acknowledge(self, lane: Lane, mark: LaneMark, outcome: AckOutcome, reason: str, now: int) -> None:
+        """Everything of `lane` up to `mark` is durable at the hub. Older marks than the one known change nothing."""
+
+        async def verb(conn: Connection) -> None:
+            await conn.execute(
+                "UPDATE outbox_batch SET acked_at = ?, outcome = ?, reason = ?"
+                " WHERE lane = ? AND epoch = ? AND seq = ? AND acked_at IS NULL",
+                (now, outcome.value, reason, lane.value, mark.epoch, mark.seq),
+            )
+            await conn.execute(
+                "UPDATE outbox_batch SET acked_at = ?, outcome = ?"
+                " WHERE lane = ? AND epoch = ? AND seq < ? AND acked_at IS NULL",
+                (now, AckOutcome.DUPLICATE.value, lane.value, mark.epoch, mark.seq),
+            )
+            await conn.execute(
+                "UPDATE lane SET acked_seq = ?, acked_hash = ?"
+                " WHERE lane = ? AND epoch = ? AND acked_seq < ? AND sealed_seq >= ?",
+                (mark.seq, mark.hash, lane.value, mark.epoch, mark.seq, mark.seq),
+            )
+
+        await self._control.write(verb)
+
+    async def new_epoch(self, lane: Lane, mark: LaneMark) -> bool:
+        """The hub opened an epoch: go on from there, everything unacknowledged waits again. False when known."""
+
+        async def verb(conn: Connection) -> bool:
+            row = await conn.fetch_one("SELECT epoch FROM lane WHERE lane = ?", (lane.value,))
+            if row is not None and row[0] >= mark.epoch:
+                return False
+            await conn.execute(
+                "UPDATE outbox_record SET epoch = NULL, seq = NULL WHERE lane = ?1 AND (epoch, seq) IN"
+                " (SELECT epoch, seq FROM outbox_batch WHERE lane = ?1 AND acked_at IS NULL)",
+                (lane.value,),
+            )
+            await conn.execute("DELETE FROM outbox_batch WHERE lane = ? AND acked_at IS NULL", (lane.value,))
+            await conn.execute(
+                "INSERT INTO lane (lane, epoch, sealed_seq, sealed_hash, acked_seq, acked_hash)"
+                " VALUES (?1, ?2, ?3, ?4, ?3, ?4) ON CONFLICT (lane) DO UPDATE SET epoch = excluded.epoch,"
+                " sealed_seq = excluded.sealed_seq, sealed_hash = excluded.sealed_hash,"
+                " acked_seq = excluded.acked_seq, acked_hash = excluded.acked_hash",
+                (lane.value, mark.epoch, mark.seq, mark.hash),
+            )
+            return True
+
+        return await self._control.write(verb)
+
+    async def backlog(self) -> dict[Lane, Backlog]:
+        """What each lane still owes."""
+
+        async def verb(conn: Connection) -> dict[Lane, Backlog]:
+            found = {}
+            for lane in Lane:
+                waiting = await conn.fetch_one(
+                    "SELECT count(*), min(created_at) FROM outbox_record WHERE lane = ? AND seq IS NULL", (lane.value,)
+                )
+                sealed = await conn.fetch_one(
+                    "SELECT count(*), min(created_at) FROM outbox_batch WHERE lane = ? AND acked_at IS NULL",
+                    (lane.value,),
+                )
+                records, waits_since = waiting or (0, None)
+                batches, sealed_at = sealed or (0, None)
+                since = [moment for moment in (waits_since, sealed_at) if moment is not None]
+                found[lane] = Backlog(records, batches, min(since, default=None))
+            return found
+
+        return await self._control.read(verb)
+
+    async def quarantined(self, limit: int = 50) -> list[tuple[str, int, int, str]]:
+        """The newest batches that the hub set aside: (lane, epoch, seq, reason)."""
+        rows = await self._control.read(
+            lambda conn: conn.fetch_all(
+                "SELECT lane, epoch, seq, reason FROM outbox_batch WHERE outcome = 'quarantined'"
+                " ORDER BY acked_at DESC LIMIT ?",
+                (limit,),
+            )
+        )
+        return [(lane, epoch, seq, reason or "") for lane, epoch, seq, reason in rows]
+
+    async def prune(self, now: int) -> int:
+        """Delete some of what was acknowledged longer than `KEPT_S` ago; gives how many batches went."""
+
+        async def verb(conn: Connection) -> int:
+            old = await conn.fetch_all(
+                "SELECT lane, epoch, seq FROM outbox_batch WHERE acked_at < ? LIMIT ?",
+                (now - KEPT_S, PRUNED_PER_TURN_MAX),
+            )
+            await conn.execute_many("DELETE FROM outbox_record WHERE lane = ? AND epoch = ? AND seq = ?", old)
+            await conn.execute_many("DELETE FROM outbox_batch WHERE lane = ? AND epoch = ? AND seq = ?", old)
+            return len(old)
+
+        return await self._control.write(verb)
+
+    async def _stored(self, lane: Lane, after: LaneMark, bytes_max: int, limit: int, now: int) -> list[bytes]:
+        rows = await self._control.read(
+            lambda conn: conn.fetch_all(
+                "SELECT seq, header, payload, chunk_day, chunk_id FROM outbox_batch"
+                " WHERE lane = ? AND epoch = ? AND seq > ? ORDER BY seq LIMIT ?",
+                (lane.value, after.epoch, after.seq, limit),
+            )
+        )
+        found: list[bytes] = []
+        size = 0
+        for seq, header, payload, day, chunk_id in rows:
+            if payload is None:
+                try:
+                    data = await self._compute.run(_assembled, header, await self._chunks.payload(day, chunk_id))
+                except Fault as fault:
+                    await self._set_aside(LaneMark(after.epoch, seq, after.hash), chunk_id, fault, now)
+                    continue
+            else:
+                data = _assembled(header, payload)
+            size += len(data)
+            if found and size > bytes_max:
+                break
+            found.append(data)
+        return found
+
+    async def _seal(self, lane: Lane, now: int) -> int:
+        if lane is Lane.INTERVAL:
+            return await self._seal_chunk(now)
+
+        async def verb(conn: Connection) -> int:
+            sealed = 0
+            while sealed < SEALED_PER_TURN_MAX and await self._seal_records(conn, lane, now):
+                sealed += 1
+            return sealed
+
+        return await self._control.write(verb)
+
+    async def _seal_records(self, conn: Connection, lane: Lane, now: int) -> bool:
+        after = await _sealed_mark(conn, lane)
+        rows = await conn.fetch_all(
+            "SELECT number, kind, id, body FROM outbox_record WHERE lane = ? AND seq IS NULL ORDER BY number LIMIT ?",
+            (lane.value, RECORDS_READ_MAX),
+        )
+        if after is None or not rows:
+            return False
+        read: list[Record] = []
+        size = 0
+        for _, kind, id_, body in rows:
+            size += len(body)
+            if read and size > RECORD_PAYLOAD_BYTES_MAX:
+                break
+            read.append(Record(kind, id_, wire.unpack(bytes(body), RECORD_LIMITS)))
+        count = fitting(read)
+        batch = seal(
+            records_to_payload(read[:count]),
+            node=self._node,
+            lane=lane,
+            after=after,
+            registry_version=await newest_version(conn),
+            now=now,
+            signer=self._signer,
+        )
+        await _keep(conn, batch, [row[0] for row in rows[:count]], payload=batch.payload)
+        return True
+
+    async def _seal_chunk(self, now: int) -> int:
+        """One chunk, one batch. The payload lies in other files: it is read between two transactions."""
+
+        async def first(conn: Connection) -> tuple[LaneMark | None, tuple[int, bytes] | None]:
+            row = await conn.fetch_one(
+                "SELECT number, body FROM outbox_record WHERE lane = ? AND seq IS NULL ORDER BY number LIMIT 1",
+                (Lane.INTERVAL.value,),
+            )
+            return await _sealed_mark(conn, Lane.INTERVAL), None if row is None else (int(row[0]), bytes(row[1]))
+
+        after, waiting = await self._control.read(first)
+        if after is None or waiting is None:
+            return 0
+        number, ref = waiting[0], chunk_ref(waiting[1])
+        try:
+            payload = await self._chunks.payload(ref.day, ref.chunk_id)
+            make = partial(
+                seal,
+                node=self._node,
+                lane=Lane.INTERVAL,
+                after=after,
+                registry_version=ref.registry_version,
+                now=now,
+                signer=self._signer,
+            )
+            batch: Batch = await self._compute.run(make, payload)
+        except Fault as fault:
+            await self._set_aside(None, ref.chunk_id, fault, now, number=number)
+            return 1
+
+        async def keep(conn: Connection) -> int:
+            if await _sealed_mark(conn, Lane.INTERVAL) != after:
+                return 0
+            await _keep(conn, batch, [number], payload=None, chunk=(ref.day, ref.chunk_id))
+            return 1
+
+        return await self._control.write(keep)
+
+    async def _set_aside(
+        self, sealed: LaneMark | None, chunk_id: str, fault: Fault, now: int, *, number: int | None = None
+    ) -> None:
+        """A chunk that cannot be read stops nothing: its record gets number 0, an alarm names it, the lane goes on.
+
+        When it had been sealed, the gap in the chain is a fork: the hub mints an epoch and the rest is offered there.
+        """
+
+        async def verb(conn: Connection) -> None:
+            if sealed is not None:
+                at = (Lane.INTERVAL.value, sealed.epoch, sealed.seq)
+                await conn.execute(
+                    "UPDATE outbox_record SET epoch = 0, seq = 0 WHERE lane = ? AND epoch = ? AND seq = ?", at
+                )
+                await conn.execute("DELETE FROM outbox_batch WHERE lane = ? AND epoch = ? AND seq = ?", at)
+            else:
+                await conn.execute("UPDATE outbox_record SET epoch = 0, seq = 0 WHERE number = ?", (number,))
+            await raise_alarm(conn, AlarmKind.CHUNK_UNREADABLE, chunk_id, f"{fault.code}: {fault.what}", now)
+
+        await self._control.write(verb)
+
+
+_LANES = "SELECT lane, epoch, sealed_seq, sealed_hash, acked_seq, acked_hash FROM lane ORDER BY lane"
+
+
+async def _sealed_mark(conn: Connection, lane: Lane) -> LaneMark | None:
+    """The last sealed batch; None before the hub opened the first epoch, when nothing can be sealed yet."""
+    row = await conn.fetch_one("SELECT epoch, sealed_seq, sealed_hash FROM lane WHERE lane = ?", (lane.value,))
+    return None if row is None else LaneMark(row[0], row[1], bytes(row[2]))
+
+
+async def _header(conn: Connection, lane: Lane, epoch: int, seq: int) -> BatchHeader | None:
+    row = await conn.fetch_one(
+        "SELECT header FROM outbox_batch WHERE lane = ? AND epoch = ? AND seq = ?", (lane.value, epoch, seq)
+    )
+    return None if row is None else Batch.from_bytes(bytes(row[0])).header
+
+
+async def _keep(
+    conn: Connection,
+    batch: Batch,
+    numbers: list[int],
+    *,
+    payload: bytes | None,
+    chunk: tuple[str, str] | tuple[None, None] = (None, None),
+) -> None:
+    """Store a sealed batch, give its records their number, move the lane's mark: all or nothing."""
+    header = batch.header
+    lane = header.lane.value
+    await conn.execute(
+        "INSERT INTO outbox_batch (lane, epoch, seq, header, payload, chunk_day, chunk_id, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (lane, header.epoch, header.seq, Batch(header, b"").to_bytes(), payload, *chunk, header.created_at),
+    )
+    await conn.execute_many(
+        "UPDATE outbox_record SET epoch = ?, seq = ? WHERE number = ?",
+        [(header.epoch, header.seq, number) for number in numbers],
+    )
+    await conn.execute(
+        "UPDATE lane SET sealed_seq = ?, sealed_hash = ? WHERE lane = ? AND epoch = ?",
+        (header.seq, header.hash(), lane, header.epoch),
+    )
+
+
+def _assembled(header: bytes, payload: bytes) -> bytes:
+    """The bytes of a batch as they were sealed; raises OutboxFault (TQ-OB-02) when the payload is another one."""
+    batch = Batch(Batch.from_bytes(bytes(header)).header, bytes(payload))
+    if not batch.digest_matches():
+        raise OutboxFault(
+            "TQ-OB-02",
+            f"batch {batch.header.seq} of lane {batch.header.lane.value} is not what was sealed",
+            "check the data disk; the rest goes on",
+        )
+    return batch.to_bytes()
+
+
+__all__ = ["NEVER_SEALED", "Backlog", "ChunkSource", "Outbox", "fresh_mark"]

@@ -1,0 +1,233 @@
+"""What came down from the hub: an offset per lane, items applied together with it. Floor: edge_node/store.
+
+On the walks of payment and link loss. A pull's items are applied in one transaction with their offsets, so that a
+repeat is harmless and a crash leaves neither half. An item that this program cannot take in stops nothing: it is kept
+whole in `downlink_refused` under a named alarm, and tried again when the program starts. It is never skipped unseen.
+
+Heavy work (parsing a registry) is done before the transaction. A registry that could not be applied is not used at all.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge_node.store.alarms import clear_alarm, raise_alarm
+from edge_node.store.registries import Registries, insert_registry
+from gridmodel.event import AlarmKind
+from gridmodel.fault import Fault
+from gridmodel.registry import Registry
+from hosting.database import Connection, Database
+from protocols.sync import wire
+from protocols.sync.facts import ITEM_LIMITS
+from protocols.sync.lanes import DownLane
+from protocols.sync.pull import DownItem
+
+REFUSED_LISTED_MAX = 100
+"""Rows a page shows; more have one cause, which the first ones name."""
+REFUSED_RETRIED_MAX = 1_000
+"""Refused items tried again at a start; the rest stays for the next one."""
+
+ItemApplier = Callable[[Connection, str, str, Mapping[str, Any], int], Awaitable[None]]
+"""Applies (conn, kind, id, body, now) within the transaction; raises Fault for what cannot be taken in."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedItem:
+    """An item that could not be taken in."""
+
+    lane: str
+    offset: int
+    kind: str
+    id: str
+    code: str
+    what: str
+    refused_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a pull brought."""
+
+    applied: int
+    refused: int
+    lanes: frozenset[DownLane]
+    """The lanes that brought something new."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    item: DownItem
+    body: Mapping[str, Any] | None
+    registry: Registry | None
+    packed: bytes
+    fault: Fault | None
+
+
+class Downlink:
+    """The lanes down of one node. `appliers` names who takes the items of each lane but the registry's."""
+
+    def __init__(self, control: Database, *, registries: Registries, appliers: Mapping[DownLane, ItemApplier]) -> None:
+        self._control = control
+        self._registries = registries
+        self._appliers = dict(appliers)
+
+    async def offsets(self) -> dict[DownLane, int]:
+        """The last durable offset of every lane; 0 before the first item."""
+        rows = await self._control.read(
+            lambda conn: conn.fetch_all("SELECT lane, next_offset FROM downlink ORDER BY lane")
+        )
+        known = {DownLane(lane): int(offset) - 1 for lane, offset in rows}
+        return {lane: known.get(lane, 0) for lane in DownLane}
+
+    async def apply(self, items: Sequence[DownItem], now: int) -> Applied:
+        """Apply the items in their order, and remember how far each lane got, in one transaction."""
+        prepared = [await self._prepare(item) for item in items]
+
+        async def verb(conn: Connection) -> Applied:
+            applied = refused = 0
+            lanes: set[DownLane] = set()
+            for one in prepared:
+                if one.item.offset < await _next_offset(conn, one.item.lane):
+                    continue
+                lanes.add(one.item.lane)
+                fault = await self._apply_one(conn, one, now)
+                if fault is None:
+                    applied += 1
+                else:
+                    refused += 1
+                    await _refuse(conn, one.item, fault, now)
+                await _advance(conn, one.item, now)
+            return Applied(applied, refused, frozenset(lanes))
+
+        result = await self._control.write(verb)
+        if DownLane.REGISTRY in result.lanes:
+            await self._registries.load()
+        return result
+
+    async def heard(self, now: int) -> None:
+        """A pull came back, with or without items: every lane is as fresh as now."""
+
+        async def verb(conn: Connection) -> None:
+            await conn.execute_many(
+                "INSERT INTO downlink (lane, next_offset, heard_at) VALUES (?, 1, ?)"
+                " ON CONFLICT (lane) DO UPDATE SET heard_at = excluded.heard_at",
+                [(lane.value, now) for lane in DownLane],
+            )
+
+        await self._control.write(verb)
+
+    async def refetch(self, lanes: Iterable[DownLane]) -> None:
+        """Start these lanes at their beginning: the hub numbers anew. Nothing that is here is taken away meanwhile."""
+        chosen = [(lane.value,) for lane in lanes]
+        await self._control.write(
+            lambda conn: conn.execute_many("UPDATE downlink SET next_offset = 1 WHERE lane = ?", chosen)
+        )
+
+    async def retry_refused(self, now: int) -> int:
+        """Try again what an earlier program could not take in; gives how many are applied now."""
+        rows = await self._control.read(
+            lambda conn: conn.fetch_all(
+                "SELECT lane, offset, kind, id, body FROM downlink_refused ORDER BY lane, offset LIMIT ?",
+                (REFUSED_RETRIED_MAX,),
+            )
+        )
+        items = [DownItem(DownLane(lane), offset, kind, id_, bytes(body)) for lane, offset, kind, id_, body in rows]
+        prepared = [await self._prepare(item) for item in items]
+
+        async def verb(conn: Connection) -> int:
+            applied = 0
+            for one in prepared:
+                if await self._apply_one(conn, one, now) is None:
+                    applied += 1
+                    await _forget_refused(conn, one.item, now)
+            return applied
+
+        count = await self._control.write(verb) if prepared else 0
+        await self._registries.load()
+        return count
+
+    async def refused(self, limit: int = REFUSED_LISTED_MAX) -> list[RefusedItem]:
+        """What could not be taken in, newest first."""
+        rows = await self._control.read(
+            lambda conn: conn.fetch_all(
+                "SELECT lane, offset, kind, id, code, what, refused_at FROM downlink_refused"
+                " ORDER BY refused_at DESC, lane, offset LIMIT ?",
+                (min(limit, REFUSED_LISTED_MAX),),
+            )
+        )
+        return [RefusedItem(*row) for row in rows]
+
+    async def _prepare(self, item: DownItem) -> _Prepared:
+        try:
+            if item.lane is not DownLane.REGISTRY:
+                body = wire.unpack(item.body, ITEM_LIMITS)
+                if not isinstance(body, dict):
+                    raise _unfit(item, "its body is no map")
+                return _Prepared(item, body, None, b"", None)
+            if item.kind != "registry":
+                raise _unfit(item, "it holds no registry")
+            registry, packed = await self._registries.from_item(item.body)
+            return _Prepared(item, None, registry, packed, None)
+        except Fault as fault:
+            return _Prepared(item, None, None, b"", fault)
+
+    async def _apply_one(self, conn: Connection, one: _Prepared, now: int) -> Fault | None:
+        """Apply one item whole or not at all; gives why not."""
+        if one.fault is not None:
+            return one.fault
+        await conn.execute("SAVEPOINT item")
+        try:
+            if one.registry is not None:
+                await insert_registry(conn, one.registry.version, one.packed, now)
+            else:
+                applier = self._appliers.get(one.item.lane)
+                if applier is None or one.body is None:
+                    raise _unfit(one.item, "this program takes nothing of that lane")
+                await applier(conn, one.item.kind, one.item.id, one.body, now)
+        except Fault as fault:
+            await conn.execute("ROLLBACK TO item")
+            await conn.execute("RELEASE item")
+            return fault
+        await conn.execute("RELEASE item")
+        return None
+
+
+def _unfit(item: DownItem, why: str) -> Fault:
+    return Fault(
+        "TQ-DL-01",
+        f"item {item.offset} of lane {item.lane.value} (kind {item.kind:.40}) cannot be taken in: {why}",
+        "it is kept and tried again after an update of this program; the lane goes on",
+    )
+
+
+def _subject(item: DownItem) -> str:
+    return f"{item.lane.value}-{item.offset}"
+
+
+async def _next_offset(conn: Connection, lane: DownLane) -> int:
+    row = await conn.fetch_one("SELECT next_offset FROM downlink WHERE lane = ?", (lane.value,))
+    return 1 if row is None else int(row[0])
+
+
+async def _advance(conn: Connection, item: DownItem, now: int) -> None:
+    await conn.execute(
+        "INSERT INTO downlink (lane, next_offset, heard_at) VALUES (?, ?, ?) ON CONFLICT (lane)"
+        " DO UPDATE SET next_offset = excluded.next_offset, heard_at = excluded.heard_at",
+        (item.lane.value, item.offset + 1, now),
+    )
+
+
+async def _refuse(conn: Connection, item: DownItem, fault: Fault, now: int) -> None:
+    await conn.execute(
+        "INSERT INTO downlink_refused (lane, offset, kind, id, body, code, what, refused_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (lane, offset) DO UPDATE SET kind = excluded.kind,"
+        " id = excluded.id, body = excluded.body, code = excluded.code, what = excluded.what,"
+        " refused_at = excluded.refused_at",
+        (item.lane.value, item.offset, item.kind, item.id, item.body, fault.code, fault.what, now),
+    )
+    await raise_alarm(conn, AlarmKind.DOWNLINK_REFUSED, _subject(item), f"{fault.code}: {fault.what}", now)
+
+
+async def _forget_refused(conn: Connection, item: DownItem, now: int) -> None:
+    await conn.execute("DELETE FROM downlink_refused WHERE lane = ? AND offset = ?", (item.lane.value, item.offset))
+    await clear_alarm(conn, AlarmKind.DOWNLINK_REFUSED, _subject(item), now)
