@@ -121,9 +121,11 @@ class ScaledClock:
         """How far wall and monotonic clock have parted (real seconds; positive: wall ahead), honest drift followed."""
         steady = self._monotonic()
         parted_s = self._wall() - steady - self._offset
-        if abs(parted_s) <= JUMP_S_MAX:
-            followed_s = (steady - self._seen_at) * SLEW_S_PER_S_MAX
-            self._offset += max(-followed_s, min(followed_s, parted_s))
+        drift_s_max = (steady - self._seen_at) * SLEW_S_PER_S_MAX
+        drift_s = max(-drift_s_max, min(drift_s_max, parted_s))
+        if abs(parted_s - drift_s) <= JUMP_S_MAX:  # never by a doubtful clock: it would follow its own jump
+            self._offset += drift_s
+            parted_s -= drift_s
         self._seen_at = steady
         return parted_s
 

@@ -12,6 +12,9 @@ import pytest
 from hosting.database import Connection, Database, DatabaseOpener, open_database
 from hosting.database_faults import DatabaseFault
 from hosting.migrations import MigrationFault
+from simulate.clock import stream
+from simulate.disk import SimDisk
+from simulate.loop import run_virtual
 
 STEPS = ("CREATE TABLE fact (id TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;",)
 
@@ -30,7 +33,19 @@ def run_product(path: Path, story: Story, steps: tuple[str, ...] = STEPS) -> Non
     asyncio.run(whole())
 
 
-RUNNERS: dict[str, Callable[..., None]] = {"aiosqlite": run_product}
+def run_twin(path: Path, story: Story, steps: tuple[str, ...] = STEPS) -> None:
+    async def whole() -> None:
+        opener: DatabaseOpener = SimDisk(stream(len(path.name), "disk"))
+        database = await opener(path, "contract", steps)
+        try:
+            await story(database)
+        finally:
+            await database.close()
+
+    run_virtual(whole())
+
+
+RUNNERS: dict[str, Callable[..., None]] = {"aiosqlite": run_product, "twin": run_twin}
 
 
 @pytest.fixture(params=list(RUNNERS))

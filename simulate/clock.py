@@ -1,0 +1,85 @@
+"""Clocks and dice of a simulated world, all drawn from one seed. Top floor.
+
+Every node looks at a wall of its own, over the loop's virtual time, and so can be set wrong alone. Every stream of
+chance is derived from the seed and a name, so that one more throw in one place shifts nothing in another.
+"""
+
+import asyncio
+import hashlib
+import random
+
+from gridmodel.clock import IoClock
+from hosting.clocks import ScaledClock
+from simulate.loop import VirtualLoop
+
+SLEEP_S_MAX = 300.0
+"""One virtual sleep at most: a stepped wall is noticed within it. Longer than in production, where waking is free."""
+
+
+class NodeWall:
+    """A wall clock over virtual time that can be stepped and made to drift."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self._offset_s = 0.0
+        self._rate = 1.0
+        self._since_s = loop.time()
+
+    def read(self) -> float:
+        """Seconds on this wall."""
+        return self._since_s + self._offset_s + (self._loop.time() - self._since_s) * self._rate
+
+    def step(self, seconds: float) -> None:
+        """Set it forward or back at once, as a careless `date` does."""
+        self._offset_s += seconds
+
+    def drift(self, ppm: float) -> None:
+        """From now on it runs fast (positive) or slow by so many parts in a million."""
+        self._offset_s = self.read() - self._loop.time()
+        self._since_s = self._loop.time()
+        self._rate = 1.0 + ppm / 1e6
+
+
+class VirtualIoClock:
+    """`IoClock` over the loop: sockets and back-off wait in virtual time, on the same axis as everything."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def monotonic(self) -> float:
+        """Seconds of the loop."""
+        return self._loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so many virtual seconds."""
+        await asyncio.sleep(seconds)
+
+
+def node_clock(loop: VirtualLoop, wall: NodeWall, start_utility: int) -> ScaledClock:
+    """The product's clock over a node's wall; it shows `start_utility` (UTC seconds) when the loop shows zero."""
+    return ScaledClock(
+        start_utility, 0.0, 1.0, wall=wall.read, monotonic=loop.time, sleep=asyncio.sleep, sleep_s_max=SLEEP_S_MAX
+    )
+
+
+def io_clock(loop: VirtualLoop) -> IoClock:
+    """The loop's time as the I/O port."""
+    return VirtualIoClock(loop)
+
+
+def stream(seed: int, name: str) -> random.Random:
+    """The stream of chance called `name` under `seed`; independent of all others."""
+    return random.Random(hashlib.sha256(f"{seed}/{name}".encode()).digest())  # noqa: S311 — repeatable on purpose
+
+
+class SeededEntropy:
+    """`Entropy` that repeats itself: for the simulator alone, where identities must be the same in every run."""
+
+    def __init__(self, seed: int, name: str) -> None:
+        self._prefix = f"{seed}/{name}/"
+        self._count = 0
+
+    def token(self, size_bytes: int) -> bytes:
+        """That many bytes, the next of this stream."""
+        self._count += 1
+        return hashlib.shake_256(f"{self._prefix}{self._count}".encode()).digest(size_bytes)
