@@ -22,6 +22,7 @@ $(VENV)/.installed-dev: pyproject.toml .ci/make-venv
 	@touch $(VENV)/.installed $@
 
 venv: $(VENV)/.installed-dev ## .venv with everything a developer needs
+	@:
 
 check: $(VENV)/.installed-dev ## ruff, formatting, mypy --strict
 	@$(BIN)/ruff check .
