@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -14,6 +15,70 @@ from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_from_document, registry_to_document
 
 Document = dict[str, Any]
+
+
+POINTS: Document = {
+    "usage_points": [
+        {
+            "id": "u1",
+            "district": "1703202",
+            "consumer_class": "household",
+            "protected_class": None,
+            "address": "Navoiy 1",
+        },
+        {
+            "id": "u2",
+            "district": "1703202",
+            "consumer_class": "company",
+            "protected_class": "hospital",
+            "address": "Navoiy 2",
+        },
+    ],
+    "supply_points": [
+        {
+            "id": "h1",
+            "kind": "feeder_head",
+            "district": "1703202",
+            "transformer": None,
+            "feeder": "f1",
+            "to_district": None,
+        },
+        {
+            "id": "b1",
+            "kind": "boundary",
+            "district": "1703202",
+            "transformer": None,
+            "feeder": None,
+            "to_district": "1703203",
+        },
+    ],
+    "installations": [
+        {
+            "meter": "m1",
+            "point": "u1",
+            "channels": [1],
+            "multiplier": [1, 1],
+            "valid_from": 1_000,
+            "valid_to": 7_000,
+        },
+        {
+            "meter": "m2",
+            "point": "u1",
+            "channels": [1, 2],
+            "multiplier": [40, 1],
+            "valid_from": 7_000,
+            "valid_to": 2**40,
+        },
+        {
+            "meter": "m3",
+            "point": "h1",
+            "channels": [1],
+            "multiplier": [1, 1],
+            "valid_from": 0,
+            "valid_to": 2**40,
+        },
+    ],
+}
 
 
 def document() -> Document:
@@ -30,70 +95,11 @@ def document() -> Document:
             {"id": "t1", "district": "1703202", "name": "TP-1", "rated_kva": 160, "lat": 40.8, "lon": 72.1},
             {"id": "t2", "district": "1703202", "name": "TP-2", "rated_kva": 250, "lat": None, "lon": None},
         ],
-        "usage_points": [
-            {
-                "id": "u1",
-                "district": "1703202",
-                "consumer_class": "household",
-                "protected_class": None,
-                "address": "Navoiy 1",
-            },
-            {
-                "id": "u2",
-                "district": "1703202",
-                "consumer_class": "company",
-                "protected_class": "hospital",
-                "address": "Navoiy 2",
-            },
-        ],
-        "supply_points": [
-            {
-                "id": "h1",
-                "kind": "feeder_head",
-                "district": "1703202",
-                "transformer": None,
-                "feeder": "f1",
-                "to_district": None,
-            },
-            {
-                "id": "b1",
-                "kind": "boundary",
-                "district": "1703202",
-                "transformer": None,
-                "feeder": None,
-                "to_district": "1703203",
-            },
-        ],
+        **deepcopy(POINTS),
         "accounts": [{"id": "a1", "usage_point": "u1", "person": "p1"}],
         "meters": [
             {"id": one, "serial": one, "profile": "sdm630", "address": "127.0.0.1:5020", "unit": 1}
             for one in ("m1", "m2", "m3")
-        ],
-        "installations": [
-            {
-                "meter": "m1",
-                "point": "u1",
-                "channels": [1],
-                "multiplier": [1, 1],
-                "valid_from": 1_000,
-                "valid_to": 7_000,
-            },
-            {
-                "meter": "m2",
-                "point": "u1",
-                "channels": [1, 2],
-                "multiplier": [40, 1],
-                "valid_from": 7_000,
-                "valid_to": 2**40,
-            },
-            {
-                "meter": "m3",
-                "point": "h1",
-                "channels": [1],
-                "multiplier": [1, 1],
-                "valid_from": 0,
-                "valid_to": 2**40,
-            },
         ],
         "transformer_links": [
             {"usage_point": "u1", "transformer": "t1", "valid_from": 0, "valid_to": 2**40},
