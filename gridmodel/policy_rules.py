@@ -29,6 +29,8 @@ class PolicyRules:
     """Named in every decision, so that an auditor finds the rule set."""
     min_debt_tiyin: int | None
     min_debt_age_days: int | None
+    mode: str | None
+    """``postpaid``: debts are due after consumption. Prepaid has no rules yet, and is refused."""
     notice_days: int
     notice_expiry_days: int
     allowed_minutes: tuple[tuple[int, int], ...]
@@ -117,6 +119,12 @@ def _minute_of_day(text: str) -> int:
     return minute
 
 
+def _mode(value: object) -> str:
+    if value != "postpaid":
+        raise PolicyFault("TQ-PO-02", f"{value!r:.40} is no mode that has rules", 'write "postpaid"')
+    return "postpaid"
+
+
 def _som(value: object) -> int:
     return _whole(0, 10**9)(value) * TIYIN_PER_SOM
 
@@ -125,6 +133,7 @@ _PARAMETERS: dict[str, tuple[str, Callable[[object], Any]]] = {
     # parameter of the file: (field of PolicyRules, reader)
     "min_debt_uzs": ("min_debt_tiyin", _som),
     "min_debt_age_days": ("min_debt_age_days", _whole(0, 3650)),
+    "mode": ("mode", _mode),
     "notice_days": ("notice_days", _whole(1, 365)),
     "notice_expiry_days": ("notice_expiry_days", _whole(1, 365)),
     "allowed_hours": ("allowed_minutes", _windows),
@@ -143,7 +152,7 @@ _PARAMETERS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "cut_delay_max_min": ("cut_delay_max_min", _whole(0, 24 * 60)),
     "mandate_lifetime_h": ("mandate_lifetime_h", _whole(1, 24 * 14)),
 }
-_OPERATOR_SETS = frozenset({"min_debt_uzs", "min_debt_age_days"})
+_OPERATOR_SETS = frozenset({"min_debt_uzs", "min_debt_age_days", "mode"})
 """Parameters without a default anywhere: absent means that nobody is cut."""
 
 
