@@ -23,7 +23,7 @@ def rules(name: str) -> PolicyRules:
 
 
 def test_by_default_nobody_is_cut_until_the_operator_decides() -> None:
-    assert rules("default").missing() == ("min_debt_tiyin", "min_debt_age_days")
+    assert rules("default").missing() == ("min_debt_tiyin", "min_debt_age_days", "mode")
     assert not set(BLOCKING) & set(document("policy/default.toml")["parameters"])
 
 
