@@ -111,9 +111,18 @@ class Outbox:
         """The batches of `lane` after `after` (at least one if there is one), sealing waiting records as needed."""
         limit = CHUNKS_PER_FETCH_MAX if lane is Lane.INTERVAL else batches_max
         found = await self._stored(lane, after, bytes_max, limit, now)
-        if not found and await self._seal(lane, now):
+        if not found and lane in await self._control.read(_waiting) and await self._seal(lane, now):
             found = await self._stored(lane, after, bytes_max, limit, now)
         return found
+
+    async def owing(self) -> frozenset[Lane]:
+        """The lanes with anything waiting or unacknowledged: one cheap look."""
+
+        async def verb(conn: Connection) -> frozenset[Lane]:
+            rows = await conn.fetch_all("SELECT DISTINCT lane FROM outbox_batch WHERE acked_at IS NULL")
+            return await _waiting(conn) | {Lane(row[0]) for row in rows}
+
+        return await self._control.read(verb)
 
     async def acknowledge(self, lane: Lane, mark: LaneMark, outcome: AckOutcome, reason: str, now: int) -> None:
         """Everything of `lane` up to `mark` is durable at the hub. Older marks than the one known change nothing."""
@@ -333,6 +342,12 @@ class Outbox:
 
 
 _LANES = "SELECT lane, epoch, sealed_seq, sealed_hash, acked_seq, acked_hash FROM lane ORDER BY lane"
+
+
+async def _waiting(conn: Connection) -> frozenset[Lane]:
+    """The lanes with records to be sealed."""
+    query = "SELECT EXISTS (SELECT 1 FROM outbox_record WHERE lane = ? AND seq IS NULL)"
+    return frozenset({lane for lane in Lane if (await conn.fetch_one(query, (lane.value,))) == (1,)})
 
 
 async def _sealed_mark(conn: Connection, lane: Lane) -> LaneMark | None:

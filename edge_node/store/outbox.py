@@ -66,6 +66,17 @@ async def append_record(  # noqa: PLR0917
     )
 
 
+async def append_latest(conn: Connection, kind: str, id: str, body: Mapping[str, Any], now: int) -> None:  # noqa: A002
+    """Put a snapshot into the control lane in place of an earlier one of its kind that still waits to be sealed.
+
+    For what supersedes itself (a node's status): a month without a link leaves one of them, not three thousand.
+    """
+    await conn.execute(
+        "DELETE FROM outbox_record WHERE lane = ? AND kind = ? AND seq IS NULL", (Lane.CONTROL.value, kind)
+    )
+    await append_record(conn, Lane.CONTROL, kind, id, body, now)
+
+
 async def append_chunk(conn: Connection, ref: ChunkRef, now: int) -> None:
     """Put a chunk into the interval lane; its payload must be durable in the segments already."""
     body = {"day": ref.day, "chunk_id": ref.chunk_id, "registry_version": ref.registry_version}

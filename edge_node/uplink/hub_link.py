@@ -1,0 +1,319 @@
+"""The thin host over the sync session: greet, push by lane, pull, acknowledge. Room: uplink; walk: link loss.
+
+Theory of operation. `protocols.sync.session` says what to do next; this host does it: it reads sealed batches from the
+outbox (which seals them, durably, as they are needed), exchanges bytes over the `Link`, and makes every effect durable
+before it asks again. Between two pushes, when its time has come, it pulls. One exchange at a time: a slow line is never
+shared by two of them. A lost link costs nothing but time; nobody else in the node waits for it.
+
+A hub that speaks with another incarnation, or that lacks what it had acknowledged, has moved backwards: the mark
+HUB_MOVED stands (nothing is cut while it does) until it holds everything again and a whole pull went through.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from edge_node.store.alarms import Alarms
+from edge_node.store.batches import Outbox
+from edge_node.store.downlink import Downlink
+from edge_node.uplink.reconciliation import Reconciliation
+from edge_node.wakeups import Wakeups
+from gridmodel.clock import Entropy, Rng, UtilityClock
+from gridmodel.event import AlarmKind
+from gridmodel.identity import NodeId
+from hosting.log import logger
+from protocols.authority.signatures import Signer
+from protocols.errors import ProtocolFault
+from protocols.sync.effects import (
+    Acknowledged,
+    Effect,
+    Fetch,
+    Forked,
+    Greet,
+    Held,
+    HubChanged,
+    HubRolledBack,
+    NewEpoch,
+    Rest,
+    Send,
+    UplinkLimits,
+)
+from protocols.sync.lanes import NONCE_BYTES, DownLane
+from protocols.sync.link import Link, LinkLost
+from protocols.sync.messages import Hello, Push, PushReply, Welcome
+from protocols.sync.pull import PULL_ITEMS_MAX, Pull, PullReply
+from protocols.sync.seal import sign_hello, sign_pull
+from protocols.sync.session import UplinkSession, stored
+from protocols.sync.state import LANES_BY_PRIORITY, LinkState
+
+
+@dataclass(frozen=True, slots=True)
+class HubLinkLimits:
+    """How often and how long."""
+
+    pull_period_s: int = 20
+    """Utility seconds between two pulls: how old a payment made elsewhere may be here while the link is up."""
+    pull_items: int = 256
+    """Items of one pull: one transaction of some 50 ms."""
+    pulls_per_turn_max: int = 8
+    """Pulls in a row while more lies ready; then facts go up again, so that neither way starves the other."""
+    exchange_s_max: dict[str, float] = field(default_factory=lambda: {"hello": 90.0, "push": 660.0, "pull": 2400.0})
+    """Loop seconds of one exchange, a little above the link's own limits at its slowest rate: the last resort against
+    a link that keeps its promise to raise LinkLost badly."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """How the link stands, for status pages."""
+
+    up: bool
+    since: int
+    """UTC seconds of the last change; 0 before the first attempt."""
+    heard_at: int | None
+    """UTC seconds of the last whole reply since the process started."""
+    retry_at: int | None
+    """When a lost link is tried again."""
+    error: dict[str, str] | None
+    """Code, what and hint of the last failure while the link is lost."""
+
+
+class HubLink:
+    """Talks to the hub until it is cancelled; see the module."""
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        outbox: Outbox,
+        downlink: Downlink,
+        alarms: Alarms,
+        reconciliation: Reconciliation,
+        link: Link,
+        clock: UtilityClock,
+        rng: Rng,
+        entropy: Entropy,
+        signer: Signer,
+        wakeups: Wakeups,
+        time_heard: Callable[[int], object] | None = None,
+        limits: HubLinkLimits | None = None,
+        uplink_limits: UplinkLimits | None = None,
+    ) -> None:
+        self._node = node
+        self._outbox = outbox
+        self._downlink = downlink
+        self._alarms = alarms
+        self._reconciliation = reconciliation
+        self._link = link
+        self._clock = clock
+        self._rng = rng
+        self._entropy = entropy
+        self._signer = signer
+        self._wakeups = wakeups
+        self._time_heard = time_heard
+        self._limits = limits if limits is not None else HubLinkLimits()
+        self._uplink_limits = uplink_limits
+        self._session = UplinkSession(rng=rng, limits=uplink_limits)
+        self._pull_at = 0
+        self._pulled_whole = False
+        self._refetched: frozenset[DownLane] = frozenset()
+        self._view = LinkView(up=False, since=0, heard_at=None, retry_at=None, error=None)
+        self._log = logger("uplink")
+
+    def view(self) -> LinkView:
+        """How the link stands now."""
+        return self._view
+
+    async def run(self) -> None:
+        """Work until cancelled. A restart begins with a new session: the store's marks tell the rest."""
+        self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)
+        self._pull_at = 0
+        await self._reconciliation.begin()
+        while True:
+            await self._turn()
+
+    async def _turn(self) -> None:
+        """One step of the session, or a pull that is due."""
+        now = self._clock.now()
+        if self._session.state is LinkState.LIVE and now >= self._pull_at:
+            await self._guarded(self._pull)
+            return
+        match step := self._session.next(now):
+            case Greet():
+                await self._guarded(lambda: self._greet(step))
+            case Fetch():
+                await self._fetch(step)
+            case Send():
+                await self._guarded(lambda: self._push(step))
+            case Rest():
+                await self._rest(step.until)
+            case _:
+                assert_never(step)
+
+    async def _guarded(self, exchange: Callable[[], Awaitable[None]]) -> None:
+        """An exchange whose failure is the loss of the link: shown, and tried again later."""
+        try:
+            await exchange()
+        except ProtocolFault as fault:
+            now = self._clock.now()
+            self._pulled_whole = False
+            if self._session.state is not LinkState.LOST:
+                self._session.lost(now, fault.retry_after_s if isinstance(fault, LinkLost) else None)
+            if self._view.up or self._view.since == 0:
+                self._log.warning("link_lost", code=fault.code, what=fault.what, retry_at=self._session.retry_at)
+            since = now if self._view.up or self._view.since == 0 else self._view.since
+            self._view = LinkView(
+                up=False,
+                since=since,
+                heard_at=self._view.heard_at,
+                retry_at=self._session.retry_at,
+                error=fault.as_dict(),
+            )
+
+    async def _exchange(self, kind: str, body: bytes) -> bytes:
+        try:
+            async with asyncio.timeout(self._limits.exchange_s_max[kind]):
+                return await self._link.exchange(kind, body)
+        except TimeoutError as error:
+            raise LinkLost(51, f"the link gave no answer to a {kind}", "the node tries again by itself") from error
+
+    async def _greet(self, step: Greet) -> None:
+        hello = Hello(
+            node=self._node,
+            hub_incarnation=await self._reconciliation.hub_known(),
+            lanes=await self._outbox.marks(),
+            signed_at=self._clock.now(),
+            nonce=self._entropy.token(NONCE_BYTES),
+            key_id=self._signer.key_id,
+            fork_lane=step.fork_lane,
+        )
+        welcome = Welcome.from_bytes(await self._exchange("hello", sign_hello(hello, self._signer).to_bytes()))
+        self._heard(welcome.hub_time)
+        await self._reconciliation.met(welcome.hub_incarnation, self._clock.now())
+        local = await self._outbox.local(welcome.lanes)
+        effects = self._session.welcomed(welcome, local)
+        self._pulled_whole = False
+        self._refetched = frozenset()
+        self._pull_at = 0
+        await self._persist(effects)
+
+    async def _fetch(self, step: Fetch) -> None:
+        now = self._clock.now()
+        found = await self._outbox.following(step.lane, step.after, step.bytes_max, step.batches_max, now)
+        await self._persist(self._session.offer(step.lane, [stored(data) for data in found]))
+
+    async def _push(self, step: Send) -> None:
+        push = Push(node=self._node, batches=step.batches)
+        reply = PushReply.from_bytes(await self._exchange("push", push.to_bytes()))
+        self._heard(reply.hub_time)
+        await self._reconciliation.met(reply.hub_incarnation, self._clock.now())
+        await self._persist(self._session.replied(reply, self._clock.now()))
+
+    async def _pull(self) -> None:
+        for _ in range(self._limits.pulls_per_turn_max):
+            pull = Pull(
+                node=self._node,
+                offsets=await self._downlink.offsets(),
+                limit=min(self._limits.pull_items, PULL_ITEMS_MAX),
+                signed_at=self._clock.now(),
+                nonce=self._entropy.token(NONCE_BYTES),
+                key_id=self._signer.key_id,
+            )
+            reply = PullReply.from_bytes(await self._exchange("pull", sign_pull(pull, self._signer).to_bytes()))
+            self._heard(reply.hub_time)
+            now = self._clock.now()
+            if await self._reconciliation.met(reply.hub_incarnation, now):
+                raise LinkLost(52, "another hub answered a pull than the one greeted", "the node greets it by itself")
+            if await self._refetch(reply, now):
+                continue
+            await self._take(reply, now)
+            if not reply.more:
+                self._pulled_whole = True
+                self._pull_at = now + self._limits.pull_period_s
+                await self._downlink.heard(now)
+                return
+        self._pull_at = 0
+
+    async def _refetch(self, reply: PullReply, now: int) -> bool:
+        """The hub numbers some lanes anew: start them over, once per greeting."""
+        lanes = frozenset(reply.refetch)
+        if not lanes:
+            return False
+        if lanes & self._refetched:
+            raise LinkLost(52, "the hub asks twice to begin a lane anew", "report this with the hub's log")
+        self._refetched |= lanes
+        await self._reconciliation.moved(f"the hub numbers its lanes anew: {', '.join(sorted(lanes))}", now)
+        await self._downlink.refetch(lanes)
+        return True
+
+    async def _take(self, reply: PullReply, now: int) -> None:
+        if not reply.items:
+            return
+        result = await self._downlink.apply(reply.items, now)
+        if result.refused:
+            self._log.warning("downlink_refused", count=result.refused)
+            self._wakeups.outbox.set()
+        if DownLane.REGISTRY in result.lanes:
+            self._wakeups.hour.set()
+        if result.lanes:
+            self._wakeups.enforcement.set()
+
+    async def _persist(self, effects: tuple[Effect, ...]) -> None:
+        """Make each effect durable before the session is asked again."""
+        now = self._clock.now()
+        for effect in effects:
+            match effect:
+                case Acknowledged():
+                    await self._outbox.acknowledge(effect.lane, effect.mark, effect.outcome, effect.reason, now)
+                    await self._alarms.clear(AlarmKind.LANE_HELD, effect.lane.value, now)
+                    if effect.reason:
+                        self._log.warning("batch_set_aside", lane=effect.lane.value, reason=effect.reason)
+                case NewEpoch():
+                    await self._outbox.new_epoch(effect.lane, effect.mark)
+                    await self._alarms.clear(AlarmKind.LANE_FORKED, effect.lane.value, now)
+                    self._log.info("new_epoch", lane=effect.lane.value, epoch=effect.mark.epoch)
+                case Forked():
+                    await self._alarms.put(AlarmKind.LANE_FORKED, effect.lane.value, effect.reason, now)
+                case Held():
+                    await self._alarms.put(AlarmKind.LANE_HELD, effect.lane.value, effect.reason, now)
+                case HubChanged():
+                    await self._reconciliation.moved(f"hub {effect.after} answers, {effect.before} did before", now)
+                case HubRolledBack():
+                    what = f"lane {effect.lane.value}: the hub has {effect.have.seq}, {effect.acknowledged.seq} it had"
+                    await self._reconciliation.moved(what, now)
+                case _:
+                    assert_never(effect)
+
+    async def _rest(self, until: int | None) -> None:
+        """Wait for a time or, while the link is up, for a fact to be written or a pull to be due."""
+        now = self._clock.now()
+        if self._session.state is not LinkState.LIVE:
+            await self._clock.sleep_until(until if until is not None else now + 1)
+            return
+        if self._pulled_whole and not self._reconciliation.settled:
+            held = {lane: self._session.cursor(lane) for lane in LANES_BY_PRIORITY}
+            await self._reconciliation.settle(held, await self._outbox.local({}), now)
+        await self._sleep_or_fact(self._pull_at if until is None else min(until, self._pull_at))
+        for lane in await self._outbox.owing():
+            self._session.stored(lane)
+
+    async def _sleep_or_fact(self, until: int) -> None:
+        fact = asyncio.ensure_future(self._wakeups.outbox.wait())
+        time_over = asyncio.ensure_future(self._clock.sleep_until(until))
+        try:
+            await asyncio.wait({fact, time_over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            fact.cancel()
+            time_over.cancel()
+            await asyncio.gather(fact, time_over, return_exceptions=True)
+        self._wakeups.outbox.clear()
+
+    def _heard(self, hub_time: int) -> None:
+        now = self._clock.now()
+        if self._time_heard is not None:
+            self._time_heard(hub_time)
+        if not self._view.up:
+            self._log.info("link_up", after_s=now - self._view.since if self._view.since else 0)
+        self._view = LinkView(
+            up=True, since=self._view.since if self._view.up else now, heard_at=now, retry_at=None, error=None
+        )
