@@ -251,7 +251,9 @@ class Ledger:
 
         return await self._control.read(verb)
 
-    async def apply_ledger_item(self, conn: Connection, kind: str, body: Mapping[str, Any], now: int) -> None:
+    async def apply_ledger_item(
+        self, conn: Connection, kind: str, item_id: str, body: Mapping[str, Any], now: int
+    ) -> None:
         """Take in one item of the downlink's lane `ledger`; raises a Fault before anything is written."""
         if kind == LEDGER_ENTRY:
             await self.insert_entry(conn, ledger_entry_from_body(body), Origin.HUB, now)
@@ -259,7 +261,9 @@ class Ledger:
             read = Fields("watermark", dict(body), ("channel", "complete_up_to"))
             await self.set_watermark(conn, ChannelId(read.identity("channel")), read.time("complete_up_to"), now)
         else:
-            raise LedgerFault("TQ-LE-01", f"{kind!r:.40} is no item of the ledger", "nothing was taken in; report this")
+            raise LedgerFault(
+                "TQ-LE-01", f"item {item_id} of kind {kind!r:.40} is none of the ledger", "nothing was taken in"
+            )
 
     async def verify(self) -> tuple[str, ...]:
         """Ids of damaged entries, at most DAMAGED_LISTED_MAX, for `doctor`."""

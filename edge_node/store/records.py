@@ -214,7 +214,7 @@ class Records:
         return await self._control.write(lambda conn: self.add_protection(conn, protection, now))
 
     async def apply_record_item(
-        self, conn: Connection, kind: str, body: Mapping[str, Any], now: int, bounds: TimeBounds
+        self, conn: Connection, kind: str, item_id: str, body: Mapping[str, Any], now: int
     ) -> None:
         """Take in one item of the downlink's lane `authority`; raises a Fault before anything is written.
 
@@ -232,13 +232,13 @@ class Records:
                 await self.set_weather(conn, weather_from_body(body), now)
             case "mandate":
                 document = Fields("mandate item", dict(body), ("document",)).blob("document", 8_192)
-                await self.put_mandate(conn, document, now, bounds)
+                await self.put_mandate(conn, document, now, TimeBounds(now, now))
             case "stop_cuts":
                 await self.stop_cuts(conn, *stop_from_body(body))
             case "lift_stop":
                 raise record_fault("04", "the hub cannot lift a stop: a person does it at the office")
             case _:
-                raise record_fault("01", f"{kind!r:.40} is no record")
+                raise record_fault("01", f"item {item_id} of kind {kind!r:.40} is no record")
 
     async def verify(self) -> tuple[str, ...]:
         """``table id`` of damaged rows, for `doctor`."""
