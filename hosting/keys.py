@@ -2,7 +2,8 @@
 
 On the walk of a link loss (batches are signed) and of a payment (rows are hashed). A key file is one line of text,
 ``ed25519-private:<domain>:<base64>``. Demo keys stand in a domain of their own and sign into one of their own, so that
-nothing made in a rehearsal opens a relay: a production process refuses to load them, and the other way round.
+nothing made in a rehearsal opens a relay: a production process refuses to load them, and the other way round. The text
+form of public keys is the protocols' (`protocols/authority/signatures`).
 """
 
 import base64
@@ -10,19 +11,18 @@ import binascii
 from enum import StrEnum
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gridmodel.clock import Entropy
 from gridmodel.fault import Fault
 from hosting.files import create_private, read_private
 
 KEY_SIZE_BYTES = 32
-"""Of an Ed25519 seed, an Ed25519 public key, and a row-hash key alike."""
+"""Of an Ed25519 seed and of a row-hash key alike."""
 KEY_FILE_SIZE_BYTES_MAX = 256
 """One line; more is the wrong file."""
 _SIGNING = "ed25519-private"
 _ROW_HASH = "row-hash-key"
-_PUBLIC = "ed25519"
 
 
 class KeyFault(Fault):
@@ -64,21 +64,6 @@ def create_row_key(path: Path, entropy: Entropy, domain: KeyDomain = KeyDomain.P
 def load_row_key(path: Path, domain: KeyDomain = KeyDomain.PRODUCTION) -> bytes:
     """The 32 bytes of a row-hash key; raises like `load_signing_key`."""
     return _load(path, _ROW_HASH, domain)
-
-
-def public_text(key: Ed25519PublicKey | Ed25519PrivateKey) -> str:
-    """A public key as configuration and registry write it: ``ed25519:<base64>``."""
-    public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
-    return f"{_PUBLIC}:{base64.b64encode(public.public_bytes_raw()).decode('ascii')}"
-
-
-def parse_public(text: str) -> Ed25519PublicKey:
-    """The key that `public_text` wrote; raises `KeyFault` ``TQ-KY-06``."""
-    kind, _, encoded = text.strip().partition(":")
-    raw = _decoded(encoded) if kind == _PUBLIC else None
-    if raw is None:
-        raise KeyFault("TQ-KY-06", f"{text[:40]!r} is no public key", "copy it whole: ed25519: and 44 characters")
-    return Ed25519PublicKey.from_public_bytes(raw)
 
 
 def _create(path: Path, kind: str, domain: KeyDomain, key: bytes) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import sqlite3
 from pathlib import Path
 
@@ -6,10 +7,11 @@ import pytest
 
 from hosting.database import Connection, Database
 from hosting.database_faults import DatabaseFault
-from simulate.clock import stream
+from hosting.supervision import Supervisor
+from simulate.clock import io_clock, stream
 from simulate.crash import SimulatedCrash
 from simulate.disk import SimDisk, committed_rows
-from simulate.loop import run_virtual
+from simulate.loop import VirtualLoop, run_virtual
 
 STEPS = ("CREATE TABLE fact (id TEXT PRIMARY KEY) STRICT;",)
 
@@ -154,3 +156,33 @@ def test_trouble_at_opening_is_named_as_in_production(tmp_path: Path) -> None:
         other.close()
 
     run_virtual(main())
+
+
+def test_a_crash_ends_a_supervised_node_at_once_and_its_restart_finds_what_was_durable(tmp_path: Path) -> None:
+    """A node in small: two rooms over one database, killed at its tenth commit, started again."""
+    path = tmp_path / "control.db"
+
+    async def life(hooks: Aligned) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        database = await SimDisk(stream(3, "disk"), hooks)(path, "n-1/control", STEPS)
+
+        async def room(name: str) -> None:
+            (count,) = (await database.read(lambda connection: connection.fetch_all("SELECT count(*) FROM fact")))[0]
+            for number in itertools.count(count):
+                await put(database, f"{name}/{hooks.at}/{number}")
+                await asyncio.sleep(900)
+
+        async with Supervisor(io_clock(loop)) as group:
+            group.start("metering", lambda: room("metering"))
+            group.start("money", lambda: room("money"))
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        for side in ("before", "after"):
+            with pytest.raises(SimulatedCrash, match=side):
+                await life(Aligned(side, 10))
+
+    run_virtual(main())
+    # Of the first life nine commits were durable, one of them the schema's; of the second all ten were facts.
+    assert committed_rows(path, "SELECT count(*) FROM fact") == [(8 + 10,)]

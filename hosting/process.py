@@ -1,0 +1,65 @@
+"""How a process of ours starts, stops and ends: signals to an event, faults to an exit code. Floor: hosting.
+
+`__main__` of node and hub hand their work here. The first SIGTERM or SIGINT asks it to stop (rooms end their verbs, the
+door closes, the database is given back); a second one no longer asks.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from enum import IntEnum
+
+from gridmodel.fault import Fault
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What service managers and people send."""
+
+
+class Exit(IntEnum):
+    """Exit codes of every command; part of the contract with scripts."""
+
+    OK = 0
+    FAILED = 1
+    """Failed, or a rule is violated."""
+    USAGE = 2
+    """The command line makes no sense."""
+    PARTLY = 3
+    """Some of it was done."""
+    LINK_DOWN = 4
+    """The link to the hub, nothing else."""
+    REFUSED = 5
+    """By policy."""
+
+
+def run_process(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    """Run `main(stop)` to its end and give its exit code; `stop` is set by the first signal.
+
+    A `Fault` becomes its three parts on stderr and `Exit.FAILED`; anything else is a mistake of ours and raised.
+    """
+    try:
+        return asyncio.run(_signalled(main))
+    except Fault as fault:
+        tell(fault)
+        return Exit.FAILED
+    except KeyboardInterrupt:
+        return Exit.FAILED
+
+
+def tell(fault: Fault) -> None:
+    """A fault as an operator reads it, on stderr."""
+    sys.stderr.write(f"{fault.code}: {fault.what}\n  {fault.hint}\n")
+
+
+async def _signalled(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        stop.set()
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)  # the next one ends the process the hard way
+
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, asked)
+    return await main(stop)

@@ -1,0 +1,61 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from gridmodel.fault import Fault
+from hosting.process import Exit, run_process
+
+CHILD = """
+import asyncio
+from hosting.process import Exit, run_process
+async def main(stop):
+    print("ready", flush=True)
+    await stop.wait()
+    print("stopping", flush=True)
+    await asyncio.Event().wait() if {stubborn} else None
+    return Exit.PARTLY
+raise SystemExit(run_process(main))
+"""
+
+
+def test_a_fault_is_told_in_three_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main(_: asyncio.Event) -> int:
+        raise Fault("TQ-XX-01", "the key file is gone", "restore it")
+
+    assert run_process(main) == Exit.FAILED
+    assert capsys.readouterr().err == "TQ-XX-01: the key file is gone\n  restore it\n"
+
+
+def test_a_mistake_of_ours_is_not_hidden() -> None:
+    async def main(_: asyncio.Event) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_process(main)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_the_first_signal_asks_and_the_second_insists(number: signal.Signals, stubborn: bool) -> None:
+    with subprocess.Popen(  # noqa: S603 — our own interpreter
+        [sys.executable, "-c", CHILD.format(stubborn=stubborn)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(number)
+        assert child.stdout.readline() == "stopping\n"
+        if stubborn:
+            child.send_signal(number)
+        code = child.wait(timeout=20)
+    if not stubborn:
+        assert code == Exit.PARTLY
+    else:
+        assert code in {-signal.SIGTERM, -signal.SIGINT, Exit.FAILED}
