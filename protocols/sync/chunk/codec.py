@@ -254,8 +254,9 @@ def _shuffled(values: NDArray[Any], kind: str) -> bytes:
 
 
 def _text(columns: ChunkColumns) -> bytes:
-    text = "".join(f"{name}\n" for name in (*columns.transformers, *columns.points))
-    if not _NAMES.fullmatch(text):
+    names = (*columns.transformers, *columns.points)
+    text = "".join(f"{name}\n" for name in names)
+    if not _NAMES.fullmatch(text) or text.count("\n") != len(names):
         raise fault(35, "the name of a point or transformer is no identifier", Blame.LOCAL)
     return text.encode("ascii")
 
