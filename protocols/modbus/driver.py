@@ -41,29 +41,14 @@ class ModbusDriver:
         """See `MeterDriver.read`; one request for each block of the profile."""
         plan = self._plan(target)
         values, raw = await self._blocks(target, plan, plan.poll, urgent=False)
-        registers: dict[Channel, int | None] = {}
-        named: dict[str, str] = {}
-        for key, channel in plan.channels.items():
-            registers[channel] = values.pop(key)
-            named[channel.name.lower()] = raw.pop(key)
-        relay = _relay_reading(plan.relay, values) if plan.relay else None
-        values.pop("relay", None)
-        serial = values.pop("serial", None)
-        return MeterSnapshot(
-            serial=None if serial is None else str(serial),
-            meter_time=None,
-            relay=relay,
-            registers=registers,
-            measurements=values,
-            raw={**named, **raw},
-        )
+        return snapshot_of(plan, values, raw)
 
     async def read_relay(self, target: MeterTarget) -> RelayReading:
         """See `MeterDriver.read_relay`; goes before polls."""
         plan = self._plan(target)
         relay = _relay_of(target, plan)
         values, _ = await self._blocks(target, plan, plan.relay_poll, urgent=True)
-        return _relay_reading(relay, values)
+        return relay_reading(relay, values)
 
     async def control(self, target: MeterTarget, command: RelayCommand, permit: WritePermit) -> None:
         """See `MeterDriver.control`; function 16 to the one allow-listed register, before polls."""
@@ -175,7 +160,29 @@ def _relay_of(target: MeterTarget, plan: ModbusPlan) -> RelayMap:
     return plan.relay
 
 
-def _relay_reading(relay: RelayMap, values: Mapping[str, int | None]) -> RelayReading:
+def snapshot_of(plan: ModbusPlan, values: Mapping[str, int | None], raw: Mapping[str, str]) -> MeterSnapshot:
+    """One poll's decoded fields and their bytes (hex), both by field key, as the port's snapshot."""
+    measurements = dict(values)
+    named = dict(raw)
+    registers: dict[Channel, int | None] = {}
+    for key, channel in plan.channels.items():
+        registers[channel] = measurements.pop(key)
+        named[channel.name.lower()] = named.pop(key)
+    relay = relay_reading(plan.relay, values) if plan.relay else None
+    measurements.pop("relay", None)
+    serial = measurements.pop("serial", None)
+    return MeterSnapshot(
+        serial=None if serial is None else str(serial),
+        meter_time=None,
+        relay=relay,
+        registers=registers,
+        measurements=measurements,
+        raw=named,
+    )
+
+
+def relay_reading(relay: RelayMap, values: Mapping[str, int | None]) -> RelayReading:
+    """The relay's word and the load among decoded fields; a word that the profile does not know is UNKNOWN."""
     states = {relay.closed: RelayContact.CLOSED, relay.open: RelayContact.OPEN}
     word = values["relay"]
     return RelayReading(RelayContact.UNKNOWN if word is None else states.get(word, RelayContact.UNKNOWN), values[POWER])

@@ -1,0 +1,142 @@
+"""Meters in memory behind the `MeterDriver` port, with latency in virtual time and seeded silence. Floor: simulate.
+
+On the reading and payment walks of `simulate run`. It serves the very bytes that a fleet on sockets serves and decodes
+them with the profile's own plan, so a wrong scale shows here, too. What goes wrong is decided by an injected generator:
+the same seed gives the same silences. A timed-out command may have arrived or not, as on a wire.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gridmodel.clock import IoClock, Rng, UtilityClock
+from protocols.driver import MeterSnapshot, MeterTarget, RelayCommand, RelayReading, WritePermit
+from protocols.modbus.codec import ModbusFault, local_fault, remote_fault
+from protocols.modbus.driver import relay_reading, snapshot_of
+from protocols.modbus.section import Block, RelayMap
+from simulate.face import MeterFaces
+
+
+@dataclass(slots=True)
+class MeterFaults:
+    """What goes wrong on the way to meters; a scenario may change it at any time."""
+
+    latency_s: float = 0.05
+    """I/O seconds of one exchange."""
+    timeout_s: float = 1.0
+    """I/O seconds until silence is called silence."""
+    lost_request: float = 0.0
+    """Probability that a request does not arrive."""
+    lost_reply: float = 0.0
+    """Probability that a request arrives and its reply does not."""
+    silent: frozenset[str] = frozenset()
+    """Meters that do not answer."""
+
+
+class SimDriver:
+    """All meters of some grids, in memory; an implementation of `MeterDriver`."""
+
+    def __init__(
+        self, grids: Iterable[MeterFaces], *, clock: UtilityClock, io_clock: IoClock, rng: Rng, faults: MeterFaults
+    ) -> None:
+        self._faces: dict[str, MeterFaces] = {str(meter): face for face in grids for meter in face.truth.grid.meters}
+        self._clock = clock
+        self._io_clock = io_clock
+        self._rng = rng
+        self.faults = faults
+        self.counts: dict[str, int] = {"lost_request": 0, "lost_reply": 0, "silent": 0}
+        """How often each thing went wrong, for "sometimes" counters."""
+        self._closed = False
+
+    async def read(self, target: MeterTarget) -> MeterSnapshot:
+        """See `MeterDriver.read`."""
+        faces, index = self._find(target)
+        await self._arrive(target)
+        values, raw = self._decode(faces, index, faces.image_of(index).plan.poll)
+        await self._return(target)
+        return snapshot_of(faces.image_of(index).plan, values, raw)
+
+    async def read_relay(self, target: MeterTarget) -> RelayReading:
+        """See `MeterDriver.read_relay`."""
+        faces, index = self._find(target)
+        relay = _relay_of(faces, index, target)
+        await self._arrive(target)
+        values, _ = self._decode(faces, index, faces.image_of(index).plan.relay_poll)
+        await self._return(target)
+        return relay_reading(relay, values)
+
+    async def control(self, target: MeterTarget, command: RelayCommand, permit: WritePermit) -> None:
+        """See `MeterDriver.control`."""
+        faces, index = self._find(target)
+        _relay_of(faces, index, target)
+        if permit.action is not command:
+            raise local_fault(
+                "TQ-MB-46",
+                f"permit {permit.intent_id} is for {permit.action.value}, not for {command.value}",
+                "report it",
+            )
+        await self._arrive(target)
+        faces.truth.move_relay(str(target.meter), closed=command is RelayCommand.CLOSE, at=self._clock.now())
+        await self._return(target)
+
+    async def close(self) -> None:
+        """See `MeterDriver.close`."""
+        self._closed = True
+
+    def _find(self, target: MeterTarget) -> tuple[MeterFaces, int]:
+        if self._closed:
+            raise _closed()
+        faces = self._faces.get(str(target.meter))
+        if faces is None:
+            raise local_fault("TQ-MB-50", f"there is no meter {target.meter} in this rehearsal", "mend the registry")
+        index = faces.truth.index(str(target.meter))
+        if faces.truth.grid.profile_of(index) != target.profile:
+            raise local_fault("TQ-MB-50", f"meter {target.meter} is no {target.profile!r:.60}", "mend the registry")
+        return faces, index
+
+    async def _arrive(self, target: MeterTarget) -> None:
+        """The way there; the meter has the request when this returns."""
+        await self._io_clock.sleep(self.faults.latency_s * self._rng.uniform(0.5, 1.5))
+        if str(target.meter) in self.faults.silent:
+            await self._silence(target, "silent")
+        if self._rng.random() < self.faults.lost_request:
+            await self._silence(target, "lost_request")
+        if self._closed:
+            raise _closed()
+
+    async def _return(self, target: MeterTarget) -> None:
+        """The way back."""
+        if self._rng.random() < self.faults.lost_reply:
+            await self._silence(target, "lost_reply")
+
+    async def _silence(self, target: MeterTarget, kind: str) -> None:
+        self.counts[kind] += 1
+        await self._io_clock.sleep(self.faults.timeout_s)
+        raise remote_fault(
+            "TQ-MB-02",
+            f"meter {target.meter} did not answer within {self.faults.timeout_s} s",
+            "check the meter's supply, wiring and unit number",
+        )
+
+    def _decode(
+        self, faces: MeterFaces, index: int, blocks: Iterable[Block]
+    ) -> tuple[dict[str, int | None], dict[str, str]]:
+        image = faces.registers(index, self._clock.now())
+        values: dict[str, int | None] = {}
+        raw: dict[str, str] = {}
+        for block in blocks:
+            data = image.read(block.function, block.address, block.count) or b""
+            for field in block.fields:
+                values[field.key] = field.value(data)
+                raw[field.key] = field.raw(data).hex()
+        return values, raw
+
+
+def _relay_of(faces: MeterFaces, index: int, target: MeterTarget) -> RelayMap:
+    relay = faces.relay_of(index)
+    if relay is None:
+        raise local_fault("TQ-MB-45", f"meter {target.meter} ({target.profile}) has no relay", "mend the registry")
+    return relay
+
+
+def _closed() -> ModbusFault:
+    return local_fault("TQ-MB-48", "the driver is closed", "the node is stopping; start it again")

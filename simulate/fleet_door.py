@@ -1,0 +1,134 @@
+"""A window into a running fleet: JSON lines over a local socket. Floor: simulate; for the demo's report and for tests.
+
+One request object a line, one reply object a line. `do` is one of: ``summary``; ``truth`` with `at` (UTC seconds):
+every meter's registers as served; ``relays``: who is disconnected; ``silence`` with `meter` and `silent`.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gridmodel.fault import Fault
+from simulate.face import kind_of
+from simulate.meters import Fleet
+
+LINE_SIZE_MAX = 64_000
+"""Requests are short; replies of a thousand meters come in one line to a reader without this limit."""
+
+
+class DoorFault(Fault):
+    """A question that the window does not know; code TQ-SM-20."""
+
+
+class FleetDoor:
+    """Serves one fleet's window on a unix socket."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._server: asyncio.Server | None = None
+
+    async def start(self, path: Path) -> None:
+        """Listen at `path`; OSError when that is not possible."""
+        self._server = await asyncio.start_unix_server(self._serve, path, limit=LINE_SIZE_MAX)
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+
+    def reply(self, question: object) -> dict[str, Any]:
+        """The answer to one request object; faults become ``{"error": {code, what, hint}}``."""
+        try:
+            return self._answer(question)
+        except Fault as fault:
+            return {"error": fault.as_dict()}
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                try:
+                    question = json.loads(line)
+                except ValueError:
+                    question = None
+                writer.write(json.dumps(self.reply(question)).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            return
+        finally:
+            writer.close()
+
+    def _answer(self, question: object) -> dict[str, Any]:
+        if not isinstance(question, Mapping):
+            raise DoorFault("TQ-SM-20", "the request is no JSON object", "send one object a line")
+        match question.get("do"):
+            case "summary":
+                return self._summary()
+            case "truth":
+                return self._truth(question.get("at"))
+            case "relays":
+                grid = self._fleet.faces.truth.grid
+                is_open = [n for n in range(self._fleet.count) if not self._fleet.faces.truth.connected(n)]
+                return {"disconnected": [grid.meters[n] for n in is_open]}
+            case "silence":
+                index = self._fleet.faces.truth.index(str(question.get("meter")))
+                (self._fleet.silent.add if question.get("silent", True) else self._fleet.silent.discard)(index)
+                return {"silent": [self._fleet.faces.truth.grid.meters[n] for n in sorted(self._fleet.silent)]}
+            case other:
+                raise DoorFault(
+                    "TQ-SM-20", f"{other!r:.40} is unknown here", "ask for summary, truth, relays or silence"
+                )
+
+    def _summary(self) -> dict[str, Any]:
+        fleet = self._fleet
+        return {
+            "meters": fleet.count,
+            "served": fleet.served,
+            "refused_writes": fleet.refused_writes,
+            "silent": len(fleet.silent),
+            "now": fleet.clock.now(),
+        }
+
+    def _truth(self, at: object) -> dict[str, Any]:
+        if not isinstance(at, int) or isinstance(at, bool) or at > self._fleet.clock.now():
+            raise DoorFault("TQ-SM-20", f"{at!r:.40} is no past moment", "give `at` in UTC seconds, not in the future")
+        truth = self._fleet.faces.truth
+        grid = truth.grid
+        meters = []
+        for index in range(self._fleet.count):
+            shown = truth.registers_at(index, at)
+            meters.append(
+                {
+                    "meter": grid.meters[index],
+                    "kind": kind_of(grid, index),
+                    "multiplier": truth.multiplier(index),
+                    "import_wh": shown.import_wh,
+                    "export_wh": shown.export_wh,
+                }
+            )
+        return {"at": at, "meters": meters}
+
+
+async def ask_fleet(path: Path, question: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask a running fleet one question through its socket. Raises OSError, or DoorFault for its refusal."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(json.dumps(question).encode() + b"\n")
+        await writer.drain()
+        answer = json.loads(await _line(reader))
+    finally:
+        writer.close()
+    if "error" in answer:
+        raise DoorFault(**answer["error"])
+    return dict(answer)
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """A line of any length."""
+    parts = []
+    while part := await reader.read(1 << 16):
+        parts.append(part)
+        if part.endswith(b"\n"):
+            break
+    return b"".join(parts)

@@ -1,0 +1,153 @@
+"""A planned grid as the registry that a node is given, and as a file that fleets are started from. Floor: simulate.
+
+On the reading walk. Demand meters and supply meters stand at addresses that `Listen` gives out in the order of
+`Grid.meters`: one loopback address per meter on one port, or units behind gateways.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from gridmodel.fault import Fault
+from gridmodel.identity import DistrictId, NodeId
+from gridmodel.network import (
+    Account,
+    ConsumerClass,
+    Feeder,
+    FeederLink,
+    Installation,
+    Meter,
+    Substation,
+    SupplyPoint,
+    SupplyPointKind,
+    Transformer,
+    TransformerLink,
+    UsagePoint,
+)
+from gridmodel.quantity import Multiplier
+from gridmodel.reading import Channel
+from gridmodel.registry import Registry
+from simulate.grid import Grid, GridSpec, SupplyPlan
+from simulate.loads import Climate
+
+UNITS_PER_GATEWAY_MAX = 247
+"""Modbus units behind one address."""
+
+
+class GridFault(Fault):
+    """A grid file or address that cannot be used; codes TQ-SM-1n."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the meters of a fleet are reached."""
+
+    host: str
+    """The first address, IPv4; raised by one for each meter or gateway."""
+    port: int
+    """The same for all; below 32768, where no outgoing connection takes it."""
+    units: int = 1
+    """Meters behind one address, 1-247: unit 1, 2, …"""
+
+    def place(self, index: int) -> tuple[str, int, int]:
+        """Host, port and unit of the meter with that index. Raises GridFault TQ-SM-10."""
+        if not 1 <= self.units <= UNITS_PER_GATEWAY_MAX:
+            raise GridFault("TQ-SM-10", f"{self.units} units behind one address", f"use 1 to {UNITS_PER_GATEWAY_MAX}")
+        try:
+            host = IPv4Address(self.host) + index // self.units
+        except ValueError as error:
+            raise GridFault(
+                "TQ-SM-10", f"{self.host!r:.40} is no IPv4 address to count from", "try 127.1.0.1"
+            ) from error
+        return str(host), self.port, 1 + index % self.units
+
+
+def registry_of(grid: Grid, listen: Listen, version: int = 1) -> Registry:
+    """The registry of the grid's node, everything installed since the origin. Raises RegistryFault, GridFault."""
+    spec = grid.spec
+    since = spec.origin
+    return Registry(
+        node=NodeId(spec.node),
+        version=version,
+        zone=spec.zone,
+        interval_minutes=spec.interval_minutes,
+        districts=tuple(DistrictId(district) for district in spec.districts),
+        substations=tuple(Substation(one.id, one.district, one.name) for one in grid.substations),
+        feeders=tuple(Feeder(one.id, grid.substations[one.substation].id, one.name) for one in grid.feeders),
+        transformers=tuple(Transformer(one.id, one.district, one.name, one.rated_kva) for one in grid.transformers),
+        usage_points=tuple(
+            UsagePoint(
+                one.id,
+                one.district,
+                ConsumerClass.HOUSEHOLD if one.household else ConsumerClass.COMPANY,
+                None,
+                one.address,
+            )
+            for one in grid.points
+        ),
+        supply_points=tuple(_supply_point(grid, one) for one in grid.supplies),
+        accounts=tuple(Account(one.account, one.id, one.person) for one in grid.points),
+        meters=tuple(_meter(grid, listen, index) for index in range(len(grid.meters))),
+        installations=_installations(grid),
+        transformer_links=tuple(
+            TransformerLink(one.id, grid.transformers[one.transformer].id, since) for one in grid.points
+        ),
+        feeder_links=tuple(FeederLink(one.id, grid.feeders[one.feeder].id, since) for one in grid.transformers),
+    )
+
+
+def _installations(grid: Grid) -> tuple[Installation, ...]:
+    """Valid from one interval before the origin's end, so that the register at the origin itself is a start."""
+    since = grid.spec.origin - grid.spec.interval_minutes * 60
+    demand = [
+        Installation(
+            one.meter,
+            one.id,
+            (Channel.IMPORT, Channel.EXPORT) if one.solar_w else (Channel.IMPORT,),
+            Multiplier(one.multiplier),
+            since,
+        )
+        for one in grid.points
+    ]
+    supply = [
+        Installation(one.meter, one.id, (Channel.IMPORT,), Multiplier(one.multiplier), since) for one in grid.supplies
+    ]
+    return (*demand, *supply)
+
+
+def _meter(grid: Grid, listen: Listen, index: int) -> Meter:
+    host, port, unit = listen.place(index)
+    return Meter(grid.meters[index], grid.serial_of(index), grid.profile_of(index), f"{host}:{port}", unit)
+
+
+def _supply_point(grid: Grid, plan: SupplyPlan) -> SupplyPoint:
+    match plan.kind:
+        case SupplyPointKind.TRANSFORMER:
+            return SupplyPoint(plan.id, plan.kind, plan.district, transformer=grid.transformers[plan.of].id)
+        case SupplyPointKind.FEEDER_HEAD | SupplyPointKind.GENERATOR:
+            return SupplyPoint(plan.id, plan.kind, plan.district, feeder=grid.feeders[plan.of].id)
+        case SupplyPointKind.BOUNDARY:
+            return SupplyPoint(plan.id, plan.kind, plan.district, to_district=plan.to_district)
+
+
+def spec_to_document(spec: GridSpec) -> dict[str, Any]:
+    """The spec as a JSON-able dict."""
+    return asdict(spec)
+
+
+def spec_from_document(document: object) -> GridSpec:
+    """The spec of a JSON document. Raises GridFault TQ-SM-11 that names the wrong key."""
+    if not isinstance(document, Mapping):
+        raise GridFault("TQ-SM-11", "a grid file holds one JSON object", "write it with the demo or by its example")
+    given = dict(document)
+    climate = given.pop("climate", None)
+    districts = given.pop("districts", ())
+    try:
+        spec = GridSpec(**given, districts=tuple(districts), climate=None if climate is None else Climate(**climate))
+    except TypeError as error:
+        raise GridFault("TQ-SM-11", f"the grid file does not fit: {error}", "compare its keys with GridSpec") from error
+    whole = (spec.points, spec.seed, spec.origin, spec.interval_minutes)
+    if not all(isinstance(one, int) for one in whole) or not all(isinstance(one, str) for one in spec.districts):
+        raise GridFault("TQ-SM-11", "points, seed, origin and interval_minutes are whole numbers", "mend the grid file")
+    return spec

@@ -1,0 +1,93 @@
+"""Small grids, fleets on free ports, and drivers before them, for tests of several houses."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from gridmodel.period import day_bounds
+from hosting.clocks import SystemIoClock, seeded_rng
+from protocols.driver import MeterDriver, MeterTarget
+from protocols.modbus.codec import Framing
+from protocols.modbus.driver import ModbusDriver
+from protocols.profile import load_profiles
+from simulate.driver import MeterFaults, SimDriver
+from simulate.face import MeterFaces
+from simulate.grid import GridSpec, build_grid
+from simulate.grid_registry import Listen, registry_of
+from simulate.meters import Fleet
+from simulate.truth import GridTruth
+from tests.protocols.modbus.scripted import HandClock
+
+ZONE = "Asia/Samarkand"
+ORIGIN = day_bounds("2026-05-05", ZONE)[0]
+PROFILES = load_profiles()
+
+
+def spec(points: int = 20, seed: int = 1, districts: tuple[str, ...] = ("1718203",), minutes: int = 60) -> GridSpec:
+    return GridSpec("n1", ZONE, districts, points, seed, ORIGIN, interval_minutes=minutes)
+
+
+def faces_of(given: GridSpec) -> MeterFaces:
+    return MeterFaces(GridTruth(build_grid(given), PROFILES))
+
+
+def free_listen(units: int = 1) -> Listen:
+    """Addresses of this process's own, and a port that the system calls free."""
+    pid = os.getpid()
+    host = f"127.{10 + pid % 200}.{pid // 200 % 250}.1"
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return Listen(host, probe.getsockname()[1], units)
+
+
+@dataclass
+class Rig:
+    """A driver, the meters behind it, and the hands to move them."""
+
+    driver: MeterDriver
+    faces: MeterFaces
+    clock: HandClock
+    targets: list[MeterTarget]
+    silence: Callable[[set[int]], None]
+    """Exactly these meters do not answer."""
+
+
+@asynccontextmanager
+async def modbus_rig(framing: Framing, units: int) -> AsyncIterator[Rig]:
+    clock = HandClock(ORIGIN + 10 * 3600 + 60)
+    faces = faces_of(spec(points=10))
+    fleet = Fleet(faces, free_listen(units), clock, framing=framing)
+    await fleet.start()
+    driver = ModbusDriver(PROFILES, clock=clock, io_clock=SystemIoClock(), rng=seeded_rng(1))
+
+    def silence(meters: set[int]) -> None:
+        fleet.silent = meters
+
+    try:
+        yield Rig(driver, faces, clock, targets_of(faces, fleet.listen, f"{framing.value}://"), silence)
+    finally:
+        await driver.close()
+        fleet.close()
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def simulated_rig() -> AsyncIterator[Rig]:
+    clock = HandClock(ORIGIN + 10 * 3600 + 60)
+    faces = faces_of(spec(points=10))
+    faults = MeterFaults(latency_s=0.001, timeout_s=0.05)
+    driver = SimDriver([faces], clock=clock, io_clock=SystemIoClock(), rng=seeded_rng(1), faults=faults)
+
+    def silence(meters: set[int]) -> None:
+        faults.silent = frozenset(str(faces.truth.grid.meters[index]) for index in meters)
+
+    yield Rig(driver, faces, clock, targets_of(faces, Listen("127.0.0.1", 502), ""), silence)
+    await driver.close()
+
+
+def targets_of(faces: MeterFaces, listen: Listen, scheme: str) -> list[MeterTarget]:
+    registry = registry_of(faces.truth.grid, listen)
+    return [MeterTarget(m.id, m.serial, m.profile, f"{scheme}{m.address}", m.unit) for m in registry.meters]
