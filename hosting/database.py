@@ -322,9 +322,11 @@ async def open_reader(path: Path, name: str, migrations: Sequence[str]) -> Datab
     return await _opened(name, opener("rw"), settle)
 
 
-async def prepare(connection: Connection, name: str, migrations: Sequence[str]) -> None:
+async def prepare(
+    connection: Connection, name: str, migrations: Sequence[str], settings: Sequence[str] = CONNECTION_SETTINGS
+) -> None:
     """Put a fresh writer connection on its settings and the file on the newest version (shared with the twin)."""
-    for setting in CONNECTION_SETTINGS:
+    for setting in settings:
         await connection.fetch_all(setting)
     await migrations_.apply(connection, name, migrations)
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gridmodel.clock import Rng
-from hosting.database import STATEMENTS_CACHED, Database, prepare
+from hosting.database import CONNECTION_SETTINGS, STATEMENTS_CACHED, Database, prepare
 from hosting.database_faults import DatabaseFault, fault_of
 from simulate.crash import SimulatedCrash
 
 TURNS_BEFORE_ANSWER_MAX = 2
 """Turns of the loop before a statement runs, at most: three orders for each pair of awaits, and campaigns multiply."""
-TWIN_SETTINGS = ("PRAGMA synchronous = OFF", "PRAGMA busy_timeout = 0")
+_OWN_SETTINGS = {"synchronous": "PRAGMA synchronous = OFF", "busy_timeout": "PRAGMA busy_timeout = 0"}
+TWIN_SETTINGS = tuple(_OWN_SETTINGS.get(setting.split()[1], setting) for setting in CONNECTION_SETTINGS)
 """What differs from production: no flushing, and no real waiting for a lock."""
 
 
@@ -137,12 +138,10 @@ class SimDisk:
         """Open (or make) the database at `path`; see `hosting.database.open_database`."""
         if not path.parent.is_dir():
             raise DatabaseFault("TQ-DB-01", f"the folder {path.parent} for {name} is missing", "make it first")
-        inner = sqlite3.connect(path, isolation_level=None, cached_statements=STATEMENTS_CACHED)
+        inner = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=STATEMENTS_CACHED)
         connection = SimConnection(inner, name, self._rng, self._hooks)
         try:
-            await prepare(connection, name, migrations)
-            for setting in TWIN_SETTINGS:
-                inner.execute(setting).fetchall()
+            await prepare(connection, name, migrations, TWIN_SETTINGS)
         except BaseException as error:
             await connection.close()
             if isinstance(error, sqlite3.Error) and (fault := fault_of(error, name)) is not None:
