@@ -106,6 +106,7 @@ class UplinkSession:
         self._incarnation: str | None = None
         self._retry_at = 0
         self._failures = 0
+        self._fork_asked: Lane | None = None
         self._gathered: list[tuple[Lane, Stored]] = []
         self._in_flight: list[tuple[Lane, Stored]] = []
 
@@ -162,6 +163,7 @@ class UplinkSession:
     def welcomed(self, welcome: Welcome, local: Mapping[Lane, LocalLane]) -> tuple[Effect, ...]:
         """A welcome came. `local` is what the node holds durably of each lane (see LocalLane)."""
         self._state = step(self._state, LinkEvent.AGREED)
+        self._fork_asked = None
         self._failures = 0
         effects: list[Effect] = list(self._heard(welcome.hub_incarnation))
         for lane in self._lanes:
@@ -182,9 +184,9 @@ class UplinkSession:
         for (lane, batch), ack in zip(sent, reply.acks, strict=True):
             if lane in stopped:
                 continue
-            if ack.outcome not in ADVANCING:
-                stopped.add(lane)
             effects.extend(self._take(lane, batch, ack, now))
+            if ack.outcome not in ADVANCING or self._lanes[lane].forked:
+                stopped.add(lane)
         for state in self._lanes.values():
             state.taken = state.cursor
         changed = self._heard(reply.hub_incarnation)
@@ -198,6 +200,9 @@ class UplinkSession:
         self._state = step(self._state, LinkEvent.FAILED)
         self._in_flight.clear()
         self._drop_gathered()
+        if self._fork_asked is not None:
+            self._lanes[self._fork_asked].fork_after = 0
+            self._fork_asked = None
         self._failures += 1
         limits = self._limits
         wait_s = min(limits.backoff_s_max, limits.backoff_s_min * 2 ** min(self._failures - 1, 20))
@@ -208,6 +213,7 @@ class UplinkSession:
 
     def _greet(self, fork_lane: Lane | None) -> Greet:
         self._state = step(self._state, LinkEvent.HELLO_SENT)
+        self._fork_asked = fork_lane
         return Greet(fork_lane)
 
     def _gather(self, now: int) -> Step:
