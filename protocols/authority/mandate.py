@@ -84,12 +84,10 @@ class Mandate:
         _integer("counter", self.counter, 1, COUNTER_MAX)
         if not 0 < self.expires - self.not_before <= LIFETIME_S_MAX:
             raise _fault(11, "a mandate lasts more than nothing and at most 14 days")
-        if not 1 <= len(self.account_classes) <= CLASSES_MAX or len(set(self.account_classes)) < len(
-            self.account_classes
-        ):
-            raise _fault(11, f"a mandate names 1 to {CLASSES_MAX} different account classes")
         for name in self.account_classes:
             _identity("account class", name)
+        if not 1 <= len(set(self.account_classes)) == len(self.account_classes) <= CLASSES_MAX:
+            raise _fault(11, f"a mandate names 1 to {CLASSES_MAX} different account classes")
 
     def canonical_bytes(self) -> bytes:
         """What the approvers sign."""
