@@ -1,0 +1,1 @@
+"""Money: payments taken at the desk. A room over the store; on the payment walk."""

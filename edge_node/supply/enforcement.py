@@ -1,0 +1,281 @@
+"""Enforcement: at every look, what is wanted of each relay and is not so. Floor: edge_node/supply; payment walk.
+
+Level-triggered: nothing is remembered between looks but what the store holds, so that a lost event, a crash or a silent
+meter costs time and never a fact. The order of a look is the promise of the house: first what was seen, then intents a
+crash left behind, then restores, and only when no restore waits for a place, cuts. Only candidates are looked at (dark
+relays; accounts whose debt is due), a bounded number each time, round and round.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_node.store.operations import DAY_S, Movement
+from edge_node.store.registries import Registries
+from edge_node.store.relays import RelayRow, Sighting
+from edge_node.supply.door import Door
+from edge_node.supply.facts import Moment, Sources, moment_of
+from edge_node.supply.place import Place, Places
+from edge_node.supply.relay import RelayRoom
+from edge_node.wakeups import Wakeups
+from gridmodel.clock import Entropy, UtilityClock
+from gridmodel.control import Cause, RelayState
+from gridmodel.identity import UsagePointId
+from gridmodel.policy import Action, Reason
+from gridmodel.policy_rules import PolicyRules
+from protocols.driver import MeterDriver
+from protocols.profile import MeterProfile
+
+PERIOD_S = 60
+"""Utility seconds between two looks when nothing wakes us."""
+SIGHTINGS_PER_TICK = 500
+"""Booked in one transaction: some 0.3 s at a node's first poll, when every relay is new."""
+DARK_PER_TICK = 200
+"""Dark points judged in one look; paid ones come first."""
+CANDIDATES_PER_TICK = 50
+"""Debtors judged in one look: a district's few hundred are gone round in minutes."""
+OPERATIONS_AT_ONCE = 16
+"""Movements under way: gateways are slow, and each waits for its own meter."""
+CUTS_AT_ONCE = 2
+"""Of these, cuts: the other places are always free for those who paid."""
+
+_BEGINNING = (-1, "")
+_UNDER_WAY = frozenset({RelayState.CUT_UNCONFIRMED, RelayState.RESTORE_UNCONFIRMED, RelayState.RESTORE_INTENDED})
+
+
+@dataclass(slots=True)
+class TickReport:
+    """What one look found, for logs and tests."""
+
+    sightings: int = 0
+    withheld: int = 0
+    dark: int = 0
+    restores: int = 0
+    restores_waiting: int = 0
+    """Restores that found no place; cuts wait with them."""
+    planned: int = 0
+    cuts: int = 0
+
+
+class Enforcement:
+    """The supply room of one node. `run` for ever, or `tick` under a task group of the caller."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        registries: Registries,
+        *,
+        profiles: Mapping[str, MeterProfile],
+        drivers: Mapping[str, MeterDriver],
+        clock: UtilityClock,
+        entropy: Entropy,
+        wakeups: Wakeups,
+        rules: Callable[[], PolicyRules],
+    ) -> None:
+        """`drivers` by protocol name; `rules` gives the rule set that holds now."""
+        self._sources = sources
+        self._registries = registries
+        self._profiles = profiles
+        self._clock = clock
+        self._wakeups = wakeups
+        self._rules = rules
+        self.door = Door(sources, entropy, wakeups.outbox.set)
+        self.room = RelayRoom(self.door, drivers, clock, self.moment)
+        self._places: Places | None = None
+        self._busy: dict[UsagePointId, asyncio.Task[None]] = {}
+        self._cutting: set[UsagePointId] = set()
+        self._again = False
+        """Something waits for a movement under way to end."""
+        self._dark_after: UsagePointId | None = None
+        self._debtors_after: tuple[int, str] = _BEGINNING
+
+    def moment(self) -> Moment:
+        """The present and the rules that hold in it."""
+        return moment_of(self._clock, self._rules())
+
+    def places(self) -> Places | None:
+        """The places of the registry that holds; None before the first registry."""
+        registry = self._registries.newest
+        if registry is not None and (self._places is None or self._places.registry is not registry):
+            self._places = Places(registry, self._profiles)
+        return self._places
+
+    async def run(self) -> None:
+        """Look, wait, look again; ends only by cancellation or failure."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._wakeups.enforcement.clear()
+                await self.tick(group)
+                await self._pause()
+
+    async def tick(self, group: asyncio.TaskGroup) -> TickReport:
+        """One look; movements are started in `group` and go on after it."""
+        report = TickReport()
+        self._again = False
+        places = self.places()
+        if places is None:
+            return report
+        now = self._clock.now()
+        report.sightings = await self._book_sightings(places, now)
+        report.withheld = await self.door.withhold_orphans(list(self._busy), now)
+        await self._restore_first(places, group, report)
+        if report.restores_waiting == 0 and not self._rules().missing():
+            await self._carry_out_plans(places, group, report)
+            await self._plan_cuts(places, report)
+        return report
+
+    async def _book_sightings(self, places: Places, now: int) -> int:
+        """Handle what polls saw; a look at a meter that no longer stands there is dropped."""
+        control, relays = self._sources.control, self._sources.relays
+        looks = await control.read(lambda conn: relays.sightings(conn, set(self._busy), SIGHTINGS_PER_TICK))
+        if not looks:
+            return 0
+        installed: list[Sighting] = []
+        gone: list[Sighting] = []
+        for look in looks:
+            place = places.at(look.usage_point, now)
+            fits = place is not None and place.meter is not None and place.meter.id == look.meter
+            (installed if fits else gone).append(look)
+        if gone:
+            await control.write(lambda conn: relays.forget_sightings(conn, gone))
+        if installed:
+            await self.door.settle(installed, now, read_back=False)
+        if len(looks) >= SIGHTINGS_PER_TICK:
+            self._wakeups.enforcement.set()
+        return len(looks)
+
+    async def _restore_first(self, places: Places, group: asyncio.TaskGroup, report: TickReport) -> None:
+        control, relays = self._sources.control, self._sources.relays
+        dark = await control.read(relays.dark)
+        report.dark = len(dark)
+        for row in await self._dark_in_order(places, dark):
+            point = row.usage_point
+            place = places.at(point, self._clock.now())
+            if point in self._busy:
+                self._again = True  # what it asks for now is looked at when its movement has ended
+                continue
+            if place is None:
+                continue
+            judged = await self.door.look_at_dark(place, self.moment())
+            relay, now = judged.gathered.facts.relay, self._clock.now()
+            movement = Movement.CUT if relay is RelayState.CUT_UNCONFIRMED else Movement.RESTORE
+            if judged.decision.action is Action.RESTORE:
+                if not self.room.patience.due(point, Movement.RESTORE, now):
+                    continue
+                if self._start(group, place, self.room.restore(place)):
+                    report.restores += 1
+                else:
+                    report.restores_waiting += 1
+            elif relay in _UNDER_WAY and self.room.patience.due(point, movement, now):
+                self._start(group, place, self.room.look(place, movement))
+
+    async def _dark_in_order(self, places: Places, dark: list[RelayRow]) -> list[RelayRow]:
+        """At most DARK_PER_TICK rows: those that owe nothing any more, those under way, then the rest in turn."""
+        first: list[RelayRow] = []
+        rest: list[RelayRow] = []
+        owing = await self._owing(places, dark)
+        for row in dark:
+            urgent = row.paid_at is not None or row.state in _UNDER_WAY
+            cleared = row.cause is Cause.DEBT and row.usage_point not in owing
+            (first if urgent or cleared else rest).append(row)
+        patience = self.room.patience
+        first.sort(key=lambda row: (patience.tries(row.usage_point), row.since, row.usage_point))
+        rest.sort(key=lambda row: row.usage_point)
+        after = self._dark_after
+        turn = [row for row in rest if after is None or row.usage_point > after]
+        chosen = (first + (turn or rest))[:DARK_PER_TICK]
+        judged_rest = [row.usage_point for row in chosen[len(first) :]]
+        self._dark_after = judged_rest[-1] if judged_rest and len(judged_rest) < len(turn) else None
+        return chosen
+
+    async def _owing(self, places: Places, dark: list[RelayRow]) -> set[UsagePointId]:
+        """Points of `dark` whose account has an overdue debt by the worked-out table; the judgement reads entries."""
+        account_of = {}
+        for row in dark:
+            accounts = places.accounts_of(row.usage_point)
+            if len(accounts) == 1:
+                account_of[accounts[0]] = row.usage_point
+        now = self._clock.now()
+        owing: set[UsagePointId] = set()
+        accounts_all = list(account_of)
+        for start in range(0, len(accounts_all), DARK_PER_TICK):
+            part = accounts_all[start : start + DARK_PER_TICK]
+            late = await self._sources.control.read(
+                lambda conn, part=part: self._sources.ledger.overdue_accounts(conn, part, now)  # type: ignore[misc]
+            )
+            owing |= {account_of[account] for account in late}
+        return owing
+
+    async def _carry_out_plans(self, places: Places, group: asyncio.TaskGroup, report: TickReport) -> None:
+        control, operations = self._sources.control, self._sources.operations
+        for plan in await control.read(operations.plans):
+            if len(self._cutting) >= CUTS_AT_ONCE:
+                self._again = True
+                return
+            now = self.moment().bounds
+            overtaken = plan.planned_at > now.latest  # the clock stepped back: judge and wait anew
+            place = places.at(plan.usage_point, now.earliest)
+            if place is None or place.target() is None or overtaken:
+                await control.write(lambda conn, point=plan.usage_point: operations.drop_plan(conn, point))  # type: ignore[misc]
+            elif (
+                plan.not_before <= now.earliest
+                and self.room.patience.due(plan.usage_point, Movement.CUT, now.latest)
+                and self._start(group, place, self.room.cut(place), cut=True)
+            ):
+                report.cuts += 1
+
+    async def _plan_cuts(self, places: Places, report: TickReport) -> None:
+        moment, control, ledger = self.moment(), self._sources.control, self._sources.ledger
+        age_days, debt_min = moment.rules.min_debt_age_days, moment.rules.min_debt_tiyin
+        if age_days is None or debt_min is None:
+            return
+        due_before = moment.bounds.earliest - age_days * DAY_S
+        found = await control.read(
+            lambda conn: ledger.candidates(conn, due_before, debt_min, self._debtors_after, CANDIDATES_PER_TICK)
+        )
+        last = found[-1] if len(found) == CANDIDATES_PER_TICK else None
+        self._debtors_after = _BEGINNING if last is None else (last.first_due_at, last.account)
+        for candidate in found:
+            point = places.point_of(candidate.account)
+            place = None if point is None else places.at(point, moment.now)
+            if place is None or place.point.id in self._busy or place.account != candidate.account:
+                continue
+            decision = await self.door.plan_cut(place, moment)
+            if decision.action is Action.CUT:
+                report.planned += 1
+            elif Reason.BRAKE_NODE_DAY in decision.reasons:
+                return  # nobody else could be cut today
+
+    def _start(
+        self, group: asyncio.TaskGroup, place: Place, work: Coroutine[Any, Any, None], *, cut: bool = False
+    ) -> bool:
+        """Begin a movement unless its point is busy or no place is free; gives whether it began."""
+        point = place.point.id
+        full = len(self._busy) >= OPERATIONS_AT_ONCE or (cut and len(self._cutting) >= CUTS_AT_ONCE)
+        if full or point in self._busy:
+            work.close()
+            self._again = True
+            return False
+        task = group.create_task(work, name=f"relay {point}")
+        self._busy[point] = task
+        if cut:
+            self._cutting.add(point)
+        task.add_done_callback(lambda _: self._ended(point))
+        return True
+
+    def _ended(self, point: UsagePointId) -> None:
+        self._busy.pop(point, None)
+        self._cutting.discard(point)
+        if self._again:
+            self._wakeups.enforcement.set()
+
+    async def _pause(self) -> None:
+        woken = asyncio.ensure_future(self._wakeups.enforcement.wait())
+        time_over = asyncio.ensure_future(self._clock.sleep(PERIOD_S))
+        try:
+            await asyncio.wait({woken, time_over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+            time_over.cancel()
+            await asyncio.gather(woken, time_over, return_exceptions=True)

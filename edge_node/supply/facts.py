@@ -1,0 +1,160 @@
+"""Everything a decision rests on, gathered in one transaction. Floor: edge_node/supply; on the payment walk.
+
+`gather` reads the store through the caller's connection, so that the facts, the decision and what is written because of
+it belong to one moment. What lies elsewhere (the registry's place, the quality of the latest reading, the clock) is
+asked just before and handed in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edge_node.store.ledger import AccountState, Ledger
+from edge_node.store.operations import HOUR_S, CutPlan, Operations
+from edge_node.store.readings import Latest
+from edge_node.store.records import Records
+from edge_node.store.relays import RelayRow, Relays
+from edge_node.store.state import is_reconciled
+from edge_node.supply.brakes import brakes
+from edge_node.supply.place import Place
+from gridmodel.account import overdue
+from gridmodel.clock import ClockTrust, TimeBounds, UtilityClock
+from gridmodel.control import RelayState
+from gridmodel.identity import ChannelId, MeterId, TransformerId
+from gridmodel.policy import Decision, Facts
+from gridmodel.policy_rules import PolicyRules
+from gridmodel.reading import Quality
+from hosting.database import Connection, Database
+from protocols.authority.mandate import Mandate
+
+READING_AGE_S_MAX = 2 * HOUR_S
+"""How long ago the latest interval of a meter that may be cut ended at most: the longest interval, an hour's grace."""
+UNLINKED = TransformerId("unlinked")
+"""Stands in an operation for a point that the registry hangs on no transformer."""
+NO_METER = MeterId("none")
+
+
+class LatestQuality(Protocol):
+    """How far and how well a point's import is known (`edge_node.store.readings.Readings` fits)."""
+
+    def latest(self, point: str) -> Latest | None:
+        """None when nothing was ever accepted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where facts lie."""
+
+    control: Database
+    ledger: Ledger
+    records: Records
+    relays: Relays
+    operations: Operations
+    quality: LatestQuality
+    channels: tuple[ChannelId, ...]
+    """Payment channels that must vouch for themselves before anybody is cut for debt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The present and the rules that hold in it."""
+
+    now: int
+    bounds: TimeBounds
+    trusted: bool
+    rules: PolicyRules
+
+
+def moment_of(clock: UtilityClock, rules: PolicyRules) -> Moment:
+    """The clock's present under `rules`."""
+    return Moment(clock.now(), clock.bounds(), clock.trust() is ClockTrust.TRUSTED, rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The facts of one point and what they came from."""
+
+    facts: Facts
+    row: RelayRow | None
+    mandate: Mandate | None
+    plan: CutPlan | None
+    damaged: tuple[str, ...]
+    """Names of rows that are not what was written."""
+    credited_at: int | None
+    """When the account's latest credit became durable here."""
+    cuts_day: int
+    """Cut intents of the node within 24 hours."""
+
+
+async def gather(conn: Connection, sources: Sources, place: Place, moment: Moment, but: str = "") -> Gathered:
+    """The facts of `place` at `moment`. The operation `but` is judged itself and does not count for its own brakes."""
+    point, now = place.point, moment.bounds
+    meter = NO_METER if place.meter is None else place.meter.id
+    transformer = place.transformer or UNLINKED
+    account = (
+        AccountState((), (), None) if place.account is None else await sources.ledger.account_state(conn, place.account)
+    )
+    notice, torn_notices = (
+        (None, ()) if place.account is None else await sources.records.latest_notice(conn, place.account)
+    )
+    protections, torn_protections = await sources.records.standing_protections(conn, point.id, point.district)
+    watermarks = await sources.ledger.watermark_state(conn, sources.channels)
+    mandate = await sources.records.mandate_in_force(conn, now)
+    counts = await sources.operations.cut_counts(conn, point.id, meter, transformer, now.earliest, but)
+    row = await sources.relays.row(conn, point.id)
+    known = row is not None and row.meter == meter
+    latest = sources.quality.latest(point.id)
+    damaged = (*account.damaged, *torn_notices, *torn_protections, *watermarks.damaged)
+    permitted = (
+        mandate is not None
+        and mandate.policy_version == moment.rules.version
+        and point.consumer_class.value in mandate.account_classes
+    )
+    facts = Facts(
+        relay=row.state if row is not None and known else RelayState.UNKNOWN,
+        cut_cause=row.cause if row is not None and known else None,
+        remote_relay=place.remote_relay and place.transformer is not None,
+        overdue=overdue(account.entries, now.earliest),
+        protected_class=point.protected_class,
+        protections=protections,
+        notice=notice,
+        oldest_watermark_at=watermarks.oldest_at,
+        weather=await sources.records.weather_of(conn, point.district),
+        mandate_valid=permitted,
+        mandate_watermark_age_h_max=0 if mandate is None else mandate.watermark_age_h_max,
+        quota_left=0 if mandate is None else mandate.quota_per_day - counts.node_day,
+        reading_actual=latest is not None
+        and latest.quality is Quality.ACTUAL
+        and now.latest - latest.end <= READING_AGE_S_MAX,
+        clock_trusted=moment.trusted,
+        cuts_stopped=bool(await sources.records.stops(conn)),
+        reconciled=await is_reconciled(conn),
+        records_sound=not damaged and place.accounts == 1,
+        brakes=brakes(counts, moment.rules, place.counts, now.earliest),
+        zone=place.zone,
+    )
+    plan = await sources.operations.plan(conn, point.id)
+    return Gathered(facts, row, mandate, plan, damaged, account.credited_at, counts.node_day)
+
+
+def basis(gathered: Gathered, place: Place, decision: Decision, moment: Moment) -> Mapping[str, Any]:
+    """What an operation rests on, as plain values: kept with it, shown to the consumer, proven to an auditor."""
+    facts = gathered.facts
+    return {
+        "reasons": [reason.value for reason in decision.reasons],
+        "rules": decision.rules_version,
+        "earliest": moment.bounds.earliest,
+        "latest": moment.bounds.latest,
+        "account": place.account,
+        "overdue_tiyin": facts.overdue.amount_tiyin,
+        "oldest_due_at": facts.overdue.oldest_due_at,
+        "notice": None if facts.notice is None else facts.notice.id,
+        "notice_delivered_at": None if facts.notice is None else facts.notice.delivered_at,
+        "watermark_at": facts.oldest_watermark_at,
+        "mandate": None if gathered.mandate is None else gathered.mandate.id,
+        "quota_left": facts.quota_left,
+        "weather": None if facts.weather is None else [facts.weather.min_c, facts.weather.max_c],
+        "reading_actual": facts.reading_actual,
+        "registry": place.registry_version,
+    }

@@ -1,0 +1,87 @@
+"""Where a usage point stands: account, meter, transformer, as the registry that holds says. Floor: edge_node/supply.
+
+On the payment walk. Pure; worked out in memory before the transaction. More than one account at a point is a doubt:
+nobody is cut for what another may owe.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_node.supply.brakes import PointCounts
+from gridmodel.identity import AccountId, TransformerId, UsagePointId
+from gridmodel.network import Meter, UsagePoint
+from gridmodel.registry import Registry
+from protocols.driver import MeterTarget
+from protocols.profile import MeterProfile, RelayCapability
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One usage point with everything the registry says about it at one moment."""
+
+    point: UsagePoint
+    account: AccountId | None
+    """None when there is none, or more than one."""
+    accounts: int
+    meter: Meter | None
+    transformer: TransformerId | None
+    profile: MeterProfile | None
+    counts: PointCounts
+    zone: str
+    registry_version: int
+
+    @property
+    def remote_relay(self) -> bool:
+        """Whether the installed meter has a relay that may be moved from here."""
+        return self.profile is not None and self.profile.relay is not RelayCapability.NONE
+
+    def target(self) -> MeterTarget | None:
+        """How the meter is reached."""
+        if self.meter is None:
+            return None
+        return MeterTarget(self.meter.id, self.meter.serial, self.meter.profile, self.meter.address, self.meter.unit)
+
+
+class Places:
+    """The places of one registry version; indexes are made once for each version."""
+
+    def __init__(self, registry: Registry, profiles: Mapping[str, MeterProfile]) -> None:
+        self.registry = registry
+        self._profiles = profiles
+        self._accounts: dict[UsagePointId, list[AccountId]] = {}
+        for account in registry.accounts:
+            self._accounts.setdefault(account.usage_point, []).append(account.id)
+
+    def at(self, point: UsagePointId, now: int) -> Place | None:
+        """The place of `point` at `now`, or None when the registry does not know it."""
+        known = self.registry.usage_point.get(point)
+        if known is None:
+            return None
+        topology = self.registry.topology(now)
+        placed = topology.installation_at.get(point)
+        meter = None if placed is None else self.registry.meter.get(placed.meter)
+        transformer = topology.transformer_of.get(point)
+        accounts = self._accounts.get(point, [])
+        return Place(
+            point=known,
+            account=accounts[0] if len(accounts) == 1 else None,
+            accounts=len(accounts),
+            meter=meter,
+            transformer=transformer,
+            profile=None if meter is None else self._profiles.get(meter.profile),
+            counts=PointCounts(
+                len(self.registry.usage_points),
+                0 if transformer is None else len(topology.points_of[transformer]),
+            ),
+            zone=self.registry.zone,
+            registry_version=self.registry.version,
+        )
+
+    def accounts_of(self, point: UsagePointId) -> tuple[AccountId, ...]:
+        """Every account at a point."""
+        return tuple(self._accounts.get(point, ()))
+
+    def point_of(self, account: AccountId) -> UsagePointId | None:
+        """The usage point of an account."""
+        known = self.registry.account.get(account)
+        return None if known is None else known.usage_point
