@@ -23,6 +23,8 @@ class AlarmKind(StrEnum):
     """Another serial number answered at the address: nothing is booked."""
     LEDGER_CONFLICT = "ledger_conflict"
     """One id with two contents."""
+    ROW_DAMAGED = "row_damaged"
+    """A stored row no longer is what was written: nobody is cut on it."""
     CLOCK_DOUBTFUL = "clock_doubtful"
     CUTS_STOPPED = "cuts_stopped"
     HUB_MOVED = "hub_moved"

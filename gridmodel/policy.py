@@ -60,6 +60,7 @@ class Reason(StrEnum):
     NOT_RECONCILED = "not_reconciled"
     NO_REMOTE_RELAY = "no_remote_relay"
     READING_DOUBTFUL = "reading_doubtful"
+    RECORDS_DOUBTFUL = "records_doubtful"
     BRAKE_10_MINUTES = "brake_10_minutes"
     BRAKE_TRANSFORMER_HOUR = "brake_transformer_hour"
     BRAKE_TRANSFORMER_DAY = "brake_transformer_day"
@@ -103,6 +104,8 @@ class Facts:
     cuts_stopped: bool
     reconciled: bool
     """False while a rebuilt or restored store has not heard the hub."""
+    records_sound: bool
+    """Every row this rests on still is what was written, and one account alone stands at the point."""
     brakes: tuple[Reason, ...]
     """The brakes that hold at this moment."""
     zone: str
@@ -247,4 +250,6 @@ def _against_by_knowledge(facts: Facts, rules: PolicyRules, now: TimeBounds) -> 
         against.append(Reason.WATERMARK_STALE)
     if not facts.reading_actual:
         against.append(Reason.READING_DOUBTFUL)
+    if not facts.records_sound:
+        against.append(Reason.RECORDS_DOUBTFUL)
     return tuple(against)

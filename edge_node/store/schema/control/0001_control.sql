@@ -97,18 +97,22 @@ CREATE TABLE ledger_conflict (       -- one id with two contents: the first stan
 CREATE TABLE watermark (             -- per payment channel: every payment up to then is here
     channel TEXT PRIMARY KEY,
     complete_up_to INTEGER NOT NULL,
-    received_at INTEGER NOT NULL
+    received_at INTEGER NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE payment_request (       -- the desk's own name for a payment: asked twice, taken once
+    request TEXT PRIMARY KEY,
+    entry TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE account_debt (          -- worked out from the ledger in the same transaction; candidates for a cut
-    account TEXT PRIMARY KEY,
-    usage_point TEXT NOT NULL,
+    account TEXT PRIMARY KEY,        -- its usage point is asked of the registry that holds
     credit_tiyin INTEGER NOT NULL,
     owed_tiyin INTEGER NOT NULL,     -- all open debts, due or not
     first_due_at INTEGER             -- of the oldest open debt
 ) STRICT;
-CREATE INDEX account_debt_due ON account_debt (first_due_at) WHERE owed_tiyin > 0;
-CREATE INDEX account_debt_point ON account_debt (usage_point);
+CREATE INDEX account_debt_due ON account_debt (first_due_at, account) WHERE owed_tiyin > 0;
 
 -- Records ---------------------------------------------------------------------------------------------------------
 CREATE TABLE notice (
@@ -138,14 +142,16 @@ CREATE INDEX protection_point ON protection (usage_point);
 CREATE TABLE protection_revoked (    -- names the assertions that it saw; may arrive before them
     id TEXT PRIMARY KEY,
     revoked_by TEXT NOT NULL,
-    received_at INTEGER NOT NULL
+    received_at INTEGER NOT NULL,
+    hash BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE weather (
     district TEXT PRIMARY KEY,
     issued_at INTEGER NOT NULL,
     min_c REAL NOT NULL,
-    max_c REAL NOT NULL
+    max_c REAL NOT NULL,
+    hash BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE mandate (
@@ -201,7 +207,7 @@ CREATE TABLE relay_operation (       -- intent before, result after; brakes and 
     intent_at INTEGER NOT NULL,
     sent_at INTEGER,
     result_at INTEGER,
-    outcome TEXT,                    -- confirmed, unconfirmed, withheld, failed
+    outcome TEXT,                    -- confirmed, unconfirmed, withheld, failed, ready
     hash BLOB NOT NULL
 ) STRICT;
 CREATE INDEX relay_operation_point ON relay_operation (usage_point, intent_at);
