@@ -132,7 +132,8 @@ class Operations:
 
     async def finish(self, conn: Connection, operation: Operation, outcome: Outcome, now: int) -> Operation:
         """Write the operation's result."""
-        done = replace(operation, result_at=now, outcome=outcome)
+        told = operation.basis if operation.sound else {**operation.basis, "damaged": True}
+        done = replace(operation, basis=told, result_at=now, outcome=outcome)
         await self.put(conn, done, now)
         return done
 

@@ -7,7 +7,7 @@ relays; accounts whose debt is due), a bounded number each time, round and round
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,16 +67,18 @@ class Enforcement:
         registries: Registries,
         *,
         profiles: Mapping[str, MeterProfile],
+        cut_profiles: Collection[str],
         drivers: Mapping[str, MeterDriver],
         clock: UtilityClock,
         entropy: Entropy,
         wakeups: Wakeups,
         rules: Callable[[], PolicyRules],
     ) -> None:
-        """`drivers` by protocol name; `rules` gives the rule set that holds now."""
+        """`cut_profiles` may be opened from here; `drivers` by protocol; `rules` gives the rules that hold now."""
         self._sources = sources
         self._registries = registries
         self._profiles = profiles
+        self._cut_profiles = cut_profiles
         self._clock = clock
         self._wakeups = wakeups
         self._rules = rules
@@ -98,7 +100,7 @@ class Enforcement:
         """The places of the registry that holds; None before the first registry."""
         registry = self._registries.newest
         if registry is not None and (self._places is None or self._places.registry is not registry):
-            self._places = Places(registry, self._profiles)
+            self._places = Places(registry, self._profiles, self._cut_profiles)
         return self._places
 
     async def run(self) -> None:

@@ -114,7 +114,7 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
     facts = Facts(
         relay=row.state if row is not None and known else RelayState.UNKNOWN,
         cut_cause=row.cause if row is not None and known else None,
-        remote_relay=place.remote_relay and place.transformer is not None,
+        remote_relay=place.remote_relay and place.may_open and place.transformer is not None,
         overdue=overdue(account.entries, now.earliest),
         protected_class=point.protected_class,
         protections=protections,

@@ -4,7 +4,7 @@ On the payment walk. Pure; worked out in memory before the transaction. More tha
 nobody is cut for what another may owe.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from edge_node.supply.brakes import PointCounts
@@ -26,6 +26,8 @@ class Place:
     meter: Meter | None
     transformer: TransformerId | None
     profile: MeterProfile | None
+    may_open: bool
+    """The office lets relays of this profile be opened from here; closing needs no leave."""
     counts: PointCounts
     zone: str
     registry_version: int
@@ -45,8 +47,10 @@ class Place:
 class Places:
     """The places of one registry version; indexes are made once for each version."""
 
-    def __init__(self, registry: Registry, profiles: Mapping[str, MeterProfile]) -> None:
+    def __init__(self, registry: Registry, profiles: Mapping[str, MeterProfile], cut_profiles: Collection[str]) -> None:
+        """`cut_profiles` names the meter profiles whose relay may be opened from here."""
         self.registry = registry
+        self._cut_profiles = frozenset(cut_profiles)
         self._profiles = profiles
         self._accounts: dict[UsagePointId, list[AccountId]] = {}
         for account in registry.accounts:
@@ -69,6 +73,7 @@ class Places:
             meter=meter,
             transformer=transformer,
             profile=None if meter is None else self._profiles.get(meter.profile),
+            may_open=meter is not None and meter.profile in self._cut_profiles,
             counts=PointCounts(
                 len(self.registry.usage_points),
                 0 if transformer is None else len(topology.points_of[transformer]),
