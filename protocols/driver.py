@@ -15,7 +15,7 @@ Promises of every implementation:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -99,6 +99,8 @@ class MeterSnapshot:
     ``power_w``."""
     raw: Mapping[str, str]
     """The wire's bytes behind each value as hex, keyed by the lower-case channel name or the measurement name."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where each value stands in the meter, keyed as `raw`: ``3:000A`` (function and register) on Modbus."""
 
 
 class MeterDriver(Protocol):

@@ -76,6 +76,8 @@ class GridSpec:
     thief_pct: float = 2.0
     companies_on_ct: bool = True
     climate: Climate | None = None
+    profile: str | None = None
+    """Every usage point's meter, without CT, instead of the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +274,7 @@ class _Builder:
         dice, spec = self.dice, self.spec
         company, producer, thief = (dice.random() * 100 for _ in range(3))
         household = company >= spec.company_pct
-        on_ct = not household and spec.companies_on_ct
+        on_ct = not household and spec.companies_on_ct and spec.profile is None
         steals = household and not honest and thief < spec.thief_pct
         produces = household and not honest and not steals and producer < spec.producer_pct
         read_pct, solar_w = int(dice.integers(30, 81)), int(dice.integers(10, 31)) * 100
@@ -289,7 +291,7 @@ class _Builder:
                 person=PersonId(f"{spec.node}-p{number}"),
                 meter=MeterId(f"{spec.node}-m{number}"),
                 serial=f"{10_000_000 + (spec.seed % 89) * 1_000_000 + number}",
-                profile=THREE_PHASE_PROFILE if on_ct else RELAY_PROFILE,
+                profile=spec.profile or (THREE_PHASE_PROFILE if on_ct else RELAY_PROFILE),
                 multiplier=COMPANY_CT if on_ct else 1,
                 read_pct=read_pct if steals else 100,
                 solar_w=solar_w if produces else 0,

@@ -99,11 +99,12 @@ class Bus:
                 echo, 08 closed, 09 unasked bytes, 40 queue full, 41 unit suspended, 42 address in back-off, 48 closed.
 
         """
-        await self._turns.take(urgent=urgent)
+        if not self._turns.take_free():
+            await self._turns.take(urgent=urgent)
         try:
             if self._closed:
                 raise _driver_closed()
-            if not urgent:
+            if not urgent and (self._units or self._retry_at):
                 self._refuse_if_resting(unit)
             connection = self._connection
             if connection is None or connection.spoiled is not None:
@@ -201,8 +202,7 @@ class Bus:
     async def _ask(self, connection: Connection, unit: int, pdu: bytes, timing: Timing) -> bytes:
         """Send, wait, check; only an answer to believe leaves the connection open."""
         try:
-            async with asyncio.timeout(timing.timeout_s):
-                data = check_reply(pdu, await connection.send(unit, pdu))
+            data = check_reply(pdu, await connection.send(unit, pdu, timing.timeout_s))
         except ExceptionReply:
             raise
         except ModbusFault as fault:

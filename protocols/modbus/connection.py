@@ -33,6 +33,9 @@ class Connection(asyncio.Protocol):
         self._transaction = 0
         self._unit = 0
         self._waiting: asyncio.Future[bytes] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The event loop hands over the open transport."""
@@ -69,17 +72,39 @@ class Connection(asyncio.Protocol):
         if not waiting.done():
             waiting.set_result(frame.pdu)
 
-    def send(self, unit: int, pdu: bytes) -> asyncio.Future[bytes]:
-        """Send one request; the future gives the reply's PDU or raises the fault that spoiled the connection."""
-        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    def send(self, unit: int, pdu: bytes, timeout_s: float) -> asyncio.Future[bytes]:
+        """Send one request; the future gives the reply's PDU.
+
+        It raises TimeoutError after `timeout_s` (I/O seconds), or the fault that spoiled the connection.
+        """
+        reply: asyncio.Future[bytes] = self._loop.create_future()
         if self.spoiled is not None or self._transport is None:
             reply.set_exception(self.spoiled or remote_fault("TQ-MB-08", "there is no connection yet", "try again"))
             return reply
         self._transaction = (self._transaction + 1) & 0xFFFF
         self._unit = unit
         self._waiting = reply
+        self._deadline = self._loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._watch()
         self._transport.write(encode_frame(self._framing, self._transaction, unit, pdu))
         return reply
+
+    def _watch(self) -> None:
+        """Keep one timer for all requests: made anew when it rings, not at each request, which would cost as much."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        waiting = self._waiting
+        if waiting is None or waiting.done():
+            return
+        if self._loop.time() < self._deadline:
+            self._watch()
+        else:
+            waiting.set_exception(TimeoutError())
 
     def abandon(self, fault: ModbusFault) -> None:
         """Spoil the connection for a reason of the caller's (a timeout, a cancelled call) and close it at once."""
@@ -104,6 +129,9 @@ class Connection(asyncio.Protocol):
     def _spoil(self, fault: ModbusFault) -> None:
         if self.spoiled is None:
             self.spoiled = fault
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.done():
             waiting.set_exception(fault)

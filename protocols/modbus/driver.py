@@ -1,7 +1,7 @@
 """Modbus behind the `MeterDriver` port: profiles on one side, buses on the other. Floor: protocols; reading, payment.
 
 One bus per ``host:port``, made at the first call. An address may say its framing (``tcp://…``, ``rtu://…``); one that
-does not takes the profile's. Modbus has no authentication: whoever reaches the wire can move a relay. What this driver
+does not is Modbus/TCP. Modbus has no authentication: whoever reaches the wire can move a relay. What this driver
 can promise is its own part: nothing is written but the one allow-listed relay register, by function 16, with a permit
 in hand.
 """
@@ -67,7 +67,7 @@ class ModbusDriver:
                 "nothing was sent; only the registers in writes_allowed may ever be written",
             )
         word = relay.closed if command is RelayCommand.CLOSE else relay.open
-        bus = self._bus(target, plan)
+        bus = self._bus(target)
         await bus.exchange(_unit(target), write_pdu(relay.address, (word,)), plan.timing, urgent=True)
         self._spare(bus)
 
@@ -79,13 +79,13 @@ class ModbusDriver:
 
     def suspended(self, target: MeterTarget) -> bool:
         """Whether the target's unit is being left alone at this moment, for a status page."""
-        return self._bus(target, self._plan(target)).suspended(target.unit)
+        return self._bus(target).suspended(target.unit)
 
     async def _blocks(
         self, target: MeterTarget, plan: ModbusPlan, blocks: Iterable[Block], *, urgent: bool
     ) -> tuple[dict[str, int | None], dict[str, str]]:
         unit = _unit(target)
-        bus = self._bus(target, plan)
+        bus = self._bus(target)
         values: dict[str, int | None] = {}
         raw: dict[str, str] = {}
         for block in blocks:
@@ -115,8 +115,8 @@ class ModbusDriver:
             )
         return plan
 
-    def _bus(self, target: MeterTarget, plan: ModbusPlan) -> Bus:
-        host, port, framing = parse_address(target.address, plan.framing)
+    def _bus(self, target: MeterTarget) -> Bus:
+        host, port, framing = parse_address(target.address)
         bus = self._buses.get((host, port))
         if bus is None:
             bus = self._buses[host, port] = Bus(
@@ -131,16 +131,16 @@ class ModbusDriver:
         return bus
 
 
-def parse_address(address: str, default: Framing) -> tuple[str, int, Framing]:
-    """``[tcp://|rtu://]host:port`` as host, port and framing. Raises `ModbusFault` TQ-MB-47."""
+def parse_address(address: str) -> tuple[str, int, Framing]:
+    """``[tcp://|rtu://]host:port`` as host, port and framing, Modbus/TCP where it does not say. Raises TQ-MB-47."""
     scheme, separator, place = address.rpartition("://")
     try:
-        framing = Framing(scheme) if separator else default
+        framing = Framing(scheme) if separator else Framing.TCP
         parts = urlsplit(f"//{place}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-        framing = default
+        framing = Framing.TCP
     if not host or not port or place.count("/") or "@" in place:
         raise local_fault("TQ-MB-47", f"{address!r:.80} is no meter address", "write host:port, such as 10.1.2.3:502")
     return host, port, framing
@@ -178,6 +178,7 @@ def snapshot_of(plan: ModbusPlan, values: Mapping[str, int | None], raw: Mapping
         registers=registers,
         measurements=measurements,
         raw=named,
+        places=plan.places,
     )
 
 

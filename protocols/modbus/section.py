@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gridmodel.reading import Channel
 from protocols.modbus.bus import TIMEOUT_S_MIN, Timing
-from protocols.modbus.codec import READ_HOLDING, READ_INPUT, REGISTERS_READ_MAX, Framing, read_pdu
+from protocols.modbus.codec import READ_HOLDING, READ_INPUT, REGISTERS_READ_MAX, read_pdu
 from protocols.profile import MeterProfile, ProfileFault, RelayCapability, profile_fault
 
 Address = Annotated[int, Field(ge=0, le=0xFFFF)]
@@ -104,7 +104,6 @@ class _TimingTable(_Table):
 
 
 class _Section(_Table):
-    framing: Framing = Framing.TCP
     registers_read_max: int = Field(default=REGISTERS_READ_MAX, ge=4, le=REGISTERS_READ_MAX)
     timing: _TimingTable = _TimingTable()
     registers: dict[Literal["import", "export", "reactive_import", "reactive_export", "t1", "t2", "t3", "t4"], _Value]
@@ -179,8 +178,6 @@ class ModbusPlan:
     """How to poll and move one meter model: what the driver works from."""
 
     profile: str
-    framing: Framing
-    """Of an address that does not say."""
     timing: Timing
     poll: tuple[Block, ...]
     """Every register, measurement, the relay and the serial number."""
@@ -189,6 +186,8 @@ class ModbusPlan:
     """The relay and the load; empty without a relay."""
     channels: Mapping[str, Channel]
     """Field key to channel."""
+    places: Mapping[str, str]
+    """Name of each value as in `MeterSnapshot.raw` to ``function:register``."""
 
 
 def modbus_plan(profile: MeterProfile) -> ModbusPlan:
@@ -204,19 +203,26 @@ def modbus_plan(profile: MeterProfile) -> ModbusPlan:
     wanted = _wanted(section)
     load = [entry for entry in wanted if entry[0] in ("relay", POWER)]
     timing = section.timing
+    poll = _blocks(wanted, section)
     return ModbusPlan(
         profile=profile.name,
-        framing=section.framing,
         timing=Timing(
             timeout_s=timing.timeout_ms / 1000,
             connect_timeout_s=timing.connect_timeout_ms / 1000,
             connect_delay_s=timing.connect_delay_ms / 1000,
             pause_s=timing.pause_ms / 1000,
         ),
-        poll=_blocks(wanted, section),
+        poll=poll,
         relay=relay,
         relay_poll=_blocks(load, section) if relay else (),
         channels=MappingProxyType({f"{REGISTER_KEY}.{name}": Channel[name.upper()] for name in section.registers}),
+        places=MappingProxyType(
+            {
+                one.key.removeprefix(f"{REGISTER_KEY}."): f"{block.function}:{block.address + one.offset // 2:04X}"
+                for block in poll
+                for one in block.fields
+            }
+        ),
     )
 
 

@@ -23,13 +23,17 @@ class Turns:
         """How many calls wait for their turn."""
         return len(self._urgent) + len(self._polls)
 
+    def take_free(self) -> bool:
+        """Take the turn if nobody has it, without waiting; says whether it did."""
+        free, self._held = not self._held, True
+        return free
+
     async def take(self, *, urgent: bool) -> None:
         """Wait for the turn; `give` it back afterwards, always.
 
         Polls beyond `WAITING_MAX` are refused (TQ-MB-40, local, retry); urgent calls never are.
         """
-        if not self._held:
-            self._held = True
+        if self.take_free():
             return
         if not urgent and self.waiting >= WAITING_MAX:
             raise ModbusFault(

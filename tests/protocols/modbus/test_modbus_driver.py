@@ -135,9 +135,9 @@ def test_targets_that_cannot_be_are_named() -> None:
 
 
 def test_addresses() -> None:
-    assert parse_address("10.1.2.3:502", Framing.RTU) == ("10.1.2.3", 502, Framing.RTU)
-    assert parse_address("rtu://gw.local:4001", Framing.TCP) == ("gw.local", 4001, Framing.RTU)
-    assert parse_address("[::1]:502", Framing.TCP) == ("::1", 502, Framing.TCP)
+    assert parse_address("10.1.2.3:502") == ("10.1.2.3", 502, Framing.TCP)
+    assert parse_address("rtu://gw.local:4001") == ("gw.local", 4001, Framing.RTU)
+    assert parse_address("[::1]:502") == ("::1", 502, Framing.TCP)
 
 
 def test_tcp_and_rtu_are_never_mixed_on_one_port() -> None:

@@ -1,0 +1,1 @@
+"""What things cost, each beside its peer in one run: ``python -m benchmarks [NAME…] [--json] [--smoke]``."""

@@ -1,0 +1,95 @@
+"""Read one meter once and tell everything about it: the field engineer's first question. Room: metering.
+
+On the reading walk, apart from the collector: nothing is stored. The result is the JSON object of `edge-node probe`,
+the same for every protocol; a failed reading is a result as well, with its code, blame and hint.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gridmodel.clock import UtilityClock
+from gridmodel.identity import MeterId
+from gridmodel.reading import Channel, Quality
+from protocols.driver import MeterDriver, MeterSnapshot, MeterTarget
+from protocols.errors import ProtocolFault
+from protocols.modbus.driver import parse_address
+
+PROBED = MeterId("probe")
+"""The name of a meter that nobody has registered."""
+_SUFFIXES = {"_mv": "mV", "_ma": "mA", "_mhz": "mHz", "_w": "W"}
+_REACTIVE = (Channel.REACTIVE_IMPORT, Channel.REACTIVE_EXPORT)
+
+DriverMaker = Callable[[], MeterDriver]
+"""Makes the driver of the profile's protocol; it may raise a `ProtocolFault` for a wrong profile."""
+
+
+async def probe(
+    profile: str, address: str, unit: int, *, make_driver: DriverMaker, clock: UtilityClock
+) -> dict[str, Any]:
+    """Poll the meter at ``host:port`` (or ``rtu://host:port``) once.
+
+    Gives ok, profile, address, unit, link (tcp, rtu), security, serial, meter_time, read_at, relay{state, load_w},
+    readings[{channel, register, value, unit, quality, raw_hex}], errors[{code, blame, hint, …}]; integers in Wh, W, mV,
+    mA, mHz, null where there is no reading. Never raises a `ProtocolFault`; the driver is closed before it returns.
+    """
+    result: dict[str, Any] = {
+        "ok": False,
+        "profile": profile,
+        "address": address,
+        "unit": unit,
+        "link": None,
+        "security": "none",
+        "serial": None,
+        "meter_time": None,
+        "read_at": None,
+        "relay": None,
+        "readings": [],
+        "errors": [],
+    }
+    try:
+        result["link"] = parse_address(address)[2].value
+        driver = make_driver()
+        try:
+            snapshot = await driver.read(MeterTarget(PROBED, "", profile, address, unit))
+        finally:
+            await driver.close()
+    except ProtocolFault as fault:
+        result["errors"].append(fault.as_dict())
+        return result
+    return result | {
+        "ok": True,
+        "serial": snapshot.serial,
+        "meter_time": snapshot.meter_time,
+        "read_at": clock.now(),
+        "relay": _relay(snapshot),
+        "readings": _readings(snapshot),
+    }
+
+
+def _relay(snapshot: MeterSnapshot) -> dict[str, Any] | None:
+    relay = snapshot.relay
+    return None if relay is None else {"state": relay.state.value, "load_w": relay.load_w}
+
+
+def _readings(snapshot: MeterSnapshot) -> list[dict[str, Any]]:
+    """Energy registers first, then what the meter measures at this moment."""
+    values = [
+        (channel.name.lower(), value, "varh" if channel in _REACTIVE else "Wh")
+        for channel, value in snapshot.registers.items()
+    ]
+    values += [(name, value, _unit(name)) for name, value in snapshot.measurements.items()]
+    return [
+        {
+            "channel": name,
+            "register": snapshot.places.get(name),
+            "value": value,
+            "unit": unit,
+            "quality": (Quality.MISSING if value is None else Quality.ACTUAL).name.lower(),
+            "raw_hex": snapshot.raw.get(name),
+        }
+        for name, value, unit in values
+    ]
+
+
+def _unit(name: str) -> str:
+    return next((unit for suffix, unit in _SUFFIXES.items() if name.endswith(suffix)), "")

@@ -1,0 +1,126 @@
+"""`simulate meters`: a fleet in a process of its own until it is told to stop. Floor: simulate; reading and payment.
+
+Either a plain fleet (so many meters of one profile, households from a seed) or the meters of a planned grid, from the
+JSON file that the demo writes for its nodes' meters.
+"""
+
+import asyncio
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gridmodel.clock import UtilityClock
+from gridmodel.period import day_bounds, local_day
+from protocols.modbus.codec import Framing
+from protocols.profile import load_profile, load_profiles
+from simulate.face import MeterFaces
+from simulate.fleet_door import FleetDoor
+from simulate.grid import GridSpec, build_grid
+from simulate.grid_registry import GridFault, Listen
+from simulate.meters import Fleet
+from simulate.truth import GridTruth
+
+PLAIN_ZONE = "Asia/Tashkent"
+PLAIN_DISTRICT = "1726264"
+FILES_SPARE = 200
+"""File descriptors beside those of meters: the process's own, and a little air."""
+PORT_MAX = 32_767
+"""Above it outgoing connections take ports of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """What to serve and where."""
+
+    listen: Listen
+    framing: Framing = Framing.TCP
+    door: Path | None = None
+    """Where the window for reports is; None without one."""
+
+
+def plain_spec(count: int, profile: str, seed: int, clock: UtilityClock) -> GridSpec:
+    """`count` households with meters of one model, their truth beginning today. Raises `ProfileFault`, GridFault."""
+    if count < 1:
+        raise GridFault("TQ-SM-13", f"{count} meters make no fleet", "ask for one or more")
+    load_profile(profile)
+    origin, _ = day_bounds(local_day(clock.now(), PLAIN_ZONE), PLAIN_ZONE)
+    return GridSpec(
+        node="sim",
+        zone=PLAIN_ZONE,
+        districts=(PLAIN_DISTRICT,),
+        points=max(2, count),
+        seed=seed,
+        origin=origin,
+        interval_minutes=15,
+        planted_pct=0.0,
+        company_pct=0.0,
+        profile=profile,
+    )
+
+
+def parse_listen(text: str, units: int = 1) -> Listen:
+    """``HOST:PORT`` with an IPv4 address to count from. Raises GridFault TQ-SM-10."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) <= PORT_MAX:
+        raise GridFault(
+            "TQ-SM-10", f"{text!r:.60} is no place to listen", f"write HOST:PORT, port below {PORT_MAX + 1}"
+        )
+    listen = Listen(host, int(port), units)
+    listen.place(0)
+    return listen
+
+
+async def serve_fleet(
+    spec: GridSpec,
+    options: FleetOptions,
+    *,
+    clock: UtilityClock,
+    stop: asyncio.Event,
+    ready: Callable[[Fleet], None],
+    count: int | None = None,
+) -> Fleet:
+    """Serve the grid's meters (the first `count`, or all) until `stop`; `ready` is called once all of them listen.
+
+    Gives the fleet for its counts. Raises GridFault TQ-SM-12 (too few file descriptors), 14 (an address is taken).
+    """
+    fleet = Fleet(
+        MeterFaces(GridTruth(build_grid(spec), load_profiles())),
+        options.listen,
+        clock,
+        framing=options.framing,
+        count=count,
+    )
+    _make_room(-(-fleet.count // options.listen.units) + fleet.count + FILES_SPARE)
+    door = FleetDoor(fleet)
+    try:
+        try:
+            await fleet.start()
+            if options.door is not None:
+                await door.start(options.door)
+        except OSError as error:
+            place = f"{options.listen.host}:{options.listen.port}"
+            raise GridFault(
+                "TQ-SM-14", f"meters cannot listen from {place} on: {error}", "choose other ones"
+            ) from error
+        ready(fleet)
+        await stop.wait()
+    finally:
+        door.close()
+        fleet.close()
+        await asyncio.sleep(0)
+    return fleet
+
+
+def _make_room(files: int) -> None:
+    """Raise this process's limit of open files: a listening socket and a connection for each meter."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= files or soft == resource.RLIM_INFINITY:
+        return
+    if hard != resource.RLIM_INFINITY and hard < files:
+        raise GridFault(
+            "TQ-SM-12",
+            f"{files} files are needed and {hard} allowed",
+            f"run `ulimit -n {files}` as root first, or serve fewer meters, or more of them behind one gateway",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
