@@ -74,6 +74,21 @@ class Reason(StrEnum):
     STILL_OWED = "still_owed"
 
 
+class Remedy(StrEnum):
+    """What gives a dark home its supply back."""
+
+    PAYMENT = "payment"
+    PROTECTION = "protection"
+    BUTTON = "button"
+    """Somebody presses the button of the meter."""
+    LOCK_REMOVED = "lock_removed"
+    """A person takes the safety lock away."""
+    PERSON = "person"
+    """Not our cut: a person who knows why it is open."""
+    UNDER_WAY = "under_way"
+    """Nothing more is needed: the meter is being told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All that a node durably knows about one usage point and itself, gathered in one transaction."""

@@ -45,6 +45,7 @@ LABELLED = (
     ("gridmodel.period", "Period"),
     ("gridmodel.policy", "Action"),
     ("gridmodel.policy", "Reason"),
+    ("gridmodel.policy", "Remedy"),
     ("gridmodel.reading", "Channel"),
     ("gridmodel.reading", "Mark"),
     ("gridmodel.reading", "Quality"),

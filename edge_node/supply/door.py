@@ -72,17 +72,34 @@ def cut_delay_s(plan_id: str, delay_min_max: int) -> int:
 class Door:
     """The only minter of permits. Every method is one transaction on the control database."""
 
-    def __init__(self, sources: Sources, entropy: Entropy, told: Callable[[], None]) -> None:
-        """`told` is called after a commit that put a record into the outbox."""
+    def __init__(
+        self, sources: Sources, entropy: Entropy, moment: Callable[[], Moment], told: Callable[[], None]
+    ) -> None:
+        """`moment` gives the present, asked when a transaction has begun: a wait for the lock makes no judgement old.
+
+        `told` is called after a commit that may have put a record into the outbox.
+        """
         self._sources = sources
         self._entropy = entropy
+        self._moment = moment
         self._told = told
 
-    async def plan_cut(self, place: Place, moment: Moment) -> Decision:
+    async def judge(self, place: Place) -> Judged:
+        """What is wanted of a point now, and why; writes nothing."""
+
+        async def verb(conn: Connection) -> Judged:
+            moment = self._moment()
+            gathered = await gather(conn, self._sources, place, moment)
+            return Judged(gathered, decide(gathered.facts, moment.rules, moment.bounds))
+
+        return await self._sources.control.read(verb)
+
+    async def plan_cut(self, place: Place) -> Decision:
         """Judge a connected point; a cut that every reason permits is planned, not done."""
         sources, point = self._sources, place.point.id
 
         async def verb(conn: Connection) -> Decision:
+            moment = self._moment()
             judged = await self._judge(conn, place, moment)
             if judged.decision.action is not Action.CUT or judged.gathered.plan is not None:
                 return judged.decision
@@ -95,12 +112,13 @@ class Door:
 
         return await sources.control.write(verb)
 
-    async def intend_cut(self, place: Place, moment: Moment) -> Operation | Decision:
+    async def intend_cut(self, place: Place) -> Operation | Decision:
         """The durable intent of a planned cut, or the decision against it. No command may leave on it yet."""
         operation_id = new_id("op", self._entropy)
         sources = self._sources
 
         async def verb(conn: Connection) -> Operation | Decision:
+            moment = self._moment()
             judged = await self._judge(conn, place, moment)
             decision, row, plan = judged.decision, judged.gathered.row, judged.gathered.plan
             if decision.action is not Action.CUT or row is None or place.meter is None or place.transformer is None:
@@ -131,11 +149,12 @@ class Door:
 
         return await self._told_after(verb)
 
-    async def release_cut(self, operation: Operation, place: Place, moment: Moment) -> Permitted | None:
+    async def release_cut(self, operation: Operation, place: Place) -> Permitted | None:
         """Judge once more and mark the cut as sent, or withhold it: then None, and the relay is left as it was."""
         sources = self._sources
 
         async def verb(conn: Connection) -> Permitted | None:
+            moment = self._moment()
             known = await sources.operations.get(conn, operation.id)
             row = await sources.relays.row(conn, operation.usage_point)
             if known is None or row is None or known.result_at is not None or row.operation != known.id:
@@ -157,12 +176,12 @@ class Door:
 
         return await self._told_after(verb)
 
-    async def withhold_orphans(self, busy: Sequence[UsagePointId], now: int) -> int:
+    async def withhold_orphans(self, busy: Sequence[UsagePointId]) -> int:
         """Drop cut intents whose command never left and that nobody is carrying out: the process was restarted."""
         sources = self._sources
 
         async def verb(conn: Connection) -> int:
-            dropped = 0
+            dropped, now = 0, self._moment().now
             for operation in await sources.operations.under_way(conn):
                 if operation.sent_at is not None or operation.usage_point in busy:
                     continue
@@ -176,12 +195,13 @@ class Door:
 
         return await self._told_after(verb)
 
-    async def begin_restore(self, place: Place, moment: Moment) -> Permitted | Waiting | Decision:
+    async def begin_restore(self, place: Place) -> Permitted | Waiting | Decision:
         """Intent and command of a restore in one transaction, if one reason asks for it. It knows no brake."""
         operation_id = new_id("op", self._entropy)
         sources = self._sources
 
         async def verb(conn: Connection) -> Permitted | Waiting | Decision:
+            moment = self._moment()
             judged = await self._judge(conn, place, moment)
             decision, row = judged.decision, judged.gathered.row
             if decision.action is not Action.RESTORE or row is None:
@@ -217,12 +237,13 @@ class Door:
 
         return await self._told_after(verb)
 
-    async def settle(self, looks: Sequence[Sighting], now: int, *, read_back: bool) -> list[Seen]:
+    async def settle(self, looks: Sequence[Sighting], *, read_back: bool) -> list[Seen]:
         """Book what was seen in one transaction (rows, results, alarms); gives what proved something."""
         sources = self._sources
 
         async def verb(conn: Connection) -> list[Seen]:
             proved: list[Seen] = []
+            now = self._moment().now
             for look in looks:
                 row = await sources.relays.row(conn, look.usage_point)
                 operation = None
@@ -237,11 +258,13 @@ class Door:
 
         return await self._told_after(verb)
 
-    async def look_at_dark(self, place: Place, moment: Moment) -> Judged:
+    async def look_at_dark(self, place: Place) -> Judged:
         """Judge a point that is not connected; the paid-but-dark clock and its alarms are kept on the way."""
-        sources, now = self._sources, moment.now
+        sources = self._sources
 
         async def verb(conn: Connection) -> Judged:
+            moment = self._moment()
+            now = moment.now
             judged = await self._judge(conn, place, moment)
             row = judged.gathered.row
             if row is None or row.state in {RelayState.CONNECTED, RelayState.UNKNOWN}:

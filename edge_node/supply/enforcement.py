@@ -82,8 +82,8 @@ class Enforcement:
         self._clock = clock
         self._wakeups = wakeups
         self._rules = rules
-        self.door = Door(sources, entropy, wakeups.outbox.set)
-        self.room = RelayRoom(self.door, drivers, clock, self.moment)
+        self.door = Door(sources, entropy, self.moment, wakeups.outbox.set)
+        self.room = RelayRoom(self.door, drivers, clock)
         self._places: Places | None = None
         self._busy: dict[UsagePointId, asyncio.Task[None]] = {}
         self._cutting: set[UsagePointId] = set()
@@ -120,7 +120,7 @@ class Enforcement:
             return report
         now = self._clock.now()
         report.sightings = await self._book_sightings(places, now)
-        report.withheld = await self.door.withhold_orphans(list(self._busy), now)
+        report.withheld = await self.door.withhold_orphans(list(self._busy))
         await self._restore_first(places, group, report)
         if report.restores_waiting == 0 and not self._rules().missing():
             await self._carry_out_plans(places, group, report)
@@ -142,7 +142,7 @@ class Enforcement:
         if gone:
             await control.write(lambda conn: relays.forget_sightings(conn, gone))
         if installed:
-            await self.door.settle(installed, now, read_back=False)
+            await self.door.settle(installed, read_back=False)
         if len(looks) >= SIGHTINGS_PER_TICK:
             self._wakeups.enforcement.set()
         return len(looks)
@@ -159,7 +159,7 @@ class Enforcement:
                 continue
             if place is None:
                 continue
-            judged = await self.door.look_at_dark(place, self.moment())
+            judged = await self.door.look_at_dark(place)
             relay, now = judged.gathered.facts.relay, self._clock.now()
             movement = Movement.CUT if relay is RelayState.CUT_UNCONFIRMED else Movement.RESTORE
             if judged.decision.action is Action.RESTORE:
@@ -243,7 +243,7 @@ class Enforcement:
             place = None if point is None else places.at(point, moment.now)
             if place is None or place.point.id in self._busy or place.account != candidate.account:
                 continue
-            decision = await self.door.plan_cut(place, moment)
+            decision = await self.door.plan_cut(place)
             if decision.action is Action.CUT:
                 report.planned += 1
             elif Reason.BRAKE_NODE_DAY in decision.reasons:

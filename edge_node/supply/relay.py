@@ -5,13 +5,12 @@ longer each time, and is looked at again for as long as it is silent. A restore 
 once and then only read back, because nobody knows what a late second command would do.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_node.store.operations import Movement, Operation, Outcome
 from edge_node.store.relays import Sighting
 from edge_node.supply.door import Door, Permitted
-from edge_node.supply.facts import Moment
 from edge_node.supply.place import Place
 from edge_node.supply.seen import Seen
 from gridmodel.clock import UtilityClock
@@ -67,31 +66,28 @@ class Patience:
 class RelayRoom:
     """Moves relays, one operation of a point at a time; the caller sees to that."""
 
-    def __init__(
-        self, door: Door, drivers: Mapping[str, MeterDriver], clock: UtilityClock, moment: Callable[[], Moment]
-    ) -> None:
-        """`drivers` by protocol name; `moment` gives the present and the rules that hold."""
+    def __init__(self, door: Door, drivers: Mapping[str, MeterDriver], clock: UtilityClock) -> None:
+        """`drivers` by protocol name."""
         self._door = door
         self._drivers = drivers
         self._clock = clock
-        self._moment = moment
         self.patience = Patience()
 
     async def cut(self, place: Place) -> None:
         """Carry out a planned cut, if every judgement still permits it."""
         reach = self._reach(place)
-        intended = None if reach is None else await self._door.intend_cut(place, self._moment())
+        intended = None if reach is None else await self._door.intend_cut(place)
         if reach is None or not isinstance(intended, Operation):
             self.patience.failed(place.point.id, Movement.CUT, self._clock.now())
             return
-        permitted = await self._door.release_cut(intended, place, self._moment())
+        permitted = await self._door.release_cut(intended, place)
         if permitted is not None:
             await self._command(place, *reach, permitted, RelayCommand.OPEN)
 
     async def restore(self, place: Place) -> None:
         """Give supply back, if it is to be given back."""
         reach = self._reach(place)
-        begun = None if reach is None else await self._door.begin_restore(place, self._moment())
+        begun = None if reach is None else await self._door.begin_restore(place)
         if reach is None or not isinstance(begun, Permitted):
             self.patience.failed(place.point.id, Movement.RESTORE, self._clock.now())
             return
@@ -136,7 +132,7 @@ class RelayRoom:
             if contact is None:
                 continue
             look = Sighting(place.point.id, target.meter, contact, reading.load_w, asked_at)
-            proved = await self._door.settle([look], self._clock.now(), read_back=True)
+            proved = await self._door.settle([look], read_back=True)
             if proved:
                 return proved[0]
         return None
