@@ -107,6 +107,8 @@ class SimDriver:
         """The way back."""
         if self._rng.random() < self.faults.lost_reply:
             await self._silence(target, "lost_reply")
+        if self._closed:
+            raise _closed()
 
     async def _silence(self, target: MeterTarget, kind: str) -> None:
         self.counts[kind] += 1

@@ -74,7 +74,6 @@ class GridSpec:
     company_pct: float = 6.0
     producer_pct: float = 2.0
     thief_pct: float = 2.0
-    companies_on_ct: bool = True
     climate: Climate | None = None
     profile: str | None = None
     """Every usage point's meter, without CT, instead of the usual ones."""
@@ -274,7 +273,7 @@ class _Builder:
         dice, spec = self.dice, self.spec
         company, producer, thief = (dice.random() * 100 for _ in range(3))
         household = company >= spec.company_pct
-        on_ct = not household and spec.companies_on_ct and spec.profile is None
+        on_ct = not household and spec.profile is None
         steals = household and not honest and thief < spec.thief_pct
         produces = household and not honest and not steals and producer < spec.producer_pct
         read_pct, solar_w = int(dice.integers(30, 81)), int(dice.integers(10, 31)) * 100

@@ -37,6 +37,8 @@ HOUSEHOLD_SIGMA = 0.62
 COMPANY_KWH_MEDIAN = 1_500.0
 COMPANY_SIGMA = 0.8
 MONTH_DAYS = 365.25 / 12
+HOUSEHOLD_W_MAX = 11_000
+"""A 50 A fuse: measured spikes times a large household would exceed what its connection carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ def energies_wh(consumers: Consumers, day: date, climate: Climate | None = None)
     exact = shape * (consumers.day_wh[:, None] / SLOTS)
     if climate is not None:
         exact += _weather_wh(consumers, day, climate)
+    exact = np.where(consumers.household[:, None], np.minimum(exact, HOUSEHOLD_W_MAX / 4), exact)
     whole = np.floor(np.cumsum(exact, axis=1)).astype(np.int64)
     steps: Ints = np.diff(whole, axis=1, prepend=0)
     return steps

@@ -159,7 +159,9 @@ class Bus:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timing.connect_timeout_s):
-                _, connection = await loop.create_connection(lambda: Connection(self.framing), self.host, self.port)
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self.framing, self._io_clock), self.host, self.port
+                )
         except (OSError, TimeoutError) as error:
             growth = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2.0 ** min(self._refusals, 10))
             wait_s = growth * self._rng.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER)

@@ -7,6 +7,7 @@ spoils the connection, and a spoiled connection is closed and never used again. 
 import asyncio
 from typing import cast
 
+from gridmodel.clock import IoClock
 from protocols.modbus.codec import (
     FRAME_SIZE_MAX,
     Frame,
@@ -23,7 +24,7 @@ from protocols.modbus.codec import (
 class Connection(asyncio.Protocol):
     """The client's end of one connection; `spoiled` says why it must not be used any more."""
 
-    def __init__(self, framing: Framing) -> None:
+    def __init__(self, framing: Framing, io_clock: IoClock) -> None:
         self.spoiled: ModbusFault | None = None
         """None while the stream is sound."""
         self._framing = framing
@@ -34,7 +35,9 @@ class Connection(asyncio.Protocol):
         self._unit = 0
         self._waiting: asyncio.Future[bytes] | None = None
         self._loop = asyncio.get_running_loop()
+        self._io_clock = io_clock
         self._deadline = 0.0
+        self._rings_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -84,25 +87,27 @@ class Connection(asyncio.Protocol):
         self._transaction = (self._transaction + 1) & 0xFFFF
         self._unit = unit
         self._waiting = reply
-        self._deadline = self._loop.time() + timeout_s
-        if self._timer is None or self._timer.when() > self._deadline:
-            self._watch()
+        self._deadline = self._io_clock.monotonic() + timeout_s
+        if self._timer is None or self._rings_at > self._deadline:
+            self._watch(timeout_s)
         self._transport.write(encode_frame(self._framing, self._transaction, unit, pdu))
         return reply
 
-    def _watch(self) -> None:
+    def _watch(self, left_s: float) -> None:
         """Keep one timer for all requests: made anew when it rings, not at each request, which would cost as much."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._deadline, self._ring)
+        self._rings_at = self._deadline
+        self._timer = self._loop.call_later(left_s, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
         waiting = self._waiting
         if waiting is None or waiting.done():
             return
-        if self._loop.time() < self._deadline:
-            self._watch()
+        left_s = self._deadline - self._io_clock.monotonic()
+        if left_s > 0:
+            self._watch(left_s)
         else:
             waiting.set_exception(TimeoutError())
 

@@ -121,6 +121,17 @@ def test_truth_does_not_depend_on_how_often_it_is_asked(minutes: int) -> None:
             assert once.registers(meter, at) == often.registers(meter, at)
 
 
+def test_no_interval_exceeds_what_its_meter_can_carry() -> None:
+    """Validation holds such energy back as a spike: made loads must never look like one."""
+    truth = GridTruth(build_grid(spec(1000, minutes=15)), PROFILES)
+    limits = [PROFILES[truth.grid.profile_of(n)].power_w_max for n in range(len(truth.grid.meters))]
+    before = [truth.registers_at(n, ORIGIN).import_wh for n in range(len(limits))]
+    for at in range(ORIGIN + 900, ORIGIN + 2 * 86_400 + 1, 900):
+        now = [truth.registers_at(n, at).import_wh for n in range(len(limits))]
+        assert all(0 <= b - a <= limit // 4 for a, b, limit in zip(before, now, limits, strict=True))
+        before = now
+
+
 def test_an_open_relay_stops_its_own_consumption_and_the_supply_for_it() -> None:
     given = spec(40)
     plain, cut = GridTruth(build_grid(given), PROFILES), GridTruth(build_grid(given), PROFILES)

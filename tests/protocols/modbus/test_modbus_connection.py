@@ -1,0 +1,86 @@
+"""One connection fed with mutated streams: its own answer, or a named fault and a closed socket; nothing else, ever."""
+
+import asyncio
+import random
+
+from hosting.clocks import SystemIoClock
+from protocols.errors import Blame, Hope
+from protocols.modbus.codec import FRAME_SIZE_MAX, Framing, ModbusFault, encode_frame, read_pdu
+from protocols.modbus.connection import Connection
+from tests.protocols.modbus.scripted import registers, run
+
+REQUEST = read_pdu(3, 0, 10)
+ANSWER = registers(*range(1000, 1010))
+STREAMS = 10_000
+END = ModbusFault("TQ-MB-08", "the test is over", "nothing to do", blame=Blame.LOCAL, hope=Hope.RETRY)
+
+
+class DeafTransport(asyncio.Transport):
+    """Takes writes and remembers whether it was aborted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Nobody is there."""
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def mutated(dice: random.Random, frame: bytes) -> list[bytes]:
+    """The answer, spoiled in some way or none, in one or several pieces."""
+    stream = bytearray(frame)
+    match dice.randrange(7):
+        case 0:
+            stream[dice.randrange(len(stream))] ^= 1 << dice.randrange(8)
+        case 1:
+            del stream[dice.randrange(len(stream)) :]
+        case 2:
+            stream += dice.randbytes(dice.randrange(1, 500))
+        case 3:
+            stream[:0] = dice.randbytes(dice.randrange(1, 20))
+        case 4:
+            stream = bytearray(dice.randbytes(dice.randrange(1, 600)))
+        case 5:
+            stream += frame
+        case _:
+            pass
+    cuts = sorted(dice.randrange(len(stream) + 1) for _ in range(dice.randrange(4)))
+    return [bytes(stream[a:b]) for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True) if b > a]
+
+
+def test_ten_thousand_mutated_streams() -> None:
+    async def main() -> None:
+        dice = random.Random(42)
+        accepted = faulted = waiting = 0
+        for number in range(STREAMS):
+            framing = list(Framing)[number % 2]
+            connection, transport = Connection(framing, SystemIoClock()), DeafTransport()
+            connection.connection_made(transport)
+            reply = connection.send(1, REQUEST, 60.0)
+            for piece in mutated(dice, encode_frame(framing, 1, 1, ANSWER)):
+                connection.data_received(piece)
+            if not reply.done():
+                waiting += 1
+                assert len(connection._buffer) <= FRAME_SIZE_MAX
+                connection.abandon(END)
+            fault = reply.exception()
+            if fault is None:
+                accepted += 1
+                assert framing is Framing.TCP or reply.result() == ANSWER
+            else:
+                faulted += 1
+                assert isinstance(fault, ModbusFault)
+                assert transport.aborted
+                assert connection.spoiled is not None
+            connection.abandon(END)
+        assert accepted > 1_000
+        assert faulted - waiting > 1_000
+        assert waiting > 100
+
+    run(main())
