@@ -1,0 +1,144 @@
+"""The commands of ``edge-node`` as functions: through the door while the node runs, on its files while not. Above all.
+
+`__main__` only parses and prints. Each gives plain values; what cannot be done is a Fault with a hint.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edge_node.config import NodeConfig
+from edge_node.console.status import StatusBoard
+from edge_node.doctor import Check, Doctor, Health, as_report
+from edge_node.metering.probe import probe
+from edge_node.policy_file import load_policy
+from edge_node.rooms import enforcement_of, sources_of
+from edge_node.serving import key_domain, load_signer, reader_store
+from edge_node.supply.explain import explain as explain_
+from edge_node.wakeups import Wakeups
+from gridmodel.clock import Entropy
+from gridmodel.fault import Fault
+from gridmodel.identity import UsagePointId, checked_id
+from hosting.clocks import ScaledClock, SystemEntropy, SystemIoClock, seeded_rng
+from hosting.door import DoorFault, call_door
+from hosting.keys import KeyDomain, create_signing_key
+from protocols.authority.canonical import Domain
+from protocols.authority.signatures import Signer, key_to_text
+from protocols.driver import MeterDriver
+from protocols.modbus.driver import ModbusDriver
+from protocols.profile import load_profile, load_profiles
+
+NOBODY_HOME = "TQ-DR-01"
+"""The door's fault when the node is not running."""
+
+
+async def through_door(config: NodeConfig, verb: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask the running node; raises DoorFault with the verb's own code, or TQ-DR-01 when it does not run."""
+    return await call_door(config.door, verb, body)
+
+
+async def status(config: NodeConfig, clock: ScaledClock | None = None) -> dict[str, Any]:
+    """The status of the running node, or what its files tell."""
+    try:
+        return await through_door(config, "status", {})
+    except DoorFault as fault:
+        if fault.code != NOBODY_HOME:
+            raise
+    async with reader_store(config) as store:
+        board = StatusBoard(store, node=config.node_id, zone=config.zone, clock=clock or ScaledClock())
+        return await board.full()
+
+
+async def doctor(config: NodeConfig, clock: ScaledClock | None = None) -> dict[str, Any]:
+    """The doctor's report from inside the running node, or from its files."""
+    try:
+        found = await through_door(config, "doctor", {})
+        return as_report([*_keys(config), *(Check(**one) for one in found["checks"])])
+    except DoorFault as fault:
+        if fault.code != NOBODY_HOME:
+            raise
+    checks = _keys(config)
+    try:
+        async with reader_store(config) as store:
+            at = clock or ScaledClock()
+            rules = load_policy(config.supply.policy, at.now(), config.zone)
+            looker = Doctor(store, directory=config.data_dir, clock=at, rules=rules)
+            return as_report([*checks, *await looker.look()])
+    except Fault as fault:
+        return as_report([*checks, Check("store", Health.FAIL, f"{fault.code}: {fault.what}", fault.hint)])
+
+
+async def explain(config: NodeConfig, usage_point: str, clock: ScaledClock | None = None) -> dict[str, Any]:
+    """Why a point is on or off; from the files while the node does not run."""
+    point = UsagePointId(checked_id("usage point", usage_point))
+    try:
+        return await through_door(config, "explain", {"usage_point": point})
+    except DoorFault as fault:
+        if fault.code != NOBODY_HOME:
+            raise
+    async with reader_store(config) as store:
+        at = clock or ScaledClock()
+        sources = sources_of(config, store)
+        room = enforcement_of(
+            config,
+            store,
+            sources,
+            clock=at,
+            entropy=SystemEntropy(),
+            wakeups=Wakeups(),
+            rules=load_policy(config.supply.policy, at.now(), config.zone),
+            profiles=load_profiles(),
+            drivers={},
+        )
+        return await explain_(room, sources, point)
+
+
+async def probe_meter(profile: str, address: str, unit: int, clock: ScaledClock) -> dict[str, Any]:
+    """Read one meter once; see metering.probe."""
+
+    def make_driver() -> MeterDriver:
+        profiles = {profile: load_profile(profile)}
+        return ModbusDriver(profiles, clock=clock, io_clock=SystemIoClock(), rng=seeded_rng())
+
+    return await probe(profile, address, unit, make_driver=make_driver, clock=clock)
+
+
+def check_config(config: NodeConfig) -> dict[str, Any]:
+    """What the file and the files it names say; raises the first fault."""
+    rules = load_policy(config.supply.policy, ScaledClock().now(), config.zone)
+    profiles = load_profiles()
+    for name in config.supply.remote_cut_profiles:
+        load_profile(name)
+    signer = load_signer(config)
+    return {
+        "ok": True,
+        "node": config.node,
+        "data_dir": str(config.data_dir),
+        "hub": config.hub.url,
+        "public_key": key_to_text(signer.public),
+        "domain": config.domain.value,
+        "policy": rules.version,
+        "policy_lacks": list(rules.missing()),
+        "approvers": len(config.keyring().keys()),
+        "people": len(config.people),
+        "profiles": sorted(profiles),
+        "remote_cut_profiles": list(config.supply.remote_cut_profiles),
+    }
+
+
+def make_key(out: Path, entropy: Entropy, *, demo: bool) -> dict[str, Any]:
+    """Make a signing key file and give its public half."""
+    domain = KeyDomain.DEMO if demo else KeyDomain.PRODUCTION
+    signer = Signer(create_signing_key(out, entropy, domain), Domain.DEMO if demo else Domain.PRODUCTION)
+    return {"ok": True, "file": str(out), "public": key_to_text(signer.public), "key_id": signer.key_id}
+
+
+def _keys(config: NodeConfig) -> list[Check]:
+    """The configuration was loaded; its keys and policy may still be missing."""
+    checks = [Check("config", Health.OK, f"node {config.node}, data in {config.data_dir}")]
+    try:
+        signer = load_signer(config)
+        checks.append(Check("keys", Health.OK, f"signing key {signer.key_id}, domain {key_domain(config).value}"))
+    except Fault as fault:
+        checks.append(Check("keys", Health.FAIL, f"{fault.code}: {fault.what}", fault.hint))
+    return checks

@@ -1,0 +1,56 @@
+"""What pages and verbs need of a node, as a port: `edge_node.node.Node` is one, tests have their own. Room: console."""
+
+from typing import Any, Protocol
+
+from edge_node.console.people import People
+from gridmodel.identity import AccountId, UsagePointId
+
+
+class NodeFace(Protocol):
+    """A running node as people see it. Every dict is plain values, fit for JSON."""
+
+    @property
+    def people(self) -> People:
+        """Who may do what."""
+        ...
+
+    @property
+    def zone(self) -> str:
+        """Local time of the office."""
+        ...
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether it does its work, and what is missing if not."""
+        ...
+
+    async def status(self) -> dict[str, Any]:
+        """See `console.status.StatusBoard.full`."""
+        ...
+
+    async def doctor(self) -> dict[str, Any]:
+        """See `edge_node.doctor`."""
+        ...
+
+    async def explain(self, point: UsagePointId) -> dict[str, Any]:
+        """Why a point is on or off, by which facts and right, and what restores it."""
+        ...
+
+    async def points(self, after: str, limit: int, state: str) -> dict[str, Any]:
+        """A page of usage points with relay state and money, in order of their ids."""
+        ...
+
+    async def preview(self, limit: int) -> dict[str, Any]:
+        """What the node will do by itself next."""
+        ...
+
+    async def pay(self, account: AccountId, amount_tiyin: int, cashier: str, request: str) -> dict[str, Any]:
+        """Take a payment, once per request."""
+        ...
+
+    async def stop_cuts(self, by: str, why: str) -> dict[str, Any]:
+        """Stop every cut of this node."""
+        ...
+
+    async def lift_stop(self, by: str) -> dict[str, Any]:
+        """Lift every standing stop."""
+        ...

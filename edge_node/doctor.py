@@ -1,0 +1,205 @@
+"""`edge-node doctor`: everything that can be wrong, one line each, with what to do. Above the rooms; on every walk.
+
+The same checks run inside the running node (through the local door) and beside a stopped one (on the files alone). A
+line is ok, warn (it goes on, less than it could) or fail (something must be done).
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from edge_node.store.opening import EdgeStore
+from edge_node.uplink.hub_link import LinkView
+from gridmodel.clock import ClockTrust, UtilityClock
+from gridmodel.fault import Fault
+from gridmodel.policy_rules import PolicyRules
+from hosting.instance import FreeSpaceGuard
+from hosting.supervision import TaskCondition, TaskState
+from protocols.sync.lanes import Lane
+
+BACKLOG_AGE_S_MAX = 24 * 3600
+"""A fact that waits longer than a day is worth a line."""
+NAMED_MAX = 5
+"""Damaged rows and missing parameters named in one line; the rest is counted."""
+
+
+class Health(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line."""
+
+    name: str
+    health: Health
+    what: str
+    hint: str = ""
+
+
+def as_report(checks: Sequence[Check]) -> dict[str, Any]:
+    """The report as plain values: ``{"ok": …, "checks": […]}``; ok means that nothing failed."""
+    return {
+        "ok": all(check.health is not Health.FAIL for check in checks),
+        "checks": [asdict(check) for check in checks],
+    }
+
+
+class Doctor:
+    """Looks at one node."""
+
+    def __init__(
+        self,
+        store: EdgeStore,
+        *,
+        directory: Path,
+        clock: UtilityClock,
+        rules: PolicyRules,
+        link: Callable[[], LinkView] | None = None,
+        tasks: Callable[[], Sequence[TaskState]] | None = None,
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._clock = clock
+        self._rules = rules
+        self._link = link
+        self._tasks = tasks
+
+    async def look(self) -> list[Check]:
+        """Every check, in the order an operator works through them."""
+        made: list[Check] = []
+        looks: tuple[Callable[[], Awaitable[Check]], ...] = (
+            self._process,
+            self._disk,
+            self._database,
+            self._rows,
+            self._registry,
+            self._hub,
+            self._reconciled,
+            self._backlog,
+            self._refused,
+            self._clock_trust,
+            self._policy,
+            self._mandate,
+            self._stops,
+        )
+        for look in looks:
+            try:
+                made.append(await look())
+            except Fault as fault:
+                made.append(Check(look.__name__.strip("_"), Health.FAIL, f"{fault.code}: {fault.what}", fault.hint))
+        return made
+
+    async def _process(self) -> Check:
+        if self._tasks is None:
+            return Check("process", Health.WARN, "the node is not running", "start it: edge-node run --config FILE")
+        worst = [task for task in self._tasks() if task.condition in {TaskCondition.PAUSED, TaskCondition.FAILED}]
+        if worst:
+            return Check(
+                "process",
+                Health.FAIL,
+                f"task {worst[0].name}: {worst[0].last_error}",
+                "mend what it names; it restarts",
+            )
+        restarted = [task.name for task in self._tasks() if task.restarts]
+        if restarted:
+            return Check(
+                "process", Health.WARN, f"restarted since the start: {', '.join(restarted)}", "look at the log"
+            )
+        return Check("process", Health.OK, f"{len(self._tasks())} tasks run")
+
+    async def _disk(self) -> Check:
+        free_bytes = FreeSpaceGuard(self._directory).check()
+        return Check("disk", Health.OK, f"{free_bytes // 2**20} MB free")
+
+    async def _database(self) -> Check:
+        complaints = await self._store.control.check()
+        if complaints:
+            hint = "stop the node, set control.db aside, restore the newest copy"
+            return Check("database", Health.FAIL, complaints[0], hint)
+        return Check("database", Health.OK, "SQLite finds no damage")
+
+    async def _rows(self) -> Check:
+        store = self._store
+        damaged = (*await store.ledger.verify(), *await store.records.verify(), *await store.operations.verify())
+        if damaged:
+            named = ", ".join(damaged[:NAMED_MAX])
+            hint = "nobody is cut on them; restore a copy or fetch them from the hub again"
+            return Check("rows", Health.FAIL, f"{len(damaged)} rows are not what was written: {named}", hint)
+        return Check("rows", Health.OK, "ledger, records and operations are what was written")
+
+    async def _registry(self) -> Check:
+        registry = self._store.registries.newest
+        if registry is None:
+            hint = "import one at the hub; it comes down with the link"
+            return Check("registry", Health.FAIL, "no registry yet: nothing is polled", hint)
+        what = f"version {registry.version}: {len(registry.usage_points)} points, {len(registry.meters)} meters"
+        return Check("registry", Health.OK, what)
+
+    async def _hub(self) -> Check:
+        if self._link is None:
+            return Check("link", Health.WARN, "not known while the node is not running", "start it")
+        view = self._link()
+        if view.up:
+            return Check("link", Health.OK, "up")
+        error = view.error or {"what": "the hub was not asked yet", "hint": "wait a minute"}
+        return Check("link", Health.WARN, f"lost: {error['what']}", error["hint"])
+
+    async def _reconciled(self) -> Check:
+        if await self._store.state.reconciled():
+            return Check("reconciled", Health.OK, "node and hub agree on what both hold")
+        hint = "it settles by itself once the link is up; meanwhile it polls, takes payments and restores"
+        return Check("reconciled", Health.WARN, "this store has not agreed with its hub: nobody is cut", hint)
+
+    async def _backlog(self) -> Check:
+        lanes = await self._store.outbox.backlog()
+        owed = {lane: one.records + one.batches for lane, one in lanes.items()}
+        oldest = min((one.oldest_at for one in lanes.values() if one.oldest_at is not None), default=None)
+        told = ", ".join(f"{lane.value} {owed[lane]}" for lane in Lane)
+        if oldest is not None and self._clock.now() - oldest > BACKLOG_AGE_S_MAX:
+            hours = (self._clock.now() - oldest) // 3600
+            return Check(
+                "backlog", Health.WARN, f"{told}; the oldest waits {hours} h", "nothing is lost; look at the link"
+            )
+        return Check("backlog", Health.OK, told)
+
+    async def _refused(self) -> Check:
+        refused = await self._store.downlink.refused()
+        if refused:
+            what = (
+                f"{len(refused)} items from the hub were not taken in; the newest: {refused[0].code} {refused[0].what}"
+            )
+            return Check("downlink", Health.WARN, what, "update this program, or mend the record at the hub")
+        return Check("downlink", Health.OK, "everything the hub sent was taken in")
+
+    async def _clock_trust(self) -> Check:
+        if self._clock.trust() is ClockTrust.TRUSTED:
+            return Check("clock", Health.OK, "trusted")
+        return Check("clock", Health.WARN, "in doubt: nobody is cut", "check NTP on this machine")
+
+    async def _policy(self) -> Check:
+        missing = self._rules.missing()
+        if missing:
+            what = f"policy {self._rules.version} lacks {', '.join(missing[:NAMED_MAX])}: nobody is cut"
+            return Check("policy", Health.WARN, what, "the operator decides them in the policy file")
+        return Check("policy", Health.OK, self._rules.version)
+
+    async def _mandate(self) -> Check:
+        bounds = self._clock.bounds()
+        mandate = await self._store.control.read(lambda conn: self._store.records.mandate_in_force(conn, bounds))
+        if mandate is None:
+            return Check("mandate", Health.WARN, "none in force: nobody is cut", "two approvers sign one at the hub")
+        return Check("mandate", Health.OK, f"{mandate.id}, {mandate.quota_per_day} cuts a day at most")
+
+    async def _stops(self) -> Check:
+        stops = await self._store.control.read(self._store.records.stops)
+        if stops:
+            what = f"all cuts are stopped by {stops[0].stopped_by}: {stops[0].why}"
+            return Check("cuts", Health.WARN, what, "edge-node lift-stop, when the reason is gone")
+        return Check("cuts", Health.OK, "not stopped")

@@ -1,0 +1,154 @@
+"""What commands print for people: plain tables that a tired operator can read aloud over the phone. Above the rooms.
+
+Pure: plain values in, lines out. Times are local with their zone, money in soʻm, the state first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hosting.i18n import ABSENT, Language, translator
+
+MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
+"""The first word of a doctor's line."""
+
+_SPEAK = translator(Language.EN)
+
+
+def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> list[str]:
+    """Columns as wide as they need, two spaces apart; the last one is not padded."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if head and cells:
+        cells.insert(0, list(head))
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))] if cells else []
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def moment(at: int | None, zone: str) -> str:
+    """Local date and time, or a dash."""
+    return ABSENT if at is None else _SPEAK.moment(at, zone, seconds=True)
+
+
+def status_lines(status: Mapping[str, Any]) -> list[str]:
+    """`edge-node status`."""
+    zone = status["zone"]
+    lines = [f"node {status['node']} at {moment(status['at'], zone)} ({zone})", *_link_lines(status, zone), ""]
+    lines += table(
+        [
+            ("registry", f"version {status['registry_version']}" if status["registry_version"] else "none yet"),
+            ("usage points", status["usage_points"]),
+            ("meters", f"{status['meters']}, silent {status['meters_silent']}"),
+            ("newest reading", moment(status["newest_reading_end"], zone)),
+            ("relays", _counts(status["relays"])),
+            ("cuts today", status["cuts_today"]),
+            ("cuts stopped", _stops(status)),
+            ("mandate", _mandate(status, zone)),
+            ("reconciled", "yes" if status["reconciled"] else "no: nobody is cut"),
+            ("clock", "trusted" if status["clock_trusted"] else "in doubt: nobody is cut"),
+        ]
+    )
+    lines += ["", *table(_lane_rows(status, zone), ("lane", "waiting", "sent", "oldest"))]
+    if status["alarms"]:
+        rows = [(moment(row["at"], zone), row["kind"], row["subject"], row["detail"]) for row in status["alarms"]]
+        lines += ["", *table(rows, ("alarm since", "kind", "about", "what"))]
+    return lines
+
+
+def _link_lines(status: Mapping[str, Any], zone: str) -> list[str]:
+    link = status["link"]
+    if link is None:
+        return ["not running: figures from its files; start it with edge-node run"]
+    if link["up"]:
+        return [f"link up since {moment(link['since'], zone)}"]
+    error = link["error"] or {"code": "", "what": "not tried yet", "hint": ""}
+    return [
+        f"LINK LOST since {moment(link['since'] or None, zone)}, next try {moment(link['retry_at'], zone)}",
+        f"  {error['code']} {error['what']} ({error['hint']})",
+    ]
+
+
+def _lane_rows(status: Mapping[str, Any], zone: str) -> list[Sequence[object]]:
+    return [
+        (lane, owed["records"], owed["batches"], moment(owed["oldest_at"], zone))
+        for lane, owed in status["lanes"].items()
+    ]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "none known"
+
+
+def _stops(status: Mapping[str, Any]) -> str:
+    stops = status["stops"]
+    return f"yes, by {stops[0]['stopped_by']}: {stops[0]['why']}" if stops else "no"
+
+
+def _mandate(status: Mapping[str, Any], zone: str) -> str:
+    mandate = status["mandate"]
+    if mandate is None:
+        return "none in force: nobody is cut"
+    return f"{mandate['id']} until {moment(mandate['expires'], zone)}, {mandate['quota_per_day']} cuts a day at most"
+
+
+def doctor_lines(report: Mapping[str, Any]) -> list[str]:
+    """`edge-node doctor`: state, name and finding; below it what to do."""
+    lines: list[str] = []
+    for check in report["checks"]:
+        lines.append(f"{MARKS[check['health']]}  {check['name'].ljust(11)} {check['what']}")
+        if check["hint"] and check["health"] != "ok":
+            lines.append(f"                  -> {check['hint']}")
+    return lines
+
+
+def payment_lines(paid: Mapping[str, Any], zone: str) -> list[str]:
+    """`edge-node pay`."""
+    again = " (taken before under this request; nothing was taken now)" if paid["repeated"] else ""
+    return [
+        f"payment {paid['entry']} taken{again}",
+        *table(
+            [
+                ("account", paid["account"]),
+                ("amount", _SPEAK.money(paid["amount_tiyin"])),
+                ("credit now", _SPEAK.money(paid["credit_tiyin"])),
+                ("at", moment(paid["at"], zone)),
+                ("cashier", paid["cashier"]),
+                ("request", paid["request"]),
+            ]
+        ),
+    ]
+
+
+def plain_lines(value: object, indent: str = "") -> list[str]:
+    """Any JSON object as indented lines: for what has no table of its own."""
+    if isinstance(value, Mapping):
+        lines: list[str] = []
+        for name, inner in value.items():
+            if isinstance(inner, Mapping | list) and inner:
+                lines += [f"{indent}{name}:", *plain_lines(inner, indent + "  ")]
+            else:
+                lines.append(f"{indent}{name}: {_scalar(inner)}")
+        return lines
+    if isinstance(value, list):
+        lines = []
+        for inner in value:
+            below = plain_lines(inner, indent + "  ")
+            lines += [f"{indent}- {below[0].strip()}", *below[1:]] if below else [f"{indent}-"]
+        return lines
+    return [f"{indent}{_scalar(value)}"]
+
+
+def _scalar(value: object) -> str:
+    return ABSENT if value is None or value in ([], {}) else str(value)
+
+
+def probe_lines(result: Mapping[str, Any]) -> list[str]:
+    """`edge-node probe`: what the meter told."""
+    lines = [f"{result['profile']} at {result['address']} unit {result['unit']}: {'ok' if result['ok'] else 'FAILED'}"]
+    if result["relay"] is not None:
+        lines.append(f"relay {result['relay']['state']}, load {result['relay']['load_w']} W")
+    readings = [
+        (row["channel"], ABSENT if row["value"] is None else row["value"], row["unit"], row["raw_hex"] or "")
+        for row in result["readings"]
+    ]
+    lines += table(readings, ("channel", "value", "unit", "bytes"))
+    lines += [f"{error['code']}: {error.get('what', '')} ({error['hint']})" for error in result["errors"]]
+    return lines

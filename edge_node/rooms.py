@@ -1,0 +1,184 @@
+"""The rooms of a node over its store: which there are, and what each is handed. Above the rooms; on all walks.
+
+One page shows the whole wiring. A room gets the parts of the store that it works on, clocks, dice, wake-ups, and never
+another room.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from edge_node.config import NodeConfig
+from edge_node.console.people import People
+from edge_node.console.points import PointsBoard
+from edge_node.console.status import StatusBoard
+from edge_node.money.payments import Desk
+from edge_node.store.opening import EdgeStore
+from edge_node.supply.enforcement import Enforcement
+from edge_node.supply.facts import Sources
+from edge_node.uplink.hub_link import HubLink, HubLinkLimits
+from edge_node.uplink.reconciliation import Reconciliation
+from edge_node.uplink.status import StatusRoom
+from edge_node.wakeups import Wakeups
+from gridmodel.clock import Compute, Entropy, IoClock, Rng, UtilityClock
+from gridmodel.identity import ChannelId
+from gridmodel.policy_rules import PolicyRules
+from hosting.database import DatabaseOpener
+from hosting.supervision import TaskState
+from protocols.authority.signatures import KeyRing, Signer
+from protocols.driver import MeterDriver
+from protocols.profile import MeterProfile
+from protocols.sync.effects import UplinkLimits
+from protocols.sync.link import Link
+
+Task = tuple[str, Callable[[], Awaitable[None]]]
+"""A room's name and its endless work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Everything that a node is given from outside."""
+
+    clock: UtilityClock
+    io_clock: IoClock
+    rng: Rng
+    entropy: Entropy
+    open_database: DatabaseOpener
+    drivers: Mapping[str, MeterDriver]
+    """By protocol."""
+    link: Link
+    compute: Compute
+    signer: Signer
+    keyring: KeyRing
+    rules: PolicyRules
+    row_key: bytes
+    profiles: Mapping[str, MeterProfile]
+    time_heard: Callable[[int], object] | None = None
+    """Told the hub's time at every reply, to confirm or doubt the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The rooms of one node."""
+
+    hub_link: HubLink
+    status: StatusRoom
+    board: StatusBoard
+    points: PointsBoard
+    sources: Sources
+    enforcement: Enforcement
+    desk: Desk
+    people: People
+
+    def tasks(self) -> tuple[Task, ...]:
+        """Every room's work, in the order of starting."""
+        return (
+            ("supply", self.enforcement.run),
+            ("uplink", self.hub_link.run),
+            ("status", self.status.run),
+        )
+
+
+def build_rooms(
+    config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups, tasks: Callable[[], tuple[TaskState, ...]]
+) -> Rooms:
+    """Wire every room; nothing runs yet."""
+    people = People(config.people, compute=ports.compute, clock=ports.clock)
+    hub_link = _hub_link(config, ports, store, wakeups)
+    board = StatusBoard(
+        store, node=config.node_id, zone=config.zone, clock=ports.clock, link=hub_link.view, tasks=tasks
+    )
+    sources = sources_of(config, store)
+    return Rooms(
+        hub_link=hub_link,
+        status=StatusRoom(
+            control=store.control,
+            outbox=store.outbox,
+            collect=board.brief,
+            clock=ports.clock,
+            wakeups=wakeups,
+            period_s=config.hub.status_period_s,
+        ),
+        board=board,
+        points=PointsBoard(store, ports.clock),
+        sources=sources,
+        enforcement=enforcement_of(
+            config,
+            store,
+            sources,
+            clock=ports.clock,
+            entropy=ports.entropy,
+            wakeups=wakeups,
+            rules=ports.rules,
+            profiles=ports.profiles,
+            drivers=ports.drivers,
+        ),
+        desk=Desk(
+            store.ledger,
+            store.registries,
+            channel=ChannelId(config.desk_channel),
+            cashiers=config.cashiers,
+            check_secret=people.knows,
+            clock=ports.clock,
+            entropy=ports.entropy,
+            wakeups=wakeups,
+        ),
+        people=people,
+    )
+
+
+def sources_of(config: NodeConfig, store: EdgeStore) -> Sources:
+    """Where supply reads its facts."""
+    return Sources(
+        control=store.control,
+        ledger=store.ledger,
+        records=store.records,
+        relays=store.relays,
+        operations=store.operations,
+        quality=store.readings,
+        channels=tuple(map(ChannelId, config.supply.payment_channels)),
+    )
+
+
+def enforcement_of(
+    config: NodeConfig,
+    store: EdgeStore,
+    sources: Sources,
+    *,
+    clock: UtilityClock,
+    entropy: Entropy,
+    wakeups: Wakeups,
+    rules: PolicyRules,
+    profiles: Mapping[str, MeterProfile],
+    drivers: Mapping[str, MeterDriver],
+) -> Enforcement:
+    """The supply room; beside a stopped node (no drivers) it only explains."""
+    return Enforcement(
+        sources,
+        store.registries,
+        profiles=profiles,
+        cut_profiles=config.supply.remote_cut_profiles,
+        drivers=drivers,
+        clock=clock,
+        entropy=entropy,
+        wakeups=wakeups,
+        rules=lambda: rules,
+    )
+
+
+def _hub_link(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> HubLink:
+    return HubLink(
+        node=config.node_id,
+        outbox=store.outbox,
+        downlink=store.downlink,
+        alarms=store.alarms,
+        reconciliation=Reconciliation(store.control, config.node_id, wakeups),
+        link=ports.link,
+        clock=ports.clock,
+        rng=ports.rng,
+        entropy=ports.entropy,
+        signer=ports.signer,
+        wakeups=wakeups,
+        time_heard=ports.time_heard,
+        limits=HubLinkLimits(pull_period_s=config.hub.pull_period_s),
+        uplink_limits=UplinkLimits(frame_bytes_max=config.hub.frame_bytes_max),
+    )

@@ -1,0 +1,134 @@
+"""A node as a process: keys from files, real clocks and sockets, the door and the console around it. Above the rooms.
+
+`__main__` runs this; the simulator never comes here, it calls `node.build` with its own ports. The order matters: the
+lock first (one process per folder), then the store, then the faces, and only a node that can be reached starts to work.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from edge_node.config import NodeConfig
+from edge_node.console.app import console_app, serve_console
+from edge_node.node import Node, build
+from edge_node.policy_file import load_policy
+from edge_node.store.opening import CONTROL_NAME, EdgeStore, StoreKeys, open_reader_store
+from gridmodel.clock import Entropy
+from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
+from hosting.compute import ThreadCompute
+from hosting.database import open_database
+from hosting.door import serve_door
+from hosting.instance import FreeSpaceGuard, InstanceLock
+from hosting.keys import KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
+from protocols.authority.signatures import Signer
+from protocols.driver import MeterDriver
+from protocols.modbus.driver import ModbusDriver
+from protocols.profile import load_profiles
+from protocols.sync.link import HttpLink
+
+FOLDER_MODE = 0o700
+"""The data folder is for its owner only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A node that works and can be reached."""
+
+    node: Node
+    console: str
+    """Address of the console."""
+
+
+def key_domain(config: NodeConfig) -> KeyDomain:
+    """Demo keys for a demo, production keys for production; never mixed."""
+    return KeyDomain.DEMO if config.demo else KeyDomain.PRODUCTION
+
+
+def load_signer(config: NodeConfig) -> Signer:
+    """The node's signing key; raises KeyFault."""
+    return Signer(load_signing_key(config.keys.signing, key_domain(config)), config.domain)
+
+
+def row_key(config: NodeConfig, entropy: Entropy) -> bytes:
+    """The row-hash key, made at the first start. With a store beside it a missing key is a fault: it cannot be new."""
+    try:
+        return load_row_key(config.keys.row, key_domain(config))
+    except KeyFault as fault:
+        if fault.code != "TQ-KY-01" or (config.data_dir / CONTROL_NAME).exists():
+            raise
+    return create_row_key(config.keys.row, entropy, key_domain(config))
+
+
+async def serve(
+    config: NodeConfig,
+    stop: asyncio.Event,
+    *,
+    clock: ScaledClock,
+    entropy: Entropy,
+    ready: Callable[[Serving], None],
+) -> None:
+    """Run the node until `stop` is set; raises the fault that ended it otherwise."""
+    config.data_dir.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    with ExitStack() as held:
+        held.enter_context(InstanceLock(config.data_dir))
+        FreeSpaceGuard(config.data_dir).check()
+        io_clock, rng, compute = SystemIoClock(), seeded_rng(), ThreadCompute()
+        held.callback(compute.close)
+        profiles = load_profiles()
+        drivers: dict[str, MeterDriver] = {"modbus": ModbusDriver(profiles, clock=clock, io_clock=io_clock, rng=rng)}
+        node = await build(
+            config,
+            clock=clock,
+            io_clock=io_clock,
+            rng=rng,
+            entropy=entropy,
+            open_database=open_database,
+            drivers=drivers,
+            link=HttpLink(config.hub.url),
+            compute=compute,
+            signer=load_signer(config),
+            keyring=config.keyring(),
+            rules=load_policy(config.supply.policy, clock.now(), config.zone),
+            row_key=row_key(config, entropy),
+            profiles=profiles,
+            time_heard=clock.confirm,
+        )
+        try:
+            async with (
+                serve_door(config.door, node.verbs),
+                serve_console(console_app(node, config.console, entropy), config.console.listen) as address,
+            ):
+                ready(Serving(node, address))
+                await _until(stop, node)
+        finally:
+            await node.close()
+
+
+async def _until(stop: asyncio.Event, node: Node) -> None:
+    """Run until asked to stop, or until the node ends by itself, which it does only with a fault."""
+    running = asyncio.create_task(node.run(), name="node")
+    asked = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        asked.cancel()
+        node.stop()
+        await running
+
+
+@asynccontextmanager
+async def reader_store(config: NodeConfig) -> AsyncIterator[EdgeStore]:
+    """The store of a node that is not running, for reading; raises DatabaseFault (TQ-DB-02) when there is none yet."""
+    keys = StoreKeys(load_row_key(config.keys.row, key_domain(config)), load_signer(config), config.keyring())
+    compute = ThreadCompute()
+    try:
+        store = await open_reader_store(
+            config.data_dir, node=config.node_id, zone=config.zone, keys=keys, compute=compute
+        )
+        try:
+            yield store
+        finally:
+            await store.close()
+    finally:
+        compute.close()
