@@ -100,7 +100,7 @@ class HttpLink:
             return await self._post(kind, body)
         except TimeoutError as error:
             raise LinkLost(51, f"the hub did not answer a {kind} in time", _WAIT) from error
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise LinkLost(
                 50, "the address of the hub is not a URL", _ADDRESS, blame=Blame.LOCAL, hope=Hope.PERMANENT
             ) from error
