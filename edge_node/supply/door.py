@@ -232,7 +232,11 @@ class Door:
             await sources.operations.put(conn, operation, moment.now)
             intended = _moved(row, RelayEvent.INTEND_RESTORE, moment.now, operation=operation.id)
             sent = _moved(intended, RelayEvent.COMMAND_SENT, moment.now)
-            await sources.relays.put(conn, [replace(sent, paid_at=_paid_at(row, judged.gathered, moment.now))])
+            since = (
+                row.since if row.state is sent.state else moment.now
+            )  # told again: it is unread since the first time
+            paid_at = _paid_at(row, judged.gathered, moment.now)
+            await sources.relays.put(conn, [replace(sent, since=since, paid_at=paid_at)])
             return Permitted(operation, WritePermit(operation.id, RelayCommand.CLOSE))
 
         return await self._told_after(verb)
