@@ -1,0 +1,1 @@
+"""The hub's HTTP face: the sync exchanges and the JSON behind every page."""

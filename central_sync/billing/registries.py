@@ -1,0 +1,159 @@
+"""A node's new registry: checked whole, kept as a version, sent down. Floor: billing; on the reading walk.
+
+The registry office writes one JSON document per node. A version is newer than the one before, stays within the node's
+districts and claims nothing that another node speaks for; then it goes into the node's registry lane and batches that
+waited for it in quarantine are tried again (the hub wires that).
+
+Codes: TQ-IM-20 not JSON, -21 an unknown node, -22 not newer, -23 a district or thing of another node, -24 too large.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from central_sync.billing.tables import FILE_BYTES_MAX
+from central_sync.store.port import HubStore, HubTransaction
+from central_sync.store.rows import OwnerRow
+from gridmodel.clock import Compute, UtilityClock
+from gridmodel.fault import Fault
+from gridmodel.identity import NodeId
+from gridmodel.network import SupplyPointKind
+from gridmodel.registry import Registry
+from gridmodel.registry_document import registry_from_document, registry_to_document
+from protocols.sync import wire
+from protocols.sync.lanes import ITEM_BYTES_MAX, DownLane
+
+IDS_SHOWN_MAX = 5
+
+
+class RegistryImportFault(Fault):
+    """A registry that cannot be taken in."""
+
+
+def _fault(number: int, what: str, hint: str) -> RegistryImportFault:
+    return RegistryImportFault(f"TQ-IM-{number}", what, hint)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRegistry:
+    """A registry from a file, and its packed forms."""
+
+    registry: Registry
+    document: bytes
+    """For the store."""
+    item: bytes
+    """For the way down: {document}."""
+    owners: tuple[OwnerRow, ...]
+
+
+def read_registry(data: bytes) -> ReadRegistry:
+    """The registry in a JSON file; pure and heavy. Raises RegistryImportFault, RegistryFault or IdentityFault."""
+    if len(data) > FILE_BYTES_MAX:
+        raise _fault(24, f"the file has {len(data)} bytes", f"at most {FILE_BYTES_MAX}")
+    try:
+        told = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise _fault(20, f"the file is no JSON in UTF-8: {error!s:.120}", "export it again") from error
+    return packed_registry(registry_from_document(told))
+
+
+def packed_registry(registry: Registry) -> ReadRegistry:
+    """The forms of a registry; raises RegistryImportFault (TQ-IM-24) when it is too large to travel."""
+    document: dict[str, Any] = registry_to_document(registry)
+    try:
+        item = wire.pack({"document": document}, wire.DOCUMENT)
+    except wire.WireFault as fault:
+        raise _fault(24, f"the registry is too large to travel: {fault.what}", "split the node's scope") from fault
+    if len(item) > ITEM_BYTES_MAX:
+        raise _fault(24, f"the registry has {len(item)} bytes packed", f"split the node's scope: {ITEM_BYTES_MAX}")
+    return ReadRegistry(registry, wire.pack(document, wire.DOCUMENT), item, tuple(_owners(registry)))
+
+
+def _owners(registry: Registry) -> list[OwnerRow]:
+    node = registry.node
+    return [
+        *(OwnerRow("transformer", one.id, node) for one in registry.transformers),
+        *(
+            OwnerRow("supply_point", one.id, node)
+            for one in registry.supply_points
+            if one.kind is not SupplyPointKind.TRANSFORMER
+        ),
+        *(OwnerRow("usage_point", one.id, node) for one in registry.usage_points),
+        *(OwnerRow("meter", one.id, node) for one in registry.meters),
+        *(OwnerRow("account", one.id, node, one.usage_point) for one in registry.accounts),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryReport:
+    """What came in."""
+
+    node: NodeId
+    version: int
+    before: int | None
+    usage_points: int
+    transformers: int
+    meters: int
+    done: bool
+
+
+class RegistryImport:
+    """Applies registries."""
+
+    def __init__(self, store: HubStore, clock: UtilityClock, compute: Compute) -> None:
+        self._store = store
+        self._clock = clock
+        self._compute = compute
+
+    async def apply(self, read: ReadRegistry, *, dry_run: bool = False) -> RegistryReport:
+        """Keep the version and send it down, in one transaction. The same document twice changes nothing."""
+        now = self._clock.now()
+        registry = read.registry
+        node = registry.node
+
+        async def verb(tx: HubTransaction) -> RegistryReport:
+            row = await tx.node(node)
+            if row is None:
+                raise _fault(21, f"no node {node} is known here", "add it to [[nodes]] of the hub's configuration")
+            foreign = sorted(set(registry.districts) - set(row.districts))
+            if foreign:
+                raise _fault(
+                    23, f"district {foreign[0]} is not in the scope of {node}", "mend the registry or [[nodes]]"
+                )
+            before = (await tx.registry_versions()).get(node)
+            repeated = before == registry.version and await tx.registry_document(node, before) == read.document
+            if before is not None and registry.version <= before and not repeated:
+                raise _fault(22, f"version {registry.version} is not above {before}", "give it the next number")
+            await _claims(tx, node, read.owners)
+            if not dry_run and not repeated:
+                await tx.put_registry(node, registry.version, read.document, read.owners, now)
+                name = f"registry-{registry.version}"
+                await tx.append_down(node, DownLane.REGISTRY, [("registry", name, read.item)], now)
+            return RegistryReport(
+                node,
+                registry.version,
+                before,
+                len(registry.usage_points),
+                len(registry.transformers),
+                len(registry.meters),
+                not dry_run,
+            )
+
+        return await (self._store.read(verb) if dry_run else self._store.write_for(node, verb))
+
+    async def read(self, data: bytes) -> ReadRegistry:
+        """`read_registry` off the event loop."""
+        return await self._compute.run(read_registry, data)
+
+
+async def _claims(tx: HubTransaction, node: NodeId, owners: tuple[OwnerRow, ...]) -> None:
+    """Nothing in the registry belongs to another node."""
+    for kind in ("transformer", "supply_point", "usage_point", "meter", "account"):
+        held = await tx.owners(kind, [one.id for one in owners if one.kind == kind])
+        taken = sorted(one.id for one in held.values() if one.node != node)
+        if taken:
+            raise _fault(
+                23,
+                f"{kind} {', '.join(taken[:IDS_SHOWN_MAX])} belongs to {held[taken[0]].node}",
+                "every place, meter and account has one node; moves between nodes come with a later version",
+            )

@@ -1,0 +1,166 @@
+"""The hub's configuration: which nodes it serves, who approves mandates, where it listens. Room: config; on no walk.
+
+Checked whole before anything starts: `central-sync check-config`. Every key is told in docs/reference/central-sync.md.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from gridmodel.fault import Fault
+from gridmodel.identity import DistrictId, NodeId, checked_id, checked_soato
+from gridmodel.period import ZONES
+from hosting.config import ConfigModel, LocalPath
+from hosting.keys import KeyDomain
+from protocols.authority.canonical import Domain
+from protocols.authority.signatures import FOREVER, KEYS_MAX, KeyRing, NamedKey, Role, key_from_text
+
+NODES_MAX = 5_000
+"""One per district office are 206; a node per substation would be some thousands."""
+
+
+def _identity(kind: str) -> AfterValidator:
+    def check(text: str) -> str:
+        try:
+            return checked_id(kind, text)
+        except Fault as fault:
+            raise ValueError(f"{fault.what}: {fault.hint}") from fault
+
+    return AfterValidator(check)
+
+
+def _district(text: str) -> str:
+    try:
+        return checked_soato("district", text)
+    except Fault as fault:
+        raise ValueError(f"{fault.what}: {fault.hint}") from fault
+
+
+def _public(text: str) -> str:
+    try:
+        key_from_text(text)
+    except Fault as fault:
+        raise ValueError(f"{fault.what}: {fault.hint}") from fault
+    return text
+
+
+PublicKey = Annotated[str, AfterValidator(_public)]
+Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.\-]+):\d{1,5}$")]
+District = Annotated[str, AfterValidator(_district)]
+
+
+class NodeConfig(ConfigModel):
+    """A node that may speak here."""
+
+    id: Annotated[str, _identity("node")]
+    """As the node names itself."""
+    public_key: PublicKey
+    """``ed25519:…`` as `edge-node` shows it."""
+    districts: Annotated[tuple[District, ...], Field(min_length=1, max_length=64)]
+    """SOATO codes of its scope; a district belongs to one node."""
+
+
+class ApproverConfig(ConfigModel):
+    """A person whose signature counts under mandates."""
+
+    name: Annotated[str, _identity("person")]
+    """Two keys with one name are one voice."""
+    public_key: PublicKey
+    """``ed25519:…`` as the person's own machine shows it."""
+    not_before: Annotated[int, Field(ge=0)] = 0
+    """UTC seconds from which it counts."""
+    not_after: Annotated[int, Field(ge=1)] = FOREVER
+    """UTC seconds from which it no longer counts."""
+
+
+class SituationConfig(ConfigModel):
+    """When a node counts as what, in utility seconds since it was heard."""
+
+    live_s_max: Annotated[int, Field(ge=30, le=86_400)] = 900
+    """A node asks every 20 s and tries a lost link at least every 300 s: three of those are a live link."""
+    stale_s_max: Annotated[int, Field(ge=60, le=604_800)] = 7_200
+    """Two hours: two hour closes were missed."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.stale_s_max <= self.live_s_max:
+            raise ValueError("stale_s_max must be above live_s_max")
+        return self
+
+
+class HubConfig(ConfigModel):
+    """The whole file."""
+
+    data_dir: LocalPath
+    """Where the database, its row key, the lock and the local door are."""
+    zone: Literal["Asia/Tashkent", "Asia/Samarkand"] = "Asia/Tashkent"
+    """Names the local days, months and years of balances."""
+    demo: bool = False
+    """Keys of the demo's own domain: a production directory refuses them, and the other way round."""
+    database: str | None = None
+    """``sqlite:///PATH``; by default hub.db in the data directory."""
+    listen: Listen = "127.0.0.1:8443"
+    """``host:port`` of sync, API and pages; port 0 lets the system choose, `run` prints the address."""
+    hosts: Annotated[tuple[str, ...], Field(max_length=32)] = ()
+    """Names under which browsers and nodes may ask, without port; the loopback is always one."""
+    audit_hour: Annotated[int, Field(ge=0, le=23)] = 3
+    """Local hour of the nightly audit of balances."""
+    nodes: Annotated[tuple[NodeConfig, ...], Field(max_length=NODES_MAX)] = ()
+    approvers: Annotated[tuple[ApproverConfig, ...], Field(max_length=KEYS_MAX - NODES_MAX)] = ()
+    situation: SituationConfig = SituationConfig()
+
+    @model_validator(mode="after")
+    def _one_owner(self) -> Self:
+        owners: dict[str, str] = {}
+        for node in self.nodes:
+            for district in node.districts:
+                if owners.setdefault(district, node.id) != node.id:
+                    raise ValueError(f"district {district} belongs to {owners[district]} and to {node.id}")
+        if len({node.id for node in self.nodes}) < len(self.nodes):
+            raise ValueError("a node is listed twice")
+        keys = [*(node.public_key for node in self.nodes), *(person.public_key for person in self.approvers)]
+        if len(set(keys)) < len(keys):
+            raise ValueError("a public key is listed twice: every node and person has its own")
+        return self
+
+    def keyring(self) -> KeyRing:
+        """Nodes and approvers by their keys."""
+        nodes = [NamedKey(key_from_text(one.public_key), one.id, frozenset({Role.NODE})) for one in self.nodes]
+        people = [
+            NamedKey(key_from_text(one.public_key), one.name, frozenset({Role.APPROVER}), one.not_before, one.not_after)
+            for one in self.approvers
+        ]
+        return KeyRing([*nodes, *people], self.domain)
+
+    @property
+    def domain(self) -> Domain:
+        """Where signatures count."""
+        return Domain.DEMO if self.demo else Domain.PRODUCTION
+
+    @property
+    def key_domain(self) -> KeyDomain:
+        """The same for keys at rest."""
+        return KeyDomain(self.domain.value)
+
+    @property
+    def door(self) -> Path:
+        """The socket of the local door."""
+        return self.data_dir / "door"
+
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen at."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def node_of_district(self) -> dict[DistrictId, NodeId]:
+        """Who serves each district."""
+        return {DistrictId(one): NodeId(node.id) for node in self.nodes for one in node.districts}
+
+    def database_url(self) -> str:
+        """The configured database, or the default one."""
+        return self.database if self.database is not None else f"sqlite:///{self.data_dir / 'hub.db'}"
+
+
+if set(ZONES) != {"Asia/Tashkent", "Asia/Samarkand"}:
+    raise TypeError("the zones of the configuration are not those of the network")

@@ -1,0 +1,147 @@
+"""The verbs of the hub's local door: what a command line asks of the running process. Above the rooms; payment walk.
+
+A verb takes and gives a JSON object. Large files are named by their path, which the hub's own machine reads: the door
+is for the user who owns the process. Mistakes of an import are written beside the file, nothing is half-applied.
+
+Codes: TQ-HB-61 an argument that does not fit, -62 a file that cannot be read.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from central_sync.balance.audit import AuditReport
+from central_sync.billing.imports import ImportReport
+from central_sync.billing.registries import RegistryReport
+from central_sync.billing.tables import FILE_BYTES_MAX, mistakes_csv
+from gridmodel.fault import Fault
+from gridmodel.period import parse_rfc3339
+
+Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+MISTAKES_SUFFIX = ".mistakes.csv"
+
+
+class Office(Protocol):
+    """What the verbs need of a hub."""
+
+    async def status(self) -> dict[str, Any]:
+        """See Hub."""
+        ...
+
+    async def import_ledger(
+        self, data: bytes, channel: str, *, complete_up_to: int | None, dry_run: bool, skip_bad: bool
+    ) -> ImportReport:
+        """See Hub."""
+        ...
+
+    async def import_records(self, kind: str, data: bytes, *, dry_run: bool, skip_bad: bool) -> ImportReport:
+        """See Hub."""
+        ...
+
+    async def import_registry(self, read: bytes, *, dry_run: bool) -> RegistryReport:
+        """See Hub."""
+        ...
+
+    async def publish_mandate(self, document: bytes) -> dict[str, Any]:
+        """See Hub."""
+        ...
+
+    async def verify(self, since_day: str) -> AuditReport:
+        """See Hub."""
+        ...
+
+
+def door_verbs(hub: Office) -> Mapping[str, Verb]:
+    """status, import-ledger, import-records, import-registry, mandate-publish, verify."""
+
+    async def status(_: dict[str, Any]) -> dict[str, Any]:
+        return await hub.status()
+
+    async def import_ledger(body: dict[str, Any]) -> dict[str, Any]:
+        until = _text(body, "complete_up_to", "")
+        report = await hub.import_ledger(
+            _data(body),
+            _text(body, "channel"),
+            complete_up_to=parse_rfc3339(until) if until else None,
+            dry_run=_flag(body, "dry_run"),
+            skip_bad=_flag(body, "skip_bad"),
+        )
+        return _reported(body, report)
+
+    async def import_records(body: dict[str, Any]) -> dict[str, Any]:
+        report = await hub.import_records(
+            _text(body, "kind"), _data(body), dry_run=_flag(body, "dry_run"), skip_bad=_flag(body, "skip_bad")
+        )
+        return _reported(body, report)
+
+    async def import_registry(body: dict[str, Any]) -> dict[str, Any]:
+        return asdict(await hub.import_registry(_data(body), dry_run=_flag(body, "dry_run")))
+
+    async def mandate_publish(body: dict[str, Any]) -> dict[str, Any]:
+        return await hub.publish_mandate(_text(body, "document").encode("utf-8"))
+
+    async def verify(body: dict[str, Any]) -> dict[str, Any]:
+        return asdict(await hub.verify(_text(body, "since", "")))
+
+    return {
+        "status": status,
+        "import-ledger": import_ledger,
+        "import-records": import_records,
+        "import-registry": import_registry,
+        "mandate-publish": mandate_publish,
+        "verify": verify,
+    }
+
+
+def _reported(body: Mapping[str, Any], report: ImportReport) -> dict[str, Any]:
+    """The report; every mistake goes into a file beside the imported one."""
+    told = dict(report.as_dict())
+    path = _text(body, "path", "")
+    if path and report.mistakes:
+        beside = Path(path + MISTAKES_SUFFIX)
+        try:
+            beside.write_text(mistakes_csv(report.mistakes), encoding="utf-8")
+        except OSError as error:
+            told["mistakes_file_error"] = f"{beside} cannot be written: {error.strerror}"
+        else:
+            told["mistakes_file"] = str(beside)
+    return told
+
+
+def _data(body: Mapping[str, Any]) -> bytes:
+    """The file: `text` as it is, or what stands at `path`."""
+    text, path = _text(body, "text", ""), _text(body, "path", "")
+    if bool(text) == bool(path):
+        raise _fault("give either a text or a path")
+    if text:
+        return text.encode("utf-8")
+    file = Path(path)
+    try:
+        if not file.is_absolute():
+            raise _fault("the path is not absolute")
+        if file.stat().st_size > FILE_BYTES_MAX:
+            raise Fault("TQ-HB-62", f"{file} is larger than {FILE_BYTES_MAX} bytes", "split it")
+        return file.read_bytes()
+    except OSError as error:
+        raise Fault(
+            "TQ-HB-62", f"the hub cannot read {file}: {error.strerror}", "it reads as the user who runs it"
+        ) from error
+
+
+def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = body.get(name, default)
+    if not isinstance(value, str):
+        raise _fault(f"{name} is no text")
+    return value
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise _fault(f"{name} is neither true nor false")
+    return value
+
+
+def _fault(what: str) -> Fault:
+    return Fault("TQ-HB-61", f"an argument does not fit: {what}", "use the commands of central-sync")

@@ -1,0 +1,298 @@
+"""The hub, wired: the same object in production, in tests and in virtual time. Above all rooms of central_sync.
+
+On all three walks. `build` takes every outside thing as an argument; `Hub.handle` answers the exchanges of sync,
+`Hub.verbs` the local door, the rooms in its fields the API and the pages. `Hub.run` keeps the background work alive:
+quarantined batches tried again, the nightly audit, the database's log moved into its file.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from central_sync.authority.mandates import MandateOffice
+from central_sync.balance.audit import AuditReport, BalanceAudit
+from central_sync.balance.reading import BalanceReader, question
+from central_sync.balance.topology import RegistryShelf
+from central_sync.billing.imports import ImportReport, LedgerImport, read_ledger
+from central_sync.billing.records import RecordImport, RecordKind, read_records
+from central_sync.billing.registries import ReadRegistry, RegistryImport, RegistryReport
+from central_sync.config import HubConfig
+from central_sync.door_verbs import Verb, door_verbs
+from central_sync.ingest.region_link import RegionLink
+from central_sync.situation.changes import Changes
+from central_sync.situation.consumers import Consumers
+from central_sync.situation.nodes import Situation
+from central_sync.store.port import HubTransaction
+from central_sync.store.sqlite import SqliteHubStore, database_path, open_sqlite, open_sqlite_reader, row_key_of
+from gridmodel.clock import Compute, Entropy, IoClock, Rng, UtilityClock
+from gridmodel.fault import Fault
+from gridmodel.identity import NodeId, new_id
+from gridmodel.period import HOUR_S, day_bounds, days_between, local_day, rfc3339
+from hosting.database import DatabaseOpener
+from hosting.log import logger
+from hosting.supervision import Supervisor, TaskState
+
+INCARNATION = "incarnation"
+AUDITED = "audited"
+SWEEP_S = 900
+"""Utility seconds between two tries of what is quarantined: hours that were not over are by then."""
+CHECKPOINT_S = 60
+"""Real seconds between two moves of the write-ahead log into the file: it stays small enough for a fast start."""
+AUDIT_DAYS = 40
+"""The nightly audit works out so many days anew, more than late data reach back; `central-sync verify` takes all."""
+
+
+@dataclass(slots=True)
+class Hub:
+    """A hub at work. Build it with `build`; `run` it until cancelled; `close` it."""
+
+    config: HubConfig
+    store: SqliteHubStore
+    incarnation: str
+    clock: UtilityClock
+    io_clock: IoClock
+    rng: Rng
+    compute: Compute
+    link: RegionLink
+    shelf: RegistryShelf
+    balances: BalanceReader
+    audit: BalanceAudit
+    situation: Situation
+    consumers: Consumers
+    mandates: MandateOffice
+    changes: Changes
+    _ledger: LedgerImport
+    _records: RecordImport
+    _registries: RegistryImport
+    _tasks: tuple[TaskState, ...] = ()
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle(self, kind: str, body: bytes) -> bytes:
+        """One exchange of sync; see `RegionLink.handle`."""
+        return await self.link.handle(kind, body)
+
+    async def run(self) -> None:
+        """Background work until `stop` is called; raises SupervisionFault when a task cannot be kept alive."""
+        async with Supervisor(self.io_clock, report=self._report) as group:
+            group.start("quarantine", self._sweep)
+            group.start("audit", self._audit_nightly)
+            group.start("checkpoint", self._checkpoint)
+            self._tasks = group.states()
+            await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Let `run` return."""
+        self._stopping.set()
+
+    async def close(self) -> None:
+        """Give the database back."""
+        await self.store.close()
+
+    async def status(self) -> dict[str, Any]:
+        """What `central-sync status` and /readyz tell."""
+
+        async def verb(tx: HubTransaction) -> dict[str, Any]:
+            return {
+                "watermarks": {channel: rfc3339(at) for channel, at in (await tx.watermarks()).items()},
+                "quarantined": sum((await tx.count_quarantined()).values()),
+                "conflicts": len(await tx.conflicts(500)),
+                "audited": await tx.hub_value(AUDITED),
+            }
+
+        nodes = await self.situation.nodes()
+        states: dict[str, int] = {}
+        for node in nodes:
+            states[node["state"]] = states.get(node["state"], 0) + 1
+        told = await self.store.read(verb)
+        return {
+            "incarnation": self.incarnation,
+            "now": rfc3339(self.clock.now()),
+            "clock": self.clock.trust().value,
+            "nodes": states,
+            "tasks": {task.name: task.condition.value for task in self._tasks},
+        } | told
+
+    async def balance(self, level: str, period: str, at: str, area: str | None = None) -> dict[str, Any]:
+        """DESIGN §4 `balance`."""
+        return await self.balances.balance(question(level, period, at, area, self.config.zone), self.clock.now())
+
+    async def import_ledger(
+        self,
+        data: bytes,
+        channel: str,
+        *,
+        complete_up_to: int | None = None,
+        dry_run: bool = False,
+        skip_bad: bool = False,
+    ) -> ImportReport:
+        """Take in a file of payments and debts of one channel; see `billing.imports`."""
+        table = await self.compute.run(read_ledger, data, channel, self.config.zone, self.clock.now())
+        report = await self._ledger.apply(table, channel, complete_up_to, dry_run=dry_run, skip_bad=skip_bad)
+        self._changed(done=report.done)
+        return report
+
+    async def import_records(
+        self, kind: str, data: bytes, *, dry_run: bool = False, skip_bad: bool = False
+    ) -> ImportReport:
+        """Take in a file of notices, protections or forecasts; see `billing.records`."""
+        if kind not in set(RecordKind):
+            raise Fault("TQ-HB-60", f"there is no import of {kind!r:.40}", f"there are {', '.join(RecordKind)}")
+        table = await self.compute.run(read_records, RecordKind(kind), data, self.config.zone, self.clock.now())
+        report = await self._records.apply(table, dry_run=dry_run, skip_bad=skip_bad)
+        self._changed(done=report.done)
+        return report
+
+    async def import_registry(self, read: bytes | ReadRegistry, *, dry_run: bool = False) -> RegistryReport:
+        """Take in a node's new registry and try again what waited for it; see `billing.registries`."""
+        known = read if isinstance(read, ReadRegistry) else await self._registries.read(read)
+        async with self.link.node_lock(known.registry.node):
+            report = await self._registries.apply(known, dry_run=dry_run)
+        if report.done:
+            await self.link.retry(report.node)
+            self._changed(done=True)
+        return report
+
+    async def publish_mandate(self, document: bytes) -> dict[str, Any]:
+        """Carry a signed mandate to its node; see `authority.mandates`."""
+        told = await self.mandates.publish(document)
+        self._changed(done=True)
+        return told
+
+    async def verify(self, since_day: str = "") -> AuditReport:
+        """Work balances out anew from `since_day` on and compare; see `balance.audit`."""
+        now = self.clock.now()
+        report = await self.audit.run(now, since_day)
+        told = f"{rfc3339(now)} {len(report.differences)} differences in {report.days} days"
+        await self.store.write(lambda tx: tx.set_hub_value(AUDITED, told))
+        if report.differences:
+            logger("balance").error("balance_differs", differences=report.differences[:5])
+        return report
+
+    def verbs(self) -> Mapping[str, Verb]:
+        """The verbs of the local door; see `door_verbs`."""
+        return door_verbs(self)
+
+    def _changed(self, *, done: bool) -> None:
+        if done:
+            self.changes.ring()
+
+    def _report(self, task: TaskState) -> None:
+        logger("hub").error("task_failed", task=task.name, condition=task.condition.value, error=task.last_error)
+
+    async def _sweep(self) -> None:
+        while True:
+            await self.clock.sleep(SWEEP_S * self.rng.uniform(0.9, 1.1))
+            await self.link.retry(None)
+
+    async def _audit_nightly(self) -> None:
+        while True:
+            now = self.clock.now()
+            start, _ = day_bounds(local_day(now + 1, self.config.zone), self.config.zone)
+            due = start + self.config.audit_hour * HOUR_S
+            await self.clock.sleep_until(due if due > now else due + 24 * HOUR_S)
+            today = local_day(self.clock.now(), self.config.zone)
+            first = days_between(local_day(self.clock.now() - AUDIT_DAYS * 24 * HOUR_S, self.config.zone), today)[0]
+            await self.verify(first)
+
+    async def _checkpoint(self) -> None:
+        while True:
+            await self.io_clock.sleep(CHECKPOINT_S)
+            await self.store.database.checkpoint()
+
+
+async def build(
+    config: HubConfig,
+    *,
+    clock: UtilityClock,
+    io_clock: IoClock,
+    rng: Rng,
+    entropy: Entropy,
+    open_database: DatabaseOpener,
+    compute: Compute,
+    row_key: bytes | None = None,
+) -> Hub:
+    """A hub over its database, its nodes enlisted. Raises StoreFault, DatabaseFault, KeyFault.
+
+    `row_key` is read from (or made in) the data directory unless it is given, as the simulator does.
+    """
+    key = row_key_of(config.data_dir, entropy, config.key_domain) if row_key is None else row_key
+    store = await open_sqlite(path_of(config), key, open_database)
+    try:
+        fresh = new_id("hub", entropy)
+
+        async def verb(tx: HubTransaction) -> str:
+            for node in config.nodes:
+                await tx.enlist(NodeId(node.id), node.public_key, node.districts)
+            known = await tx.hub_value(INCARNATION)
+            if known is None:
+                await tx.set_hub_value(INCARNATION, fresh)
+            return fresh if known is None else known
+
+        incarnation = await store.write(verb)
+    except BaseException:
+        await store.close()
+        raise
+    return _wired(config, store, incarnation, clock=clock, io_clock=io_clock, rng=rng, compute=compute)
+
+
+async def build_reader(
+    config: HubConfig, *, clock: UtilityClock, io_clock: IoClock, rng: Rng, entropy: Entropy, compute: Compute
+) -> Hub:
+    """The same rooms over the database opened for reading only, beside a running hub: for commands that only look."""
+    path = path_of(config)
+    key_domain = config.key_domain
+    key = row_key_of(config.data_dir, entropy, key_domain) if path.exists() else bytes(32)
+    store = await open_sqlite_reader(path, key)
+    incarnation = await store.read(lambda tx: tx.hub_value(INCARNATION))
+    return _wired(config, store, incarnation or "", clock=clock, io_clock=io_clock, rng=rng, compute=compute)
+
+
+def path_of(config: HubConfig) -> Path:
+    """The database file; a relative path counts from the data directory. Raises StoreFault (TQ-HB-01)."""
+    return config.data_dir / database_path(config.database_url())
+
+
+def _wired(
+    config: HubConfig,
+    store: SqliteHubStore,
+    incarnation: str,
+    *,
+    clock: UtilityClock,
+    io_clock: IoClock,
+    rng: Rng,
+    compute: Compute,
+) -> Hub:
+    keyring = config.keyring()
+    changes = Changes()
+    shelf = RegistryShelf(store, compute)
+    link = RegionLink(
+        store=store,
+        shelf=shelf,
+        keyring=keyring,
+        clock=clock,
+        compute=compute,
+        incarnation=incarnation,
+        changed=changes.ring,
+    )
+    return Hub(
+        config=config,
+        store=store,
+        incarnation=incarnation,
+        clock=clock,
+        io_clock=io_clock,
+        rng=rng,
+        compute=compute,
+        link=link,
+        shelf=shelf,
+        balances=BalanceReader(store, shelf, config.zone),
+        audit=BalanceAudit(store, shelf, compute),
+        situation=Situation(store, clock, config.situation),
+        consumers=Consumers(store, clock),
+        mandates=MandateOffice(store, clock, keyring),
+        changes=changes,
+        _ledger=LedgerImport(store, clock),
+        _records=RecordImport(store, clock, config.node_of_district()),
+        _registries=RegistryImport(store, clock, compute),
+    )

@@ -1,0 +1,174 @@
+"""What a batch says, read and held against the registry; nothing is written here. Floor: central_sync/ingest.
+
+On the walks of reading and link loss. `prepare` is pure and total over whatever bytes a valid signature covers: it
+gives content that can be applied, or raises ContentFault, WireFault, MessageFault or ChunkFault, and the batch is set
+aside.
+
+Codes beside those of `balance.hours`: TQ-HQ-01 the registry it names is not here, -09 a channel that is not the node's
+to speak for, -10 a kind of record that its lane does not carry.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from central_sync.balance.cells import NewHours
+from central_sync.balance.hours import content_fault, hours_of_chunk, hours_of_facts
+from central_sync.balance.topology import KnownRegistry
+from central_sync.store.rows import AlarmRow, ChunkRow, OperationRow
+from gridmodel.account import LedgerEntry
+from gridmodel.fault import Fault
+from gridmodel.identity import NodeId
+from protocols.sync import facts, wire
+from protocols.sync.batch import Batch
+from protocols.sync.chunk import ChunkHead, decode_columns
+from protocols.sync.lanes import Lane, Record, records_from_payload
+
+ENTRY_AHEAD_S_MAX = 24 * 3_600
+"""A payment from beyond a day ahead has a wrong date: it waits in quarantine for a person."""
+CLEARED = ".cleared"
+"""The suffix of the record that tells that an alarm ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlContent:
+    """Of lane control."""
+
+    alarms: tuple[AlarmRow, ...] = ()
+    operations: tuple[OperationRow, ...] = ()
+    statuses: tuple[tuple[int, bytes], ...] = ()
+    """(at, packed)."""
+    heads: tuple[tuple[str, int, bytes], ...] = ()
+    """(id, at, packed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerContent:
+    """Of lane ledger."""
+
+    entries: tuple[LedgerEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyContent:
+    """Of lanes summary and interval."""
+
+    days: Mapping[str, tuple[NewHours, ...]]
+    chunk: ChunkRow | None
+
+
+Content = ControlContent | LedgerContent | EnergyContent
+
+
+def prepare(batch: Batch, known: KnownRegistry | None, now: int) -> Content:
+    """The content of an authentic batch. `known` is the registry version it names, None when that is not here."""
+    header = batch.header
+    match header.lane:
+        case Lane.CONTROL:
+            return _control(header.node, records_from_payload(batch.payload))
+        case Lane.LEDGER:
+            return _ledger(records_from_payload(batch.payload), now)
+        case Lane.SUMMARY:
+            return _summary(records_from_payload(batch.payload), _needed(known, header.registry_version), now)
+        case Lane.INTERVAL:
+            return _interval(batch, _needed(known, header.registry_version), now)
+
+
+def _needed(known: KnownRegistry | None, version: int) -> KnownRegistry:
+    if known is None:
+        raise content_fault(1, f"registry version {version} is not here yet")
+    return known
+
+
+def _control(node: NodeId, records: tuple[Record, ...]) -> ControlContent:
+    alarms: list[AlarmRow] = []
+    operations: list[OperationRow] = []
+    statuses: list[tuple[int, bytes]] = []
+    heads: list[tuple[str, int, bytes]] = []
+    for record in records:
+        match record.kind:
+            case facts.ALARM:
+                alarm = facts.AlarmFact.from_body(record.body)
+                name = record.id.removesuffix(CLEARED)
+                alarms.append(AlarmRow(node, name, alarm.kind, alarm.subject, alarm.at, alarm.detail, alarm.cleared_at))
+            case facts.RELAY_OPERATION:
+                operations.append(_operation(node, record.id, record.body))
+            case facts.NODE_STATUS:
+                at, status = facts.status_from_body(record.body)
+                statuses.append((at, wire.pack(dict(status), facts.ITEM_LIMITS)))
+            case facts.AUDIT_HEAD:
+                at, head = facts.status_from_body(record.body)
+                heads.append((record.id, at, wire.pack(dict(head), facts.ITEM_LIMITS)))
+            case _:
+                raise content_fault(10, f"lane control carries no {record.kind}")
+    return ControlContent(tuple(alarms), tuple(operations), tuple(statuses), tuple(heads))
+
+
+def _operation(node: NodeId, name: str, body: Mapping[str, Any]) -> OperationRow:
+    fact = facts.RelayOperationFact.from_body(body)
+    return OperationRow(
+        node=node,
+        id=name,
+        usage_point=fact.usage_point,
+        meter=fact.meter,
+        transformer=fact.transformer,
+        action=fact.action,
+        cause=fact.cause,
+        basis=wire.pack(dict(fact.basis), facts.ITEM_LIMITS),
+        mandate=fact.mandate,
+        intent_at=fact.intent_at,
+        sent_at=fact.sent_at,
+        result_at=fact.result_at,
+        outcome=fact.outcome,
+    )
+
+
+def _ledger(records: tuple[Record, ...], now: int) -> LedgerContent:
+    entries = []
+    for record in records:
+        if record.kind != facts.LEDGER_ENTRY:
+            raise content_fault(10, f"lane ledger carries no {record.kind}")
+        entry = facts.ledger_entry_from_body(record.body)
+        if entry.id != record.id:
+            raise content_fault(6, f"the record {record.id} holds the entry {entry.id}")
+        if entry.at > now + ENTRY_AHEAD_S_MAX:
+            raise content_fault(3, f"entry {entry.id} is dated more than a day ahead")
+        entries.append(entry)
+    return LedgerContent(tuple(entries))
+
+
+def _summary(records: tuple[Record, ...], known: KnownRegistry, now: int) -> EnergyContent:
+    told = []
+    for record in records:
+        if record.kind not in {facts.TRANSFORMER_HOUR, facts.SUPPLY_HOUR}:
+            raise content_fault(10, f"lane summary carries no {record.kind}")
+        told.append((record.kind, facts.PlaceHour.from_body(record.body)))
+    return EnergyContent(hours_of_facts(told, known, now), None)
+
+
+def _interval(batch: Batch, known: KnownRegistry, now: int) -> EnergyContent:
+    header = batch.header
+    columns = decode_columns(batch.payload)
+    head: ChunkHead = columns.head
+    if (head.node, head.registry_version) != (header.node, header.registry_version):
+        raise content_fault(8, f"the chunk is of {head.node} under registry {head.registry_version}, its header is not")
+    chunk = ChunkRow(
+        id=sha256(batch.payload).hexdigest(),
+        node=header.node,
+        day=head.day,
+        epoch=head.revision.epoch,
+        number=head.revision.number,
+        registry_version=head.registry_version,
+        received_at=now,
+        content=batch.payload,
+    )
+    return EnergyContent(hours_of_chunk(columns, known, now), chunk)
+
+
+def prepared_or_fault(batch: Batch, known: KnownRegistry | None, now: int) -> Content | Fault:
+    """`prepare` as a value, for the compute port. A period or identity that cannot be is the content's fault, too."""
+    try:
+        return prepare(batch, known, now)
+    except Fault as fault:
+        return fault

@@ -1,0 +1,312 @@
+"""The hub's side of sync: hello, push, pull, independent of how the bytes came. Floor: central_sync/ingest.
+
+On the walks of reading, payment and link loss. `handle(kind, body)` takes a packed message and gives the packed reply;
+HTTP and the simulator's link call it alike. What cannot be read or is not authentic raises a Fault and nothing is kept.
+
+Theory of operation. A batch is decoded and held against its registry outside any transaction (heavy work goes through
+the compute port), under its node's lock. Then one transaction judges it again by what is durable, applies its content
+or sets it aside with the reason, logs it, moves the lane's mark. The acknowledgement is made from what was committed.
+No content can stop a lane: every fault of a content leads to quarantine, and a quarantined batch is tried again when
+its registry arrives. Epochs are minted here: 1 at the first hello, the next one for each fork.
+
+Codes: TQ-HB-20 an unknown exchange, -21 a stranger, -22 a signature that does not count.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+from central_sync.balance.hours import ContentFault
+from central_sync.balance.topology import RegistryShelf
+from central_sync.ingest.applying import apply_content
+from central_sync.ingest.content import Content, prepared_or_fault
+from central_sync.store.port import HubStore, HubTransaction
+from central_sync.store.rows import BatchRow
+from gridmodel.clock import Compute, UtilityClock
+from gridmodel.fault import Fault
+from gridmodel.identity import NodeId
+from hosting.log import logger
+from protocols.authority.signatures import KeyRing, SignatureRefused
+from protocols.errors import ProtocolFault
+from protocols.sync.batch import Batch
+from protocols.sync.lanes import AckOutcome, DownLane, Lane, fresh_mark
+from protocols.sync.messages import Ack, Hello, Push, PushReply, Welcome
+from protocols.sync.pull import PULL_REPLY_BYTES_MAX, DownItem, Pull, PullReply
+from protocols.sync.seal import check_signature
+from protocols.sync.state import FIRST_EPOCH, Verdict, VerdictKind, judge, minted_epoch
+
+SPAN_PAUSE_S_MAX = 900
+"""Utility seconds without a word after which a link counts as lost: three times the longest back-off of a node."""
+SEEN_S = 60
+"""How often a mere pull writes last_seen: the states of nodes are told in minutes, a commit costs milliseconds."""
+RETRIED_AT_ONCE_MAX = 256
+"""Quarantined batches tried again in one go; the sweep comes back for more."""
+DOWN_BODY_BYTES_MAX = PULL_REPLY_BYTES_MAX - 131_072
+"""Bodies of one reply, leaving room for what is around up to 512 items."""
+REASON_CHARACTERS_MAX = 400
+
+
+class LinkFault(Fault):
+    """An exchange that is refused as a whole. `status` is the HTTP status it deserves."""
+
+    def __init__(self, number: int, what: str, hint: str, status: int) -> None:
+        super().__init__(f"TQ-HB-{number}", what, hint)
+        self.status = status
+
+
+class RegionLink:
+    """Serves every node; one instance per process. `changed` hears of every commit that a page would show."""
+
+    def __init__(
+        self,
+        *,
+        store: HubStore,
+        shelf: RegistryShelf,
+        keyring: KeyRing,
+        clock: UtilityClock,
+        compute: Compute,
+        incarnation: str,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._keyring = keyring
+        self._nodes = frozenset(key.name for key in keyring.keys())  # noqa: SIM118 — a method of the ring
+        self._clock = clock
+        self._compute = compute
+        self._incarnation = incarnation
+        self._changed = changed
+        self._locks: dict[NodeId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._log = logger("ingest")
+
+    async def handle(self, kind: str, body: bytes) -> bytes:
+        """The reply to one exchange; raises Fault when it is refused as a whole."""
+        match kind:
+            case "hello":
+                return await self._hello(Hello.from_bytes(body))
+            case "push":
+                return await self._push(Push.from_bytes(body))
+            case "pull":
+                return await self._pull(Pull.from_bytes(body))
+            case _:
+                raise LinkFault(20, f"there is no exchange {kind!r:.40}", "hello, push and pull", 404)
+
+    def node_lock(self, node: NodeId) -> asyncio.Lock:
+        """The node's turn in this process; whoever prepares outside a transaction and writes in one holds it."""
+        return self._locks[node]
+
+    async def retry(self, node: NodeId | None) -> int:
+        """Try quarantined batches again, of one node or of all; gives how many could be applied."""
+        waiting = await self._store.read(lambda tx: tx.quarantined(node, RETRIED_AT_ONCE_MAX))
+        applied = 0
+        for row in waiting:
+            async with self._locks[row.node]:
+                applied += await self._retry_one(row)
+        if applied:
+            self._changed()
+        return applied
+
+    async def _hello(self, hello: Hello) -> bytes:
+        self._authentic(hello.node, hello)
+        now = self._clock.now()
+
+        async def verb(tx: HubTransaction) -> Welcome:
+            row = await tx.node(hello.node)
+            if row is None:
+                raise _stranger(hello.node)
+            await tx.seen(hello.node, now, SPAN_PAUSE_S_MAX)
+            epoch = row.epoch
+            if epoch < FIRST_EPOCH:
+                epoch = FIRST_EPOCH
+                await tx.set_epoch(hello.node, epoch)
+            marks = {lane: fresh_mark(FIRST_EPOCH) for lane in Lane} | await tx.marks(hello.node)
+            if hello.fork_lane is not None:
+                answered = await tx.fork_epoch(hello.node, hello.fork_lane, hello.nonce)
+                if answered is None:
+                    epoch = minted_epoch(epoch, hello)
+                    await tx.set_epoch(hello.node, epoch)
+                    await tx.put_fork(hello.node, hello.fork_lane, hello.nonce, epoch, now)
+                    marks[hello.fork_lane] = fresh_mark(epoch)
+                    await tx.set_mark(hello.node, hello.fork_lane, marks[hello.fork_lane])
+            return Welcome(hub_incarnation=self._incarnation, hub_time=now, lanes=marks, node_epoch=epoch)
+
+        async with self._locks[hello.node]:
+            welcome = await self._store.write_for(hello.node, verb)
+        if hello.fork_lane is not None:
+            self._log.warning("new_epoch", node=hello.node, lane=hello.fork_lane.value, epoch=welcome.node_epoch)
+        self._changed()
+        return welcome.to_bytes()
+
+    async def _push(self, push: Push) -> bytes:
+        if push.node not in self._nodes:
+            raise _stranger(push.node)
+        async with self._locks[push.node]:
+            acks = [await self._take(push.node, data) for data in push.batches]
+        if any(ack.outcome in {AckOutcome.APPLIED, AckOutcome.QUARANTINED} for ack in acks):
+            self._changed()
+        return PushReply(hub_incarnation=self._incarnation, hub_time=self._clock.now(), acks=tuple(acks)).to_bytes()
+
+    async def _take(self, node: NodeId, data: bytes) -> Ack:
+        """One batch from bytes to a committed acknowledgement; the node's lock is held."""
+        try:
+            batch = Batch.from_bytes(data)
+        except ProtocolFault as fault:
+            return _unreadable(f"{fault.code}: {fault.what}")
+        now = self._clock.now()
+        header = batch.header
+        signature = check_signature(header, self._keyring, self._clock.bounds())
+
+        async def verdict(tx: HubTransaction) -> Verdict:
+            marks = await tx.marks(node)
+            held = await tx.batch_digest(node, header.lane, header.epoch, header.seq)
+            return judge(batch, node=node, have=marks.get(header.lane), held_digest=held, signature=signature, now=now)
+
+        first = await self._store.read(verdict)
+        if first.kind is not VerdictKind.APPLY:
+            if first.kind is VerdictKind.DUPLICATE:
+                await self._seen(node, now)
+            return first.ack(header)
+        content = await self._content(batch, now)
+
+        async def verb(tx: HubTransaction) -> Ack:
+            again = await verdict(tx)
+            if again.kind is not VerdictKind.APPLY:
+                return again.ack(header)
+            code, reason = await self._applied(tx, node, content, now)
+            kept = data if code else None
+            await tx.put_batch(_row(batch, now, code, reason, kept))
+            await tx.set_mark(node, header.lane, again.have)
+            await tx.seen(node, now, SPAN_PAUSE_S_MAX)
+            if code:
+                return again.ack(header, quarantined=f"{code}: {reason}"[:REASON_CHARACTERS_MAX])
+            return Verdict(again.kind, reason, again.have).ack(header)
+
+        ack = await self._store.write_for(node, verb)
+        if ack.outcome is AckOutcome.QUARANTINED:
+            self._log.warning("quarantined", node=node, lane=header.lane.value, seq=header.seq, reason=ack.reason)
+        return ack
+
+    async def _content(self, batch: Batch, now: int) -> Content | Fault:
+        known = None
+        if batch.header.lane in {Lane.SUMMARY, Lane.INTERVAL}:
+            known = await self._shelf.get(batch.header.node, batch.header.registry_version)
+        if batch.header.lane is Lane.INTERVAL:
+            return await self._compute.run(prepared_or_fault, batch, known, now)
+        return prepared_or_fault(batch, known, now)
+
+    async def _applied(self, tx: HubTransaction, node: NodeId, content: Content | Fault, now: int) -> tuple[str, str]:
+        """(code, reason) of the quarantine, or ("", note) when it was applied."""
+        if isinstance(content, Fault):
+            return content.code, content.what
+        try:
+            return "", await apply_content(tx, self._compute, node, content, now)
+        except ContentFault as fault:
+            return fault.code, fault.what
+
+    async def _retry_one(self, row: BatchRow) -> int:
+        if row.data is None:
+            return 0
+        batch = Batch.from_bytes(row.data)
+        now = self._clock.now()
+        content = await self._content(batch, now)
+        if isinstance(content, Fault):
+            return 0
+
+        async def verb(tx: HubTransaction) -> int:
+            code, reason = await self._applied(tx, row.node, content, now)
+            if code:
+                return 0
+            await tx.put_batch(_row(batch, row.received_at, code, reason, None))
+            return 1
+
+        return await self._store.write_for(row.node, verb)
+
+    async def _pull(self, pull: Pull) -> bytes:
+        self._authentic(pull.node, pull)
+        now = self._clock.now()
+
+        async def verb(tx: HubTransaction) -> tuple[tuple[DownItem, ...], bool, tuple[DownLane, ...], bool]:
+            row = await tx.node(pull.node)
+            if row is None:
+                raise _stranger(pull.node)
+            heads, marks = await tx.down_heads(pull.node), await tx.down_marks(pull.node)
+            refetch = tuple(lane for lane, offset in sorted(pull.offsets.items()) if offset > heads[lane])
+            items: list[DownItem] = []
+            more = False
+            room, left = DOWN_BODY_BYTES_MAX, pull.limit
+            for lane in DownLane:
+                if lane not in pull.offsets or lane in refetch or heads[lane] == pull.offsets[lane]:
+                    continue
+                if left <= 0 or room <= 0:
+                    more = True
+                    break
+                found = await tx.down_items(pull.node, lane, pull.offsets[lane], left, room)
+                if items and found and sum(len(item.body) for item in found) > room:
+                    found = []  # the lane's first item alone does not fit beside the others: it travels next
+                items += found
+                left -= len(found)
+                room -= sum(len(item.body) for item in found)
+                more = more or (found[-1].offset if found else pull.offsets[lane]) < heads[lane]
+            news = any(marks[lane] != offset for lane, offset in pull.offsets.items())
+            stale = row.last_seen is None or now - row.last_seen >= SEEN_S
+            return tuple(items), more, refetch, news or stale
+
+        items, more, refetch, to_write = await self._store.read(verb)
+        if to_write:
+            await self._seen(pull.node, now, pull)
+        reply = PullReply(hub_incarnation=self._incarnation, hub_time=now, items=items, more=more, refetch=refetch)
+        return reply.to_bytes()
+
+    async def _seen(self, node: NodeId, now: int, pull: Pull | None = None) -> None:
+        async def verb(tx: HubTransaction) -> None:
+            await tx.seen(node, now, SPAN_PAUSE_S_MAX)
+            if pull is not None:
+                for lane, offset in pull.offsets.items():
+                    await tx.put_down_mark(node, lane, offset, now)
+
+        await self._store.write_for(node, verb)
+
+    def _authentic(self, node: NodeId, message: Hello | Pull) -> None:
+        if node not in self._nodes:
+            raise _stranger(node)
+        outcome = check_signature(message, self._keyring, self._clock.bounds())
+        if isinstance(outcome, SignatureRefused):
+            raise LinkFault(
+                22,
+                f"the signature of key {outcome.key_id} does not count for {node}: {outcome.reason.value}",
+                "compare the node's public key with the hub's configuration",
+                403,
+            )
+
+
+def _stranger(node: NodeId) -> LinkFault:
+    return LinkFault(21, f"no node {node:.64} is known here", "add it to [[nodes]] of the hub's configuration", 403)
+
+
+def _unreadable(what: str) -> Ack:
+    """The acknowledgement of bytes that are no batch: they name no lane, so the first one stands for them."""
+    return Ack(
+        lane=Lane.CONTROL,
+        epoch=0,
+        seq=0,
+        outcome=AckOutcome.REFUSED,
+        reason=what[:REASON_CHARACTERS_MAX],
+        have=fresh_mark(0),
+    )
+
+
+def _row(batch: Batch, now: int, code: str, reason: str, data: bytes | None) -> BatchRow:
+    header = batch.header
+    return BatchRow(
+        node=header.node,
+        lane=header.lane,
+        epoch=header.epoch,
+        seq=header.seq,
+        digest=header.digest,
+        registry_version=header.registry_version,
+        created_at=header.created_at,
+        received_at=now,
+        quarantine=code,
+        reason=reason,
+        data=data,
+    )

@@ -1,0 +1,68 @@
+"""SQLite: the per-node logs down. Floor: central_sync/store; contracts in `port`; on the walk of link loss."""
+
+from collections.abc import Sequence
+
+from gridmodel.identity import NodeId
+from hosting.database import Connection
+from protocols.sync.lanes import DownLane
+from protocols.sync.pull import DownItem
+
+
+class SqliteDown:
+    """`DownVerbs`."""
+
+    _connection: Connection
+
+    async def append_down(
+        self, node: NodeId, lane: DownLane, items: Sequence[tuple[str, str, bytes]], now: int
+    ) -> None:
+        """See `port`."""
+        first = (await self.down_heads(node))[lane] + 1
+        await self._connection.execute_many(
+            "INSERT INTO down_item (node, lane, number, kind, id, body, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (node, lane.value, number, kind, item_id, body, now)
+                for number, (kind, item_id, body) in enumerate(items, start=first)
+            ],
+        )
+
+    async def down_items(self, node: NodeId, lane: DownLane, after: int, limit: int, bytes_max: int) -> list[DownItem]:
+        """See `port`."""
+        sizes = await self._connection.fetch_all(
+            "SELECT number, length(body) FROM down_item WHERE node = ? AND lane = ? AND number > ?"
+            " ORDER BY number LIMIT ?",
+            (node, lane.value, after, limit),
+        )
+        last, total = after, 0
+        for number, size in sizes:
+            if last > after and total + size > bytes_max:
+                break
+            last, total = number, total + size
+        rows = await self._connection.fetch_all(
+            "SELECT number, kind, id, body FROM down_item WHERE node = ? AND lane = ? AND number > ? AND number <= ?"
+            " ORDER BY number",
+            (node, lane.value, after, last),
+        )
+        return [DownItem(lane, number, kind, item_id, bytes(body)) for number, kind, item_id, body in rows]
+
+    async def down_heads(self, node: NodeId) -> dict[DownLane, int]:
+        """See `port`."""
+        rows = dict(
+            await self._connection.fetch_all(
+                "SELECT lane, max(number) FROM down_item WHERE node = ? GROUP BY lane", (node,)
+            )
+        )
+        return {lane: int(rows.get(lane.value, 0)) for lane in DownLane}
+
+    async def down_marks(self, node: NodeId) -> dict[DownLane, int]:
+        """See `port`."""
+        rows = dict(await self._connection.fetch_all("SELECT lane, number FROM down_mark WHERE node = ?", (node,)))
+        return {lane: int(rows.get(lane.value, 0)) for lane in DownLane}
+
+    async def put_down_mark(self, node: NodeId, lane: DownLane, offset: int, now: int) -> None:
+        """See `port`."""
+        await self._connection.execute(
+            "INSERT INTO down_mark (node, lane, number, heard_at) VALUES (?, ?, ?, ?) ON CONFLICT (node, lane)"
+            " DO UPDATE SET number = excluded.number, heard_at = excluded.heard_at",
+            (node, lane.value, offset, now),
+        )

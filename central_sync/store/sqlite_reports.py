@@ -1,0 +1,75 @@
+"""SQLite: what nodes report of themselves. Floor: central_sync/store; contracts in `port`."""
+
+from collections.abc import Sequence
+
+from central_sync.store.rows import AlarmRow, OperationRow
+from gridmodel.identity import NodeId
+from hosting.database import Connection
+
+_ALARM = "node, id, kind, subject, at, detail, cleared_at"
+_OPERATION = (
+    "node, id, usage_point, meter, transformer, action, cause, basis, mandate, intent_at, sent_at, result_at, outcome"
+)
+
+
+class SqliteReports:
+    """`ReportVerbs`."""
+
+    _connection: Connection
+
+    async def put_operations(self, rows: Sequence[OperationRow], now: int) -> None:
+        """See `port`."""
+        await self._connection.execute_many(
+            f"INSERT INTO relay_operation ({_OPERATION}, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (node, id) DO UPDATE SET sent_at = coalesce(sent_at, excluded.sent_at),"
+            " outcome = CASE WHEN coalesce(excluded.result_at, -1) > coalesce(result_at, -1)"
+            " THEN excluded.outcome ELSE outcome END,"
+            " result_at = max(coalesce(result_at, excluded.result_at), coalesce(excluded.result_at, result_at)),"
+            " received_at = excluded.received_at",
+            [
+                (
+                    *(row.node, row.id, row.usage_point, row.meter, row.transformer, row.action, row.cause),
+                    *(row.basis, row.mandate, row.intent_at, row.sent_at, row.result_at, row.outcome, now),
+                )
+                for row in rows
+            ],
+        )
+
+    async def operations(self, node: NodeId | None, usage_point: str | None, limit: int) -> list[OperationRow]:
+        """See `port`."""
+        rows = await self._connection.fetch_all(
+            f"SELECT {_OPERATION} FROM relay_operation WHERE (?1 IS NULL OR node = ?1)"
+            " AND (?2 IS NULL OR usage_point = ?2) ORDER BY intent_at DESC, node, id LIMIT ?3",
+            (node, usage_point, limit),
+        )
+        return [OperationRow(*row) for row in rows]
+
+    async def put_alarms(self, rows: Sequence[AlarmRow]) -> None:
+        """See `port`."""
+        await self._connection.execute_many(
+            f"INSERT INTO alarm ({_ALARM}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (node, id) DO UPDATE SET cleared_at = coalesce(cleared_at, excluded.cleared_at)",
+            [(row.node, row.id, row.kind, row.subject, row.at, row.detail, row.cleared_at) for row in rows],
+        )
+
+    async def alarms(self, node: NodeId | None, limit: int, *, standing: bool) -> list[AlarmRow]:
+        """See `port`."""
+        only = " AND cleared_at IS NULL" if standing else ""
+        rows = await self._connection.fetch_all(
+            f"SELECT {_ALARM} FROM alarm WHERE (?1 IS NULL OR node = ?1){only} ORDER BY at DESC, node, id LIMIT ?2",
+            (node, limit),
+        )
+        return [AlarmRow(*row) for row in rows]
+
+    async def put_status(self, node: NodeId, status: bytes, at: int) -> None:
+        """See `port`."""
+        await self._connection.execute(
+            "UPDATE node SET status = ?, status_at = ? WHERE id = ? AND coalesce(status_at, -1) <= ?",
+            (status, at, node, at),
+        )
+
+    async def put_audit_head(self, node: NodeId, head_id: str, at: int, content: bytes) -> None:
+        """See `port`."""
+        await self._connection.execute(
+            "INSERT OR IGNORE INTO audit_head (node, id, at, content) VALUES (?, ?, ?, ?)", (node, head_id, at, content)
+        )
