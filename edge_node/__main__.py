@@ -170,7 +170,7 @@ def check_config(
     _tell(_ask(json_, ask), json_, reports.plain_lines)
 
 
-@app.command(name="hash-secret")
+@app.command("hash-secret")
 def hash_secret_(secret_file: SecretFile, json_: Json = False) -> None:
     """The Argon2id hash of a secret, for `secret` in [[people]]."""
 

@@ -20,16 +20,13 @@ from gridmodel.clock import Entropy
 from gridmodel.fault import Fault
 from gridmodel.identity import UsagePointId, checked_id
 from hosting.clocks import ScaledClock, SystemEntropy, SystemIoClock, seeded_rng
-from hosting.door import DoorFault, call_door
+from hosting.door import NOBODY_HOME, DoorFault, call_door
 from hosting.keys import KeyDomain, create_signing_key
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import Signer, key_to_text
 from protocols.driver import MeterDriver
 from protocols.modbus.driver import ModbusDriver
 from protocols.profile import load_profile, load_profiles
-
-NOBODY_HOME = "TQ-DR-01"
-"""The door's fault when the node is not running."""
 
 
 async def through_door(config: NodeConfig, verb: str, body: Mapping[str, Any]) -> dict[str, Any]:

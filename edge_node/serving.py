@@ -20,7 +20,7 @@ from hosting.compute import ThreadCompute
 from hosting.database import open_database
 from hosting.door import serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock
-from hosting.keys import KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
+from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
 from protocols.authority.signatures import Signer
 from protocols.driver import MeterDriver
 from protocols.modbus.driver import ModbusDriver
@@ -55,7 +55,7 @@ def row_key(config: NodeConfig, entropy: Entropy) -> bytes:
     try:
         return load_row_key(config.keys.row, key_domain(config))
     except KeyFault as fault:
-        if fault.code != "TQ-KY-01" or (config.data_dir / CONTROL_NAME).exists():
+        if fault.code != MISSING or (config.data_dir / CONTROL_NAME).exists():
             raise
     return create_row_key(config.keys.row, entropy, key_domain(config))
 

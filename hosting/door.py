@@ -28,6 +28,9 @@ SOCKET_PATH_BYTES_MAX = 107
 STOP_S_MAX = 5.0
 """Verbs in progress get so long to end when the process stops."""
 
+NOBODY_HOME = "TQ-DR-01"
+"""Code of the fault for a door at which nobody answers: the process is not running."""
+
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 """Takes and gives a JSON object."""
 

@@ -21,6 +21,8 @@ KEY_SIZE_BYTES = 32
 """Of an Ed25519 seed and of a row-hash key alike."""
 KEY_FILE_SIZE_BYTES_MAX = 256
 """One line; more is the wrong file."""
+MISSING = "TQ-KY-01"
+"""Code of the fault for a key file that is not there."""
 _SIGNING = "ed25519-private"
 _ROW_HASH = "row-hash-key"
 

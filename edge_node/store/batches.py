@@ -17,7 +17,8 @@ from functools import partial
 from typing import Protocol
 
 from edge_node.store.alarms import raise_alarm
-from edge_node.store.outbox import OutboxFault, chunk_ref
+from edge_node.store.batch_rows import LANES_QUERY, assembled, header_at, keep_batch, sealed_mark, waiting_lanes
+from edge_node.store.outbox import chunk_ref
 from edge_node.store.registries import newest_version
 from gridmodel.clock import Compute
 from gridmodel.event import AlarmKind
@@ -26,7 +27,7 @@ from gridmodel.identity import NodeId
 from hosting.database import Connection, Database
 from protocols.authority.signatures import Signer
 from protocols.sync import wire
-from protocols.sync.batch import Batch, BatchHeader
+from protocols.sync.batch import Batch
 from protocols.sync.lanes import (
     RECORD_LIMITS,
     RECORD_PAYLOAD_BYTES_MAX,
@@ -34,11 +35,10 @@ from protocols.sync.lanes import (
     Lane,
     LaneMark,
     Record,
-    fresh_mark,
     records_to_payload,
 )
 from protocols.sync.seal import fitting, seal
-from protocols.sync.state import NEVER_SEALED, LocalLane
+from protocols.sync.state import LocalLane
 
 RECORDS_READ_MAX = 256
 """Waiting records looked at for one batch: a frame of 7 kB holds some 40 to 150 of them."""
@@ -86,7 +86,7 @@ class Outbox:
 
     async def marks(self) -> dict[Lane, LaneMark]:
         """The last sealed batch of each lane that was ever begun: what a hello tells."""
-        rows = await self._control.read(lambda conn: conn.fetch_all(_LANES))
+        rows = await self._control.read(lambda conn: conn.fetch_all(LANES_QUERY))
         return {Lane(lane): LaneMark(epoch, seq, bytes(hash_)) for lane, epoch, seq, hash_, _, _ in rows}
 
     async def local(self, hub: Mapping[Lane, LaneMark]) -> dict[Lane, LocalLane]:
@@ -94,10 +94,10 @@ class Outbox:
 
         async def verb(conn: Connection) -> dict[Lane, LocalLane]:
             found: dict[Lane, LocalLane] = {}
-            for name, epoch, seq, hash_, acked_seq, acked_hash in await conn.fetch_all(_LANES):
+            for name, epoch, seq, hash_, acked_seq, acked_hash in await conn.fetch_all(LANES_QUERY):
                 lane = Lane(name)
                 mark = hub.get(lane)
-                header = None if mark is None else await _header(conn, lane, mark.epoch, mark.seq)
+                header = None if mark is None else await header_at(conn, lane, mark.epoch, mark.seq)
                 found[lane] = LocalLane(
                     sealed=LaneMark(epoch, seq, bytes(hash_)),
                     acknowledged=LaneMark(epoch, acked_seq, bytes(acked_hash)),
@@ -111,7 +111,7 @@ class Outbox:
         """The batches of `lane` after `after` (at least one if there is one), sealing waiting records as needed."""
         limit = CHUNKS_PER_FETCH_MAX if lane is Lane.INTERVAL else batches_max
         found = await self._stored(lane, after, bytes_max, limit, now)
-        if not found and lane in await self._control.read(_waiting) and await self._seal(lane, now):
+        if not found and lane in await self._control.read(waiting_lanes) and await self._seal(lane, now):
             found = await self._stored(lane, after, bytes_max, limit, now)
         return found
 
@@ -120,7 +120,7 @@ class Outbox:
 
         async def verb(conn: Connection) -> frozenset[Lane]:
             rows = await conn.fetch_all("SELECT DISTINCT lane FROM outbox_batch WHERE acked_at IS NULL")
-            return await _waiting(conn) | {Lane(row[0]) for row in rows}
+            return await waiting_lanes(conn) | {Lane(row[0]) for row in rows}
 
         return await self._control.read(verb)
 
@@ -229,12 +229,12 @@ class Outbox:
         for seq, header, payload, day, chunk_id in rows:
             if payload is None:
                 try:
-                    data = await self._compute.run(_assembled, header, await self._chunks.payload(day, chunk_id))
+                    data = await self._compute.run(assembled, header, await self._chunks.payload(day, chunk_id))
                 except Fault as fault:
                     await self._set_aside(LaneMark(after.epoch, seq, after.hash), chunk_id, fault, now)
                     continue
             else:
-                data = _assembled(header, payload)
+                data = assembled(header, payload)
             size += len(data)
             if found and size > bytes_max:
                 break
@@ -254,7 +254,7 @@ class Outbox:
         return await self._control.write(verb)
 
     async def _seal_records(self, conn: Connection, lane: Lane, now: int) -> bool:
-        after = await _sealed_mark(conn, lane)
+        after = await sealed_mark(conn, lane)
         rows = await conn.fetch_all(
             "SELECT number, kind, id, body FROM outbox_record WHERE lane = ? AND seq IS NULL ORDER BY number LIMIT ?",
             (lane.value, RECORDS_READ_MAX),
@@ -278,7 +278,7 @@ class Outbox:
             now=now,
             signer=self._signer,
         )
-        await _keep(conn, batch, [row[0] for row in rows[:count]], payload=batch.payload)
+        await keep_batch(conn, batch, [row[0] for row in rows[:count]], payload=batch.payload)
         return True
 
     async def _seal_chunk(self, now: int) -> int:
@@ -289,7 +289,7 @@ class Outbox:
                 "SELECT number, body FROM outbox_record WHERE lane = ? AND seq IS NULL ORDER BY number LIMIT 1",
                 (Lane.INTERVAL.value,),
             )
-            return await _sealed_mark(conn, Lane.INTERVAL), None if row is None else (int(row[0]), bytes(row[1]))
+            return await sealed_mark(conn, Lane.INTERVAL), None if row is None else (int(row[0]), bytes(row[1]))
 
         after, waiting = await self._control.read(first)
         if after is None or waiting is None:
@@ -312,9 +312,9 @@ class Outbox:
             return 1
 
         async def keep(conn: Connection) -> int:
-            if await _sealed_mark(conn, Lane.INTERVAL) != after:
+            if await sealed_mark(conn, Lane.INTERVAL) != after:
                 return 0
-            await _keep(conn, batch, [number], payload=None, chunk=(ref.day, ref.chunk_id))
+            await keep_batch(conn, batch, [number], payload=None, chunk=(ref.day, ref.chunk_id))
             return 1
 
         return await self._control.write(keep)
@@ -339,66 +339,3 @@ class Outbox:
             await raise_alarm(conn, AlarmKind.CHUNK_UNREADABLE, chunk_id, f"{fault.code}: {fault.what}", now)
 
         await self._control.write(verb)
-
-
-_LANES = "SELECT lane, epoch, sealed_seq, sealed_hash, acked_seq, acked_hash FROM lane ORDER BY lane"
-
-
-async def _waiting(conn: Connection) -> frozenset[Lane]:
-    """The lanes with records to be sealed."""
-    query = "SELECT EXISTS (SELECT 1 FROM outbox_record WHERE lane = ? AND seq IS NULL)"
-    return frozenset({lane for lane in Lane if (await conn.fetch_one(query, (lane.value,))) == (1,)})
-
-
-async def _sealed_mark(conn: Connection, lane: Lane) -> LaneMark | None:
-    """The last sealed batch; None before the hub opened the first epoch, when nothing can be sealed yet."""
-    row = await conn.fetch_one("SELECT epoch, sealed_seq, sealed_hash FROM lane WHERE lane = ?", (lane.value,))
-    return None if row is None else LaneMark(row[0], row[1], bytes(row[2]))
-
-
-async def _header(conn: Connection, lane: Lane, epoch: int, seq: int) -> BatchHeader | None:
-    row = await conn.fetch_one(
-        "SELECT header FROM outbox_batch WHERE lane = ? AND epoch = ? AND seq = ?", (lane.value, epoch, seq)
-    )
-    return None if row is None else Batch.from_bytes(bytes(row[0])).header
-
-
-async def _keep(
-    conn: Connection,
-    batch: Batch,
-    numbers: list[int],
-    *,
-    payload: bytes | None,
-    chunk: tuple[str, str] | tuple[None, None] = (None, None),
-) -> None:
-    """Store a sealed batch, give its records their number, move the lane's mark: all or nothing."""
-    header = batch.header
-    lane = header.lane.value
-    await conn.execute(
-        "INSERT INTO outbox_batch (lane, epoch, seq, header, payload, chunk_day, chunk_id, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (lane, header.epoch, header.seq, Batch(header, b"").to_bytes(), payload, *chunk, header.created_at),
-    )
-    await conn.execute_many(
-        "UPDATE outbox_record SET epoch = ?, seq = ? WHERE number = ?",
-        [(header.epoch, header.seq, number) for number in numbers],
-    )
-    await conn.execute(
-        "UPDATE lane SET sealed_seq = ?, sealed_hash = ? WHERE lane = ? AND epoch = ?",
-        (header.seq, header.hash(), lane, header.epoch),
-    )
-
-
-def _assembled(header: bytes, payload: bytes) -> bytes:
-    """The bytes of a batch as they were sealed; raises OutboxFault (TQ-OB-02) when the payload is another one."""
-    batch = Batch(Batch.from_bytes(bytes(header)).header, bytes(payload))
-    if not batch.digest_matches():
-        raise OutboxFault(
-            "TQ-OB-02",
-            f"batch {batch.header.seq} of lane {batch.header.lane.value} is not what was sealed",
-            "check the data disk; the rest goes on",
-        )
-    return batch.to_bytes()
-
-
-__all__ = ["NEVER_SEALED", "Backlog", "ChunkSource", "Outbox", "fresh_mark"]

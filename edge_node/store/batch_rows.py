@@ -1,0 +1,70 @@
+"""Rows of sealed batches: how a header is kept, and how its batch comes back byte for byte. Floor: edge_node/store.
+
+On the walk of link loss; `batches.py` has the verbs that use it. A header is stored as the bytes of a batch without
+payload, so that the same parser reads it back that reads the wire.
+"""
+
+from edge_node.store.outbox import OutboxFault
+from hosting.database import Connection
+from protocols.sync.batch import Batch, BatchHeader
+from protocols.sync.lanes import Lane, LaneMark
+
+LANES_QUERY = "SELECT lane, epoch, sealed_seq, sealed_hash, acked_seq, acked_hash FROM lane ORDER BY lane"
+
+
+async def waiting_lanes(conn: Connection) -> frozenset[Lane]:
+    """The lanes with records to be sealed."""
+    query = "SELECT EXISTS (SELECT 1 FROM outbox_record WHERE lane = ? AND seq IS NULL)"
+    return frozenset({lane for lane in Lane if (await conn.fetch_one(query, (lane.value,))) == (1,)})
+
+
+async def sealed_mark(conn: Connection, lane: Lane) -> LaneMark | None:
+    """The last sealed batch; None before the hub opened the first epoch, when nothing can be sealed yet."""
+    row = await conn.fetch_one("SELECT epoch, sealed_seq, sealed_hash FROM lane WHERE lane = ?", (lane.value,))
+    return None if row is None else LaneMark(row[0], row[1], bytes(row[2]))
+
+
+async def header_at(conn: Connection, lane: Lane, epoch: int, seq: int) -> BatchHeader | None:
+    """The header of a stored batch, or None when it is not here (any more)."""
+    row = await conn.fetch_one(
+        "SELECT header FROM outbox_batch WHERE lane = ? AND epoch = ? AND seq = ?", (lane.value, epoch, seq)
+    )
+    return None if row is None else Batch.from_bytes(bytes(row[0])).header
+
+
+async def keep_batch(
+    conn: Connection,
+    batch: Batch,
+    numbers: list[int],
+    *,
+    payload: bytes | None,
+    chunk: tuple[str, str] | tuple[None, None] = (None, None),
+) -> None:
+    """Store a sealed batch, give its records their number, move the lane's mark: all or nothing."""
+    header = batch.header
+    lane = header.lane.value
+    await conn.execute(
+        "INSERT INTO outbox_batch (lane, epoch, seq, header, payload, chunk_day, chunk_id, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (lane, header.epoch, header.seq, Batch(header, b"").to_bytes(), payload, *chunk, header.created_at),
+    )
+    await conn.execute_many(
+        "UPDATE outbox_record SET epoch = ?, seq = ? WHERE number = ?",
+        [(header.epoch, header.seq, number) for number in numbers],
+    )
+    await conn.execute(
+        "UPDATE lane SET sealed_seq = ?, sealed_hash = ? WHERE lane = ? AND epoch = ?",
+        (header.seq, header.hash(), lane, header.epoch),
+    )
+
+
+def assembled(header: bytes, payload: bytes) -> bytes:
+    """The bytes of a batch as they were sealed; raises OutboxFault (TQ-OB-02) when the payload is another one."""
+    batch = Batch(Batch.from_bytes(bytes(header)).header, bytes(payload))
+    if not batch.digest_matches():
+        raise OutboxFault(
+            "TQ-OB-02",
+            f"batch {batch.header.seq} of lane {batch.header.lane.value} is not what was sealed",
+            "check the data disk; the rest goes on",
+        )
+    return batch.to_bytes()
