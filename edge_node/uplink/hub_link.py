@@ -56,6 +56,8 @@ class HubLinkLimits:
     """Utility seconds between two pulls: how old a payment made elsewhere may be here while the link is up."""
     pull_items: int = 256
     """Items of one pull: one transaction of some 50 ms."""
+    heard_period_s: int = 300
+    """How often it is made durable that the hub was heard: an empty pull costs no write."""
     pulls_per_turn_max: int = 8
     """Pulls in a row while more lies ready; then facts go up again, so that neither way starves the other."""
     exchange_s_max: dict[str, float] = field(default_factory=lambda: {"hello": 90.0, "push": 660.0, "pull": 2400.0})
@@ -116,6 +118,7 @@ class HubLink:
         self._session = UplinkSession(rng=rng, limits=uplink_limits)
         self._pull_at = 0
         self._pulled_whole = False
+        self._heard_until = 0
         self._refetched: frozenset[DownLane] = frozenset()
         self._view = LinkView(up=False, since=0, heard_at=None, retry_at=None, error=None)
         self._log = logger("uplink")
@@ -230,7 +233,9 @@ class HubLink:
             if not reply.more:
                 self._pulled_whole = True
                 self._pull_at = now + self._limits.pull_period_s
-                await self._downlink.heard(now)
+                if now >= self._heard_until:
+                    self._heard_until = now + self._limits.heard_period_s
+                    await self._downlink.heard(now)
                 return
         self._pull_at = 0
 
