@@ -46,29 +46,48 @@ class RowHasher:
 
     def digest(self, *fields: RowField) -> bytes:
         """The 8 bytes for one row, in the order of its columns."""
-        text = ascii(fields)
-        if "<" in text or "True" in text or "False" in text:
-            text = ascii(_plain(fields))
         state = self._keyed.copy()
-        state.update(text.encode())
+        state.update(_row_text(fields))
         return state.digest()
 
     def digest_rows(self, rows: Iterable[Sequence[RowField]]) -> list[bytes]:
         """The digests of many rows, in order; the fast way for a batch, fit for the `compute` port."""
         digests: list[bytes] = []
         append, copy = digests.append, self._keyed.copy
+        integers: bytes | None = None
         for row in rows:
-            text = ascii(row if type(row) is tuple else tuple(row))
-            if "<" in text or "True" in text or "False" in text:
-                text = ascii(_plain(row))
+            plain = row if type(row) is tuple else tuple(row)
+            if not digests and all(isinstance(field, int) for field in plain):
+                integers = _integers_text(len(plain))
             state = copy()
-            state.update(text.encode())
+            state.update(_row_text(plain) if integers is None else _integer_row_text(plain, integers))
             append(state.digest())
         return digests
 
     def verify(self, digest: bytes, *fields: RowField) -> bool:
         """Whether the row still is what was hashed."""
         return hmac.compare_digest(self.digest(*fields), digest)
+
+
+def _row_text(fields: Sequence[RowField]) -> bytes:
+    """The row as an ASCII Python literal."""
+    text = ascii(fields)
+    if "<" in text or "True" in text or "False" in text:
+        text = ascii(_plain(fields))
+    return text.encode()
+
+
+def _integers_text(count: int) -> bytes:
+    """The literal of a row of so many integers, with places for them: half the time of `ascii`."""
+    return b"(%d,)" if count == 1 else b"(" + b", ".join([b"%d"] * count) + b")"
+
+
+def _integer_row_text(fields: Sequence[RowField], integers: bytes) -> bytes:
+    """`_row_text` for a row among rows of integers."""
+    try:
+        return integers % fields
+    except TypeError:  # a None, a text, or another length
+        return _row_text(fields)
 
 
 def _plain(fields: Sequence[RowField]) -> tuple[RowField, ...]:
