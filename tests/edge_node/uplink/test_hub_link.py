@@ -22,6 +22,7 @@ from gridmodel.fault import Fault
 from hosting.compute import InlineCompute
 from hosting.database import Connection, Database
 from protocols.sync import wire
+from protocols.sync.chunk.document import pack_document
 from protocols.sync.lanes import DownLane, Lane
 from protocols.sync.link import LinkLost
 from protocols.sync.pull import DownItem
@@ -313,7 +314,7 @@ def test_items_down_are_taken_once_and_one_that_cannot_be_taken_is_kept_and_stop
             item(DownLane.LEDGER, 2, broken=True),
             DownItem(DownLane.LEDGER, 3, "ledger_entry", "item-3", b"\xc1 no wire"),
             item(DownLane.LEDGER, 4),
-            DownItem(DownLane.REGISTRY, 1, "registry", "r-1", wire.pack({"document": {"version": 1}})),
+            DownItem(DownLane.REGISTRY, 1, "registry", "r-1", pack_document({"document": {"version": 1}})),
         ]
         async with office(tmp_path, hub, clock) as node:
             await node.until(lambda: _offset(node, 4))
