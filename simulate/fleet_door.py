@@ -1,12 +1,14 @@
 """A window into a running fleet: JSON lines over a local socket. Floor: simulate; for the demo's report and for tests.
 
 One request object a line, one reply object a line. `do` is one of: ``summary``; ``truth`` with `at` (UTC seconds):
-every meter's registers as served; ``relays``: who is disconnected; ``silence`` with `meter` and `silent`.
+every meter's registers as served; ``relays``: who is disconnected; ``moves``: every move of a relay since the fleet
+began; ``silence`` with `meter` and `silent`.
 """
 
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +73,15 @@ class FleetDoor:
                 grid = self._fleet.faces.truth.grid
                 is_open = [n for n in range(self._fleet.count) if not self._fleet.faces.truth.connected(n)]
                 return {"disconnected": [grid.meters[n] for n in is_open]}
+            case "moves":
+                return {"moves": [asdict(move) for move in self._fleet.memory.moves]}
             case "silence":
                 index = self._fleet.faces.truth.index(str(question.get("meter")))
                 (self._fleet.silent.add if question.get("silent", True) else self._fleet.silent.discard)(index)
                 return {"silent": [self._fleet.faces.truth.grid.meters[n] for n in sorted(self._fleet.silent)]}
             case other:
                 raise DoorFault(
-                    "TQ-SM-20", f"{other!r:.40} is unknown here", "ask for summary, truth, relays or silence"
+                    "TQ-SM-20", f"{other!r:.40} is unknown here", "ask for summary, truth, relays, moves or silence"
                 )
 
     def _summary(self) -> dict[str, Any]:

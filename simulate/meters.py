@@ -27,6 +27,7 @@ from protocols.modbus.codec import (
 )
 from simulate.face import MeterFaces
 from simulate.grid_registry import Listen
+from simulate.relay_memory import RelayMemory, RelayMove
 
 STREAM_SIZE_MAX = 4_096
 """Sixteen pipelined requests; who sends more without waiting is no Modbus client."""
@@ -48,13 +49,15 @@ class Fleet:
         *,
         framing: Framing = Framing.TCP,
         count: int | None = None,
+        memory: RelayMemory | None = None,
     ) -> None:
-        """Serves the first `count` meters of the grid, or all."""
+        """Serves the first `count` meters of the grid, or all; `memory` has been replayed into their truth."""
         self.faces = faces
         self.listen = listen
         self.clock = clock
         self.framing = framing
         self.count = len(faces.truth.grid.meters) if count is None else count
+        self.memory = RelayMemory() if memory is None else memory
         self.silent: set[int] = set()
         """Indices of meters that do not answer."""
         self.served = 0
@@ -127,8 +130,10 @@ class Fleet:
             return _refusal(WRITE_MULTIPLE, ModbusException.ILLEGAL_DATA_ADDRESS)
         if word not in (relay.closed, relay.open):
             return _refusal(WRITE_MULTIPLE, ModbusException.ILLEGAL_DATA_VALUE)
-        truth = self.faces.truth
-        truth.move_relay(truth.grid.meters[index], closed=word == relay.closed, at=self.clock.now())
+        truth, now, closed = self.faces.truth, self.clock.now(), word == relay.closed
+        if truth.connected(index) != closed:
+            truth.move_relay(truth.grid.meters[index], closed=closed, at=now)
+            self.memory.remember(RelayMove(truth.grid.meters[index], closed, now))
         return pdu[:5]
 
 

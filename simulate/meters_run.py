@@ -19,6 +19,7 @@ from simulate.fleet_door import FleetDoor
 from simulate.grid import GridSpec, build_grid
 from simulate.grid_registry import GridFault, Listen
 from simulate.meters import Fleet
+from simulate.relay_memory import RelayMemory
 from simulate.truth import GridTruth
 
 PLAIN_ZONE = "Asia/Tashkent"
@@ -37,6 +38,8 @@ class FleetOptions:
     framing: Framing = Framing.TCP
     door: Path | None = None
     """Where the window for reports is; None without one."""
+    memory: Path | None = None
+    """Where relays keep their moves through a restart; None: they begin closed."""
 
 
 def plain_spec(count: int, profile: str, seed: int, clock: UtilityClock) -> GridSpec:
@@ -82,15 +85,12 @@ async def serve_fleet(
 ) -> Fleet:
     """Serve the grid's meters (the first `count`, or all) until `stop`; `ready` is called once all of them listen.
 
-    Gives the fleet for its counts. Raises GridFault TQ-SM-12 (too few file descriptors), 14 (an address is taken).
+    Gives the fleet for its counts. Raises GridFault TQ-SM-12 (too few file descriptors), 14 (an address is taken), 15
+    (a memory of other meters).
     """
-    fleet = Fleet(
-        MeterFaces(GridTruth(build_grid(spec), load_profiles())),
-        options.listen,
-        clock,
-        framing=options.framing,
-        count=count,
-    )
+    truth, memory = GridTruth(build_grid(spec), load_profiles()), RelayMemory(options.memory)
+    memory.replay(truth)
+    fleet = Fleet(MeterFaces(truth), options.listen, clock, framing=options.framing, count=count, memory=memory)
     _make_room(-(-fleet.count // options.listen.units) + fleet.count + FILES_SPARE)
     door = FleetDoor(fleet)
     try:
@@ -108,6 +108,7 @@ async def serve_fleet(
     finally:
         door.close()
         fleet.close()
+        memory.close()
         await asyncio.sleep(0)
     return fleet
 
