@@ -55,10 +55,10 @@ def read_moves(path: Path) -> list[RelayMove]:
     """The moves in a file, in their order. Raises GridFault TQ-SM-15."""
     hint = "give the file that the same fleet wrote"
     try:
-        moves = [RelayMove(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
+        told = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
         raise GridFault("TQ-SM-15", f"{path} holds no relay moves: {error!s:.80}", hint) from error
-    fits = all(isinstance(one.meter, str) and isinstance(one.closed, bool) and type(one.at) is int for one in moves)
-    if not fits:
+    fields = {"meter": str, "closed": bool, "at": int}
+    if not all(isinstance(one, dict) and {key: type(value) for key, value in one.items()} == fields for one in told):
         raise GridFault("TQ-SM-15", f"{path} holds relay moves of another kind", hint)
-    return moves
+    return [RelayMove(**one) for one in told]
