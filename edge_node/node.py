@@ -14,6 +14,7 @@ from edge_node.console.people import People
 from edge_node.doctor import Doctor, as_report
 from edge_node.rooms import Ports, Rooms, build_rooms
 from edge_node.store.opening import EdgeStore, StoreKeys, open_store
+from edge_node.store.state import Mark
 from edge_node.supply.explain import explain
 from edge_node.supply.preview import preview
 from edge_node.verbs import Verbs
@@ -178,10 +179,12 @@ async def build(
     row_key: bytes,
     profiles: Mapping[str, MeterProfile] | None = None,
     time_heard: Callable[[int], object] | None = None,
+    floor_known: Callable[[int], object] | None = None,
 ) -> Node:
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
-    `drivers` by protocol name; `profiles` are the shipped ones unless given. On a fault nothing stays open but what was
+    `drivers` by protocol name; `profiles` are the shipped ones unless given; `time_heard` is told the hub's time at
+    every reply, `floor_known` the time that an earlier run was certain of (`ScaledClock.confirm`, `.raise_floor`). On a fault nothing stays open but what was
     handed in: link and drivers are the caller's until a Node is given back.
     """
     ports = Ports(
@@ -210,4 +213,7 @@ async def build(
         entropy=entropy,
         now=clock.now(),
     )
+    floor = await store.state.get(Mark.CLOCK_FLOOR)
+    if floor is not None and floor_known is not None:
+        floor_known(int(floor))
     return Node(config, ports, store)

@@ -93,6 +93,7 @@ async def serve(
             row_key=row_key(config, entropy),
             profiles=profiles,
             time_heard=clock.confirm,
+            floor_known=clock.raise_floor,
         )
         try:
             async with (

@@ -40,12 +40,15 @@ from protocols.sync.effects import (
     UplinkLimits,
 )
 from protocols.sync.lanes import NONCE_BYTES, DownLane
-from protocols.sync.link import Link, LinkLost
+from protocols.sync.link import RETRY_AFTER_S_MAX, Link, LinkLost
 from protocols.sync.messages import Hello, Push, PushReply, Welcome
 from protocols.sync.pull import PULL_ITEMS_MAX, Pull, PullReply
 from protocols.sync.seal import sign_hello, sign_pull
 from protocols.sync.session import UplinkSession, stored
 from protocols.sync.state import LANES_BY_PRIORITY, LinkState
+
+RETRY_S_MAX = 2 * RETRY_AFTER_S_MAX
+"""No try is ever set further ahead than this: a later one was set by a clock that has stepped back since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +141,11 @@ class HubLink:
     async def _turn(self) -> None:
         """One step of the session, or a pull that is due."""
         now = self._clock.now()
-        if self._session.state is LinkState.LIVE and now >= self._pull_at:
-            await self._guarded(self._pull)
+        if self._session.state is LinkState.LIVE and not now < self._pull_at <= now + self._limits.pull_period_s:
+            await self._guarded(self._pull)  # due; or the clock stepped back behind the last one
             return
+        if self._session.state is LinkState.LOST and self._session.retry_at > now + RETRY_S_MAX:
+            self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)  # the clock stepped back
         match step := self._session.next(now):
             case Greet():
                 await self._guarded(lambda: self._greet(step))
@@ -293,18 +298,19 @@ class HubLink:
         """Wait for a time or, while the link is up, for a fact to be written or a pull to be due."""
         now = self._clock.now()
         if self._session.state is not LinkState.LIVE:
-            await self._clock.sleep_until(until if until is not None else now + 1)
+            await self._clock.sleep(1 if until is None else until - now)
             return
         if self._pulled_whole and not self._reconciliation.settled:
             held = {lane: self._session.cursor(lane) for lane in LANES_BY_PRIORITY}
             await self._reconciliation.settle(held, await self._outbox.local({}), now)
-        await self._sleep_or_fact(self._pull_at if until is None else min(until, self._pull_at))
+        await self._sleep_or_fact((self._pull_at if until is None else min(until, self._pull_at)) - now)
         for lane in await self._outbox.owing():
             self._session.stored(lane)
 
-    async def _sleep_or_fact(self, until: int) -> None:
+    async def _sleep_or_fact(self, seconds: int) -> None:
+        """By the steady clock: a wall that is set back makes nobody wait for days."""
         fact = asyncio.ensure_future(self._wakeups.outbox.wait())
-        time_over = asyncio.ensure_future(self._clock.sleep_until(until))
+        time_over = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
             await asyncio.wait({fact, time_over}, return_when=asyncio.FIRST_COMPLETED)
         finally:

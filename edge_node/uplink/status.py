@@ -40,11 +40,11 @@ class StatusRoom:
         self._period_s = period_s
 
     async def run(self) -> None:
-        """One status at the start, then one at each full period of the clock."""
+        """One status at the start, then one at each full period of the clock (waited for by the steady one)."""
         while True:
             now = self._clock.now()
             await self.tick(now)
-            await self._clock.sleep_until(now - now % self._period_s + self._period_s)
+            await self._clock.sleep(self._period_s - now % self._period_s)
 
     async def tick(self, now: int) -> None:
         """Write one status and the floor, and let old batches go."""

@@ -12,6 +12,8 @@ import pytest
 
 from edge_node.console.app import console_app, serve_console
 from edge_node.node import Node
+from edge_node.store.state import Mark
+from gridmodel.clock import ClockTrust
 from hosting.clocks import SystemEntropy
 from hosting.door import DoorFault, call_door, serve_door
 from hosting.supervision import SupervisionFault, TaskCondition
@@ -221,6 +223,23 @@ def test_a_room_that_cannot_be_kept_alive_ends_the_node_by_name(
             task.cancel()
             with suppress(asyncio.CancelledError, SupervisionFault):
                 await task
+
+    asyncio.run(story())
+
+
+def test_the_present_is_never_before_what_an_earlier_run_was_certain_of(tmp_path: Path) -> None:
+    async def story() -> None:
+        given = await office(tmp_path)
+        async with built(given) as node:
+            await node.rooms.status.tick(given.clock.now())
+            await node.rooms.status.tick(given.clock.now() + 1)
+            assert (await node.store.outbox.backlog())[Lane.CONTROL].records == 1, "a status supersedes the one before"
+        later = given.clock.now() + 3600
+        async with built(given) as node:
+            await node.store.state.put(Mark.CLOCK_FLOOR, str(later))
+        async with built(given):
+            assert given.clock.bounds().earliest >= later
+            assert given.clock.trust() is ClockTrust.DOUBTFUL
 
     asyncio.run(story())
 

@@ -39,7 +39,11 @@ class JumpClock:
         self._now = max(self._now, at)
 
     async def sleep(self, seconds: float) -> None:
-        await self.sleep_until(self._now + max(1, round(seconds)))
+        await asyncio.sleep(0)
+        self._now += max(1, round(seconds))
+
+    def step_back(self, seconds: int) -> None:
+        self._now -= seconds
 
 
 @dataclass

@@ -26,7 +26,7 @@ from protocols.sync.chunk.document import pack_document
 from protocols.sync.lanes import DownLane, Lane
 from protocols.sync.link import LinkLost
 from protocols.sync.pull import DownItem
-from tests.edge_node.store.outbox_bench import NODE, SIGNER, opened, put
+from tests.edge_node.store.outbox_bench import NODE, NOW, SIGNER, opened, put
 from tests.edge_node.uplink.paper_hub import JumpClock, PaperHub, lossy
 
 TURNS_MAX = 4_000
@@ -359,6 +359,38 @@ def test_a_hub_that_numbers_a_lane_anew_is_heard_from_the_beginning(tmp_path: Pa
 
     async def _again(node: Office) -> bool:
         return node.taken.count(("ledger_entry", "item-1")) == 2
+
+    asyncio.run(story())
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait_for_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(node.settled)
+            clock.step_back(10 * 24 * 3600)
+            asked = len(hub.seen)
+            hub.items = [item(DownLane.LEDGER, 1)]
+            await node.until(lambda: _taken(node))
+            assert clock.now() < NOW - 9 * 24 * 3600
+            assert hub.seen[asked:].count("pull") >= 1
+
+            async def cut(kind: str) -> None:
+                raise LinkLost(52, f"a {kind} was cut", "wait")
+
+            hub.before = cut
+            await node.until(lambda: _lost(node))
+            clock.step_back(10 * 24 * 3600)
+            hub.before = None
+            await node.write(Lane.LEDGER, "pay-0")
+            await node.until(node.settled)
+            assert clock.now() < NOW - 19 * 24 * 3600
+
+    async def _taken(node: Office) -> bool:
+        return node.taken == [("ledger_entry", "item-1")]
+
+    async def _lost(node: Office) -> bool:
+        return not node.hub_link.view().up
 
     asyncio.run(story())
 
