@@ -28,6 +28,7 @@ from edge_node.store.last_registers import (
     read_last,
 )
 from edge_node.store.segments import PointChannel, Segment, Segments, insert_points, put_mark
+from gridmodel.clock import Compute
 from gridmodel.period import hour_end, local_day
 from gridmodel.reading import Channel, IntervalReading, Quality, Revision
 from gridmodel.vee import LastRegister
@@ -95,14 +96,16 @@ class IntervalValues:
 class Readings:
     """The readings of one node. `load` first; `book` is done by one task, the rest by any."""
 
-    def __init__(self, segments: Segments, row_key: bytes) -> None:
+    def __init__(self, segments: Segments, row_key: bytes, compute: Compute) -> None:
         self.segments = segments
+        self.compute = compute
         self.chunks = Chunks(segments)
         self.hasher = RowHasher(row_key, "reading")
         self.point_hasher = RowHasher(row_key, "reading_point")
         self.last_hasher = RowHasher(row_key, "last_register")
         self._known: dict[PointChannel, Known] = {}
         self._newest: str | None = None
+        self._newest_end: int | None = None
         self._turn = asyncio.Lock()
 
     async def load(self) -> None:
@@ -112,8 +115,9 @@ class Readings:
                 async with self.segments.lease(month) as segment:
                     if segment.begun:
                         self._known, self._newest = await read_last(segment), month
+                        self._newest_end = max((known[1] for known in self._known.values()), default=None)
                         return
-            self._known, self._newest = {}, None
+            self._known, self._newest, self._newest_end = {}, None, None
 
     # What is known ----------------------------------------------------------------------------------------------------
 
@@ -131,6 +135,11 @@ class Readings:
         if doubt_at is not None:
             return Latest(at, Quality.SUSPECT)
         return Latest(at, Quality.MISSING if quality is None else Quality(quality))
+
+    @property
+    def newest_end(self) -> int | None:
+        """The latest interval end with an accepted register, of all channels; None before the first."""
+        return self._newest_end
 
     def known(self) -> dict[PointChannel, Known]:
         """A copy of all last registers, as they are in the store."""
@@ -184,6 +193,7 @@ class Readings:
                 async with self.segments.lease(past) as past_segment:
                     await _Round(self, past_segment, bookings, revision).write()
             self._known.update(await _Round(self, segment, bookings, revision, known=self._known).write())
+            self._newest_end = max(self._newest_end or 0, *(booking.last.at for booking in bookings))
 
     async def _begin(self, segment: Segment) -> None:
         """Copy the last registers on into a new month, in one transaction with the mark that says so."""
