@@ -184,8 +184,8 @@ async def build(
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
     `drivers` by protocol name; `profiles` are the shipped ones unless given; `time_heard` is told the hub's time at
-    every reply, `floor_known` the time that an earlier run was certain of (`ScaledClock.confirm`, `.raise_floor`). On a fault nothing stays open but what was
-    handed in: link and drivers are the caller's until a Node is given back.
+    every reply, `floor_known` the time that an earlier run was certain of (`ScaledClock.confirm`, `.raise_floor`). On a
+    fault nothing stays open but what was handed in: link and drivers are the caller's until a Node is given back.
     """
     ports = Ports(
         clock=clock,
