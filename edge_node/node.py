@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge_node.config import NodeConfig
+from edge_node.console.areas import hour_areas
 from edge_node.console.people import People
 from edge_node.doctor import Doctor, as_report
 from edge_node.rooms import Ports, Rooms, build_rooms
@@ -128,6 +129,10 @@ class Node:
     async def points(self, after: str, limit: int, state: str) -> dict[str, Any]:
         """A page of usage points; see console.points."""
         return await self.rooms.points.page(after, limit, state)
+
+    async def areas(self, level: str, end: int) -> dict[str, Any]:
+        """Balances of one closed hour; see console.areas."""
+        return await hour_areas(self.store, level, end)
 
     async def pay(self, account: AccountId, amount_tiyin: int, cashier: str, request: str) -> dict[str, Any]:
         """Take a payment of a cashier who has proven who they are; the same request is taken once."""

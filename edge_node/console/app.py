@@ -35,6 +35,7 @@ def console_app(node: NodeFace, config: ConsoleConfig, entropy: Entropy) -> web.
     application.router.add_get("/api/v1/status", _status)
     application.router.add_get("/api/v1/points", _points)
     application.router.add_get("/api/v1/points/{point}", _explain)
+    application.router.add_get("/api/v1/areas", _areas)
     application.router.add_get("/api/v1/preview", _preview)
     return application
 
@@ -84,6 +85,13 @@ async def _points(request: web.Request) -> web.Response:
 async def _explain(request: web.Request) -> web.Response:
     point = UsagePointId(checked_id("usage point", request.match_info["point"]))
     return web.json_response(await request.app[NODE].explain(point))
+
+
+async def _areas(request: web.Request) -> web.Response:
+    level = request.query.get("level", "transformer")
+    if level not in {"transformer", "feeder"}:
+        raise WebFault("TQ-CN-01", f"there is no level {level:.40} here", "use level=transformer or level=feeder")
+    return web.json_response(await request.app[NODE].areas(level, _whole(request, "end", 0, 2**40)))
 
 
 async def _preview(request: web.Request) -> web.Response:

@@ -39,6 +39,10 @@ class NodeFace(Protocol):
         """A page of usage points with relay state and money, in order of their ids."""
         ...
 
+    async def areas(self, level: str, end: int) -> dict[str, Any]:
+        """Balances of one closed hour by transformer or feeder; `end` 0: the latest closed one."""
+        ...
+
     async def preview(self, limit: int) -> dict[str, Any]:
         """What the node will do by itself next."""
         ...

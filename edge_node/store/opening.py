@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
+from edge_node.store.hours import Hours
 from edge_node.store.ledger import Ledger
 from edge_node.store.mandates import mandate_checker
 from edge_node.store.operations import Operations
@@ -48,6 +49,7 @@ class EdgeStore:
     records: Records
     relays: Relays
     operations: Operations
+    hours: Hours
     readings: Readings
     fresh: bool
     """Made by this very opening: an empty machine, or a lost disk."""
@@ -156,6 +158,7 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         records=records,
         relays=Relays(control),
         operations=Operations(control, keys.row),
+        hours=Hours(control),
         readings=readings,
         fresh=fresh,
     )
