@@ -232,9 +232,10 @@ def _against_by_protection(facts: Facts, now: TimeBounds) -> tuple[Reason, ...]:
     return tuple(reason for reason, holds in held.items() if holds)
 
 
-def _against_by_calendar(facts: Facts, rules: PolicyRules, now: TimeBounds) -> tuple[Reason, ...]:
+def against_by_hours(rules: PolicyRules, zone: str, now: TimeBounds) -> tuple[Reason, ...]:
+    """What the calendar alone forbids at any moment of the present, for everybody in `zone`."""
     against = []
-    moments = [local_time(moment, facts.zone) for moment in (now.earliest, now.latest)]
+    moments = [local_time(moment, zone) for moment in (now.earliest, now.latest)]
     if not any(
         all(opens <= moment.hour * 60 + moment.minute < closes for moment in moments)
         for opens, closes in rules.allowed_minutes
@@ -245,6 +246,11 @@ def _against_by_calendar(facts: Facts, rules: PolicyRules, now: TimeBounds) -> t
         for moment in moments
     ):
         against.append(Reason.NO_CUT_DAY)
+    return tuple(against)
+
+
+def _against_by_calendar(facts: Facts, rules: PolicyRules, now: TimeBounds) -> tuple[Reason, ...]:
+    against = list(against_by_hours(rules, facts.zone, now))
     weather = facts.weather
     if weather is None or now.latest - weather.issued_at > rules.weather_max_age_h * HOUR_S:
         against.append(Reason.WEATHER_UNKNOWN)

@@ -7,6 +7,7 @@ doubt gives no right.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gridmodel.clock import TimeBounds
 from gridmodel.identity import NodeId
@@ -26,6 +27,8 @@ from protocols.authority.signatures import KeyRing
 MandateChecker = Callable[[SignedMandate, TimeBounds, int], MandateOutcome]
 """(document, the present, counter that it must exceed) -> what it permits."""
 
+DOCUMENTS_KEPT_MAX = 16
+"""Mandates kept parsed: the one in force is asked for at every judgement."""
 AHEAD_MAX = 4
 """Mandates of the future that are looked past to find the one in force: approvers sign a few days ahead at most."""
 
@@ -104,6 +107,12 @@ async def mandate_rows(conn: Connection, limit: int = 20) -> list[MandateRow]:
 def _judged(check: MandateChecker, document: bytes, counter: int, bounds: TimeBounds) -> MandateOutcome | None:
     """What the checker says; None when the row no longer holds a mandate."""
     try:
-        return check(SignedMandate.from_json(document), bounds, counter - 1)
+        return check(_parsed(document), bounds, counter - 1)
     except MandateFault:
         return None
+
+
+@lru_cache(maxsize=DOCUMENTS_KEPT_MAX)
+def _parsed(document: bytes) -> SignedMandate:
+    """The mandate in these very bytes; a damaged row has others."""
+    return SignedMandate.from_json(document)

@@ -22,7 +22,7 @@ from edge_node.wakeups import Wakeups
 from gridmodel.clock import Entropy, UtilityClock
 from gridmodel.control import Cause, RelayState
 from gridmodel.identity import UsagePointId
-from gridmodel.policy import Action, Reason
+from gridmodel.policy import Action, Reason, against_by_hours
 from gridmodel.policy_rules import PolicyRules
 from protocols.driver import MeterDriver
 from protocols.profile import MeterProfile
@@ -33,6 +33,8 @@ SIGHTINGS_PER_TICK = 500
 """Booked in one transaction: some 0.3 s at a node's first poll, when every relay is new."""
 DARK_PER_TICK = 200
 """Dark points judged in one look; paid ones come first."""
+DEBTORS_S = 300
+"""How often debtors are looked for by itself: a planned cut waits up to half an hour anyway. Restores wait for no turn."""
 CANDIDATES_PER_TICK = 50
 """Debtors judged in one look: a district's few hundred are gone round in minutes."""
 OPERATIONS_AT_ONCE = 16
@@ -91,6 +93,8 @@ class Enforcement:
         """Something waits for a movement under way to end."""
         self._dark_after: UsagePointId | None = None
         self._debtors_after: tuple[int, str] = _BEGINNING
+        self._debtors_at = 0
+        """When debtors were last gone round from the beginning."""
 
     def moment(self) -> Moment:
         """The present and the rules that hold in it."""
@@ -108,11 +112,11 @@ class Enforcement:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._wakeups.enforcement.clear()
-                await self.tick(group)
+                await self.tick(group, debtors=self._debtors_due())
                 await self._pause()
 
-    async def tick(self, group: asyncio.TaskGroup) -> TickReport:
-        """One look; movements are started in `group` and go on after it."""
+    async def tick(self, group: asyncio.TaskGroup, *, debtors: bool = True) -> TickReport:
+        """One look; movements are started in `group` and go on after it. New debtors are looked for with `debtors`."""
         report = TickReport()
         self._again = False
         places = self.places()
@@ -124,8 +128,20 @@ class Enforcement:
         await self._restore_first(places, group, report)
         if report.restores_waiting == 0 and not self._rules().missing():
             await self._carry_out_plans(places, group, report)
-            await self._plan_cuts(places, report)
+            if debtors:
+                await self._plan_cuts(places, report)
         return report
+
+    def _debtors_due(self) -> bool:
+        """Whether anybody could be planned for a cut by the calendar, and the last round is long enough ago."""
+        places, moment = self.places(), self.moment()
+        if places is None or against_by_hours(moment.rules, places.registry.zone, moment.bounds):
+            return False
+        if self._debtors_after == _BEGINNING and 0 <= moment.now - self._debtors_at < DEBTORS_S:
+            return False
+        if self._debtors_after == _BEGINNING:
+            self._debtors_at = moment.now
+        return True
 
     async def _book_sightings(self, places: Places, now: int) -> int:
         """Handle what polls saw; a look at a meter that no longer stands there is dropped."""
