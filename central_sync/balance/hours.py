@@ -23,7 +23,7 @@ from gridmodel.period import HOUR_S, day_bounds, local_day
 from gridmodel.quantity import POWER_W_MAX
 from gridmodel.reading import Channel, Quality
 from gridmodel.registry import Topology
-from protocols.sync.chunk import ChunkColumns, SeriesKind
+from protocols.sync.chunk import NOT_EXPECTED, ChunkColumns, SeriesKind
 from protocols.sync.facts import PlaceHour
 
 FUTURE_S_MAX = 300
@@ -174,9 +174,9 @@ def _supply_hours(columns: ChunkColumns) -> list[tuple[str, str, Int64]]:
         energy = columns.energy_wh[index].reshape(HOURS, per_hour).sum(axis=1, dtype=np.int64)
         cells[:, _SUPPLY_FIELDS["supplied_wh"]] += energy if channel == Channel.IMPORT else -energy
         if channel == Channel.IMPORT:
-            missing = columns.quality[index].reshape(HOURS, per_hour) == Quality.MISSING
-            cells[:, _SUPPLY_FIELDS["supply_expected"]] += per_hour
-            cells[:, _SUPPLY_FIELDS["supply_missing"]] += missing.sum(axis=1, dtype=np.int64)
+            quality = columns.quality[index].reshape(HOURS, per_hour)
+            cells[:, _SUPPLY_FIELDS["supply_expected"]] += (quality != NOT_EXPECTED).sum(axis=1, dtype=np.int64)
+            cells[:, _SUPPLY_FIELDS["supply_missing"]] += (quality == Quality.MISSING).sum(axis=1, dtype=np.int64)
     return [(place, kinds[place], cells) for place, cells in by_place.items()]
 
 

@@ -20,7 +20,7 @@ and its body, decompressed (n = 1440 / interval_minutes; "shuffled": all first b
     transformer    S × u16     shuffled; 0 for none, else 1 + index
     start_register S × i64     shuffled; Wh at the day's beginning, −1 when not read
     energy         S·n × i(8W) shuffled; series by series: the register's deltas, Wh
-    quality        S·n × u8    gridmodel.reading.Quality
+    quality        S·n × u8    gridmodel.reading.Quality, or 4 where nothing was installed
     cells          9·T·24 × i64 shuffled; field by field (CELL_FIELDS), then transformer, then hour
 
 Codes: TQ-SY-30 no chunk, -31 unknown version, -32 truncated or too long, -33 damaged (digest, compression), -34 too

@@ -5,8 +5,9 @@ The rule of the sums, the same at the edge that writes them and at the hub that 
     supplied_wh       IMPORT − EXPORT of the transformer's own meters
     delivered_wh      IMPORT of its usage points, ACTUAL, ESTIMATED and SUSPECT alike (booked is booked)
     exported_wh       EXPORT of its usage points
-    supply_expected   IMPORT intervals of its own meters in the hour; supply_missing those that are MISSING
-    points_expected   IMPORT intervals of its usage points; actual, estimated (with suspect), missing divide them
+    supply_expected   IMPORT intervals of its own meters in the hour, those NOT_EXPECTED left out; supply_missing those
+                      that are MISSING
+    points_expected   likewise of its usage points; actual, estimated (with suspect), missing divide them
 
 Every point that should be known has an IMPORT series, if only one of MISSING: that makes completeness provable.
 """
@@ -29,6 +30,7 @@ from protocols.sync.chunk.content import (
     CHUNK_VERSION,
     ENERGY_WH_MAX,
     HOURS,
+    NOT_EXPECTED,
     REGISTER_WH_MAX,
     ChunkContent,
     ChunkHead,
@@ -156,16 +158,16 @@ def computed_cells(columns: ChunkColumns) -> Int64:
     into, out_of = columns.channel == Channel.IMPORT, columns.channel == Channel.EXPORT
     missing = (quality == Quality.MISSING).sum(axis=2, dtype=np.int64)
     actual = (quality == Quality.ACTUAL).sum(axis=2, dtype=np.int64)
-    every = np.full((count, HOURS), per_hour, np.int64)
+    expected = (quality != NOT_EXPECTED).sum(axis=2, dtype=np.int64)
     book("supplied_wh", supply & into, energy)
     book("supplied_wh", supply & out_of, -energy)
-    book("supply_expected", supply & into, every)
+    book("supply_expected", supply & into, expected)
     book("supply_missing", supply & into, missing)
     book("delivered_wh", usage & into, energy)
     book("exported_wh", usage & out_of, energy)
-    book("points_expected", usage & into, every)
+    book("points_expected", usage & into, expected)
     book("points_actual", usage & into, actual)
-    book("points_estimated", usage & into, every - actual - missing)
+    book("points_estimated", usage & into, expected - actual - missing)
     book("points_missing", usage & into, missing)
     return cells
 
@@ -204,7 +206,7 @@ def check_series(columns: ChunkColumns, limits: ChunkLimits, blame: Blame) -> No
         raise fault(36, f"an interval's energy is not from 0 to {ENERGY_WH_MAX} Wh", blame)
     if np.any(register < NO_REGISTER) or np.any(register > REGISTER_WH_MAX):
         raise fault(36, f"a register is not from 0 to {REGISTER_WH_MAX} Wh", blame)
-    if np.any(quality > Quality.MISSING) or np.any(energy[quality == Quality.MISSING] != 0):
+    if np.any(quality > NOT_EXPECTED) or np.any(energy[quality >= Quality.MISSING] != 0):
         raise fault(36, "a quality does not exist, or a missing interval has energy", blame)
 
 

@@ -18,6 +18,9 @@ from protocols.errors import Blame, Hope, ProtocolFault
 CHUNK_VERSION = 1
 HOURS = 24
 """A local day has 24 hours: no zone of the network moves its clocks. Another length is another version."""
+NOT_EXPECTED = 4
+"""Beside the numbers of `Quality`: nothing was installed there in that interval (a meter placed or a point moved at
+noon, a node's first day). It is counted nowhere, and so is not called missing."""
 POINTS_PER_CHUNK = 1_000
 """How many usage points the maker of chunks fills in, by whole transformers."""
 ENERGY_WH_MAX = 100_000_000_000
@@ -87,13 +90,13 @@ class Series:
     start_register_wh: int | None
     """The register at the day's beginning, primary Wh; None when it was not read."""
     energy_wh: tuple[int, ...]
-    """One per interval, 0 where the quality is MISSING."""
+    """One per interval, 0 where the quality is MISSING or NOT_EXPECTED."""
     quality: bytes
-    """One `Quality` number per interval."""
+    """One `Quality` number, or NOT_EXPECTED, per interval."""
 
     def known(self, index: int) -> bool:
         """Whether the interval has a value."""
-        return self.quality[index] != Quality.MISSING
+        return self.quality[index] < Quality.MISSING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from protocols.errors import Blame, ProtocolFault
 from protocols.sync.chunk import (
     CHUNK_LIMITS,
     ENERGY_WH_MAX,
+    NOT_EXPECTED,
     REGISTER_WH_MAX,
     ChunkContent,
     ChunkFault,
@@ -87,8 +88,8 @@ def contents(draw: st.DrawFn) -> ChunkContent:
         transformer = f"tr-{number % 3}" if kind in {SeriesKind.USAGE, SeriesKind.TRANSFORMER} else ""
         others = draw(st.sets(st.sampled_from([one for one in Channel if one is not Channel.IMPORT]), max_size=3))
         for channel in (Channel.IMPORT, *sorted(others)):
-            quality = bytes(rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(count))
-            energy = tuple(0 if one == Quality.MISSING else rng.randrange(limit + 1) for one in quality)
+            quality = bytes(rng.choice((0, 0, 0, 1, 2, 3, 4)) for _ in range(count))
+            energy = tuple(0 if one >= Quality.MISSING else rng.randrange(limit + 1) for one in quality)
             register = draw(st.none() | st.integers(0, REGISTER_WH_MAX))
             series.append(Series(f"point-{number}", channel, kind, transformer, register, energy, quality))
     return samples.content(head, series)
@@ -123,7 +124,9 @@ def _add(added: dict[str, int], one: Series, span: range) -> None:
     if one.channel is not Channel.IMPORT:
         return
     added["delivered_wh" if usage else "supplied_wh"] += energy
-    added["points_expected" if usage else "supply_expected"] += len(span)
+    added["points_expected" if usage else "supply_expected"] += sum(
+        one.quality[index] != NOT_EXPECTED for index in span
+    )
     added["points_missing" if usage else "supply_missing"] += count[Quality.MISSING]
     if usage:
         added["points_actual"] += count[Quality.ACTUAL]
@@ -178,6 +181,7 @@ def _one(**changes: Any) -> Series:
         ([_one(start_register_wh=REGISTER_WH_MAX + 1)], "36"),
         ([_one(quality=bytes([3] * 24))], "36"),
         ([_one(quality=bytes([4] * 24))], "36"),
+        ([_one(quality=bytes([5] * 24))], "36"),
         ([_one(quality=bytes(23))], "35"),
         ([_one(energy_wh=(1,) * 25)], "35"),
         ([_one(), _one()], "35"),
