@@ -13,7 +13,6 @@ from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
 from edge_node.store.hours import Hours
-from edge_node.store.hours import Hours
 from edge_node.store.ledger import Ledger
 from edge_node.store.mandates import mandate_checker
 from edge_node.store.operations import Operations
@@ -52,7 +51,6 @@ class EdgeStore:
     operations: Operations
     hours: Hours
     readings: Readings
-    hours: Hours
     fresh: bool
     """Made by this very opening: an empty machine, or a lost disk."""
 
@@ -162,6 +160,5 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         operations=Operations(control, keys.row),
         hours=Hours(control),
         readings=readings,
-        hours=Hours(control),
         fresh=fresh,
     )
