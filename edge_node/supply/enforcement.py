@@ -34,7 +34,7 @@ SIGHTINGS_PER_TICK = 500
 DARK_PER_TICK = 200
 """Dark points judged in one look; paid ones come first."""
 DEBTORS_S = 300
-"""How often debtors are looked for by itself: a planned cut waits up to half an hour anyway. Restores wait for no turn."""
+"""How often debtors are looked for: a planned cut waits up to half an hour anyway. Restores wait for no turn."""
 CANDIDATES_PER_TICK = 50
 """Debtors judged in one look: a district's few hundred are gone round in minutes."""
 OPERATIONS_AT_ONCE = 16
