@@ -32,7 +32,7 @@ from gridmodel.identity import NodeId, new_id
 from gridmodel.period import HOUR_S, day_bounds, days_between, local_day, rfc3339
 from hosting.database import DatabaseOpener
 from hosting.log import logger
-from hosting.supervision import Supervisor, TaskState
+from hosting.supervision import Supervisor, TaskCondition, TaskState
 
 INCARNATION = "incarnation"
 AUDITED = "audited"
@@ -81,6 +81,13 @@ class Hub:
             group.start("checkpoint", self._checkpoint)
             self._tasks = group.states()
             await self._stopping.wait()
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether background work runs, and what is missing."""
+        failing = [task.name for task in self._tasks if task.condition is not TaskCondition.RUNNING]
+        if not self._tasks:
+            return False, "the hub is starting"
+        return not failing, f"not running: {', '.join(failing)}" if failing else ""
 
     def stop(self) -> None:
         """Let `run` return."""

@@ -18,7 +18,7 @@ from gridmodel.network import FeederLink, Installation, SupplyPointKind, Transfo
 from gridmodel.period import HOUR_S, day_bounds
 from gridmodel.registry import Registry, Topology
 from gridmodel.registry_document import registry_from_document
-from protocols.sync import wire
+from protocols.sync.chunk.document import unpack_document
 
 REGISTRIES_KEPT_MAX = 512
 """Decoded registries in memory: every node's newest, and as many older ones that late data name."""
@@ -203,4 +203,4 @@ class RegistryShelf:
 
 def decoded(document: bytes) -> KnownRegistry:
     """A registry from its packed document; heavy for a large node."""
-    return KnownRegistry(registry_from_document(wire.unpack(document, wire.DOCUMENT)))
+    return KnownRegistry(registry_from_document(unpack_document(document)))

@@ -21,6 +21,7 @@ from gridmodel.network import SupplyPointKind
 from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_from_document, registry_to_document
 from protocols.sync import wire
+from protocols.sync.chunk import document as documents
 from protocols.sync.lanes import ITEM_BYTES_MAX, DownLane
 
 IDS_SHOWN_MAX = 5
@@ -61,12 +62,12 @@ def packed_registry(registry: Registry) -> ReadRegistry:
     """The forms of a registry; raises RegistryImportFault (TQ-IM-24) when it is too large to travel."""
     document: dict[str, Any] = registry_to_document(registry)
     try:
-        item = wire.pack({"document": document}, wire.DOCUMENT)
+        item = documents.pack_document({"document": document})
     except wire.WireFault as fault:
         raise _fault(24, f"the registry is too large to travel: {fault.what}", "split the node's scope") from fault
     if len(item) > ITEM_BYTES_MAX:
         raise _fault(24, f"the registry has {len(item)} bytes packed", f"split the node's scope: {ITEM_BYTES_MAX}")
-    return ReadRegistry(registry, wire.pack(document, wire.DOCUMENT), item, tuple(_owners(registry)))
+    return ReadRegistry(registry, documents.pack_document(document), item, tuple(_owners(registry)))
 
 
 def _owners(registry: Registry) -> list[OwnerRow]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from central_sync.situation.nodes import NodeFault, operation_told
 from central_sync.store.port import HubStore, HubTransaction
-from central_sync.store.rows import IssuedRow, LedgerRow
+from central_sync.store.rows import IssuedRow, LedgerRow, OperationRow
 from gridmodel.account import credit_tiyin, overdue
 from gridmodel.clock import UtilityClock
 from gridmodel.identity import NodeId
@@ -40,6 +40,46 @@ class Consumers:
         node, rows = await self._store.read(verb)
         return {"account": account, "node": node} | _ledger(rows, now)
 
+    async def page(self, node: str | None, after: str, limit: int) -> dict[str, Any]:
+        """Usage points by id after `after`: account, credit, supply as the node last told; `next` continues."""
+        wanted = None if node is None else NodeId(node)
+        size = min(limit, SHOWN_MAX)
+
+        async def verb(tx: HubTransaction) -> list[dict[str, Any]]:
+            found = []
+            for owner in await tx.owned("usage_point", wanted, after, size + 1):
+                account = await tx.account_at(owner.id)
+                entries = [] if account is None else await tx.account_entries(account, ENTRIES_MAX)
+                operations = await tx.operations(owner.node, owner.id, 1)
+                found.append(
+                    {
+                        "usage_point": owner.id,
+                        "node": owner.node,
+                        "account": account,
+                        "credit_tiyin": credit_tiyin(row.entry for row in entries),
+                        "supply": _supply(operations[0] if operations else None),
+                        "since": rfc3339(operations[0].intent_at) if operations else None,
+                    }
+                )
+            return found
+
+        rows = await self._store.read(verb)
+        return {"consumers": rows[:size], "next": rows[size - 1]["usage_point"] if len(rows) > size else None}
+
+    async def point_of(self, name: str) -> str:
+        """The usage point that `name` is, or whose account it is; raises NodeFault (TQ-HB-52)."""
+
+        async def verb(tx: HubTransaction) -> str | None:
+            if (await tx.owners("usage_point", [name])).get(name) is not None:
+                return name
+            owner = (await tx.owners("account", [name])).get(name)
+            return None if owner is None else owner.usage_point
+
+        found = await self._store.read(verb)
+        if found is None:
+            raise NodeFault("TQ-HB-52", f"no account or usage point {name!r:.70} is known here", "check the number")
+        return found
+
     async def explain(self, usage_point: str) -> dict[str, Any]:
         """Why a usage point is on or off, as far as the hub was told; raises NodeFault (TQ-HB-52)."""
         now = self._clock.now()
@@ -53,13 +93,12 @@ class Consumers:
             entries = [] if account is None else await tx.account_entries(account, ENTRIES_MAX)
             notices = [] if account is None else await tx.issued_about("notice", account, SHOWN_MAX)
             operations = await tx.operations(owner.node, usage_point, SHOWN_MAX)
-            last = operations[0] if operations else None
             return {
                 "usage_point": usage_point,
                 "node": owner.node,
                 "told_at": None if node is None or node.last_seen is None else rfc3339(node.last_seen),
                 "account": account,
-                "supply": "unknown" if last is None or last.outcome != "confirmed" else _SUPPLY[last.action],
+                "supply": _supply(operations[0] if operations else None),
                 "operations": [operation_told(row) for row in operations],
                 "notices": [_issued(row) for row in notices],
                 "protections": [_issued(row) for row in await tx.issued_about("protection", usage_point, SHOWN_MAX)],
@@ -69,7 +108,15 @@ class Consumers:
         return await self._store.read(verb)
 
 
-_SUPPLY = {"cut": "disconnected", "restore": "connected"}
+def _supply(last: OperationRow | None) -> str:
+    """What the latest relay operation left behind; a point that was never moved counts as connected."""
+    if last is None:
+        return "connected"
+    if last.outcome == "withheld":
+        return "connected" if last.action == "cut" else "disconnected"
+    if last.outcome != "confirmed":
+        return "unconfirmed"
+    return "disconnected" if last.action == "cut" else "connected"
 
 
 def _ledger(rows: list[LedgerRow], now: int) -> dict[str, Any]:

@@ -123,6 +123,10 @@ class RegistryVerbs(Protocol):
         """Who speaks for these things; unknown ones are absent."""
         ...
 
+    async def owned(self, kind: str, node: NodeId | None, after: str, limit: int) -> list[OwnerRow]:
+        """Things of a kind, of one node or of all, by id after `after`."""
+        ...
+
     async def account_at(self, usage_point: str) -> str | None:
         """The account at a usage point."""
         ...

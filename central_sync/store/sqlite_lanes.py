@@ -193,6 +193,15 @@ class SqliteLanes:
             found.update((row[1], OwnerRow(*row)) for row in rows)
         return found
 
+    async def owned(self, kind: str, node: NodeId | None, after: str, limit: int) -> list[OwnerRow]:
+        """See `port`."""
+        rows = await self._connection.fetch_all(
+            "SELECT kind, id, node, usage_point FROM owner WHERE kind = ?1 AND (?2 IS NULL OR node = ?2) AND id > ?3"
+            " ORDER BY id LIMIT ?4",
+            (kind, node, after, limit),
+        )
+        return [OwnerRow(*row) for row in rows]
+
     async def account_at(self, usage_point: str) -> str | None:
         """See `port`."""
         row = await self._connection.fetch_one(

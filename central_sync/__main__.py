@@ -1,0 +1,341 @@
+"""``central-sync``: what the centre's operators type. Above the rooms; docs/reference/central-sync.md tells every verb.
+
+Commands that only look open the database for reading, beside a running hub or without one. Commands that write reach
+the running hub by its local door. `mandate new` and `mandate sign` need no hub: they run on a person's own machine.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from central_sync import doctor as doctor_
+from central_sync import mandate_files, reports
+from central_sync.balance.reading import losses as losses_
+from central_sync.config import HubConfig
+from central_sync.hub import Hub, path_of
+from central_sync.serving import Serving, reading, serve
+from gridmodel.fault import Fault
+from gridmodel.period import parse_rfc3339
+from hosting.clocks import SystemEntropy, clock_from_environment
+from hosting.config import json_schema, load_toml
+from hosting.door import NOBODY_HOME, DoorFault, call_door
+from hosting.log import LogForm, configure_log
+from hosting.process import Exit, run_process, tell
+
+USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-PD-", "TQ-HB-10", "TQ-HB-61", "TQ-AU-1")
+"""Faults of what was typed."""
+REFUSED_CODES = ("TQ-HB-40",)
+"""Faults of who may do what."""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The central hub.")
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The hub's TOML file.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Level = Annotated[str, typer.Option(help="transformer, feeder, substation, district, region or republic.")]
+Period = Annotated[str, typer.Option(help="hour, day, month or year.")]
+At = Annotated[str, typer.Option(help="RFC 3339 for an hour (its end), else a local date, month or year.")]
+Area = Annotated[str | None, typer.Option(help="One area; all of the level without it.")]
+
+
+class ImportKind(StrEnum):
+    """What a file holds."""
+
+    LEDGER = "ledger"
+    REGISTRY = "registry"
+    NOTICE = "notice"
+    PROTECTION = "protection"
+    WEATHER = "weather"
+
+
+class MandateAction(StrEnum):
+    """What to do with a mandate."""
+
+    NEW = "new"
+    SIGN = "sign"
+    PUBLISH = "publish"
+    LIST = "list"
+
+
+@app.command()
+def run(
+    config: Config,
+    database: Annotated[str | None, typer.Option(help="sqlite:///PATH; postgresql:// comes later.")] = None,
+    log: Annotated[LogForm, typer.Option(help="Form of the log on stderr.")] = LogForm.CONSOLE,
+) -> None:
+    """Run the hub until SIGTERM or Ctrl-C."""
+    clock = clock_from_environment(os.environ)
+    configure_log(log, clock.now)
+
+    def ready(serving: Serving) -> None:
+        print(json.dumps({"hub": serving.hub.incarnation, "address": serving.address, "ready": True}), flush=True)
+
+    async def main(stop: asyncio.Event) -> int:
+        await serve(_load(config, database), stop, clock=clock, entropy=SystemEntropy(), ready=ready)
+        return Exit.OK
+
+    raise typer.Exit(run_process(main))
+
+
+@app.command()
+def status(config: Config, json_: Json = False) -> None:
+    """What the hub holds and how late it is; from the database when the hub does not run."""
+
+    async def ask() -> dict[str, Any]:
+        try:
+            return await call_door(_load(config).door, "status", {})
+        except DoorFault as fault:
+            if fault.code != NOBODY_HOME:
+                raise
+        return await _look(config, lambda hub: hub.status())
+
+    _tell(_ask(json_, ask), json_, reports.plain_lines)
+
+
+@app.command()
+def nodes(
+    config: Config, node: Annotated[str | None, typer.Option(help="One node, whole.")] = None, json_: Json = False
+) -> None:
+    """Every node: live, stale, offline, never seen; its backlog."""
+
+    async def look(hub: Hub) -> dict[str, Any]:
+        if node is None:
+            return {"nodes": await hub.situation.nodes()}
+        told = await hub.situation.node(node)
+        return {"nodes": [told], "quarantine": await hub.situation.quarantine(node, 100)}
+
+    _tell(_ask(json_, lambda: _look(config, look)), json_, lambda told: reports.node_lines(told["nodes"]))
+
+
+@app.command()
+def balance(  # noqa: PLR0917 — the options of a command line
+    config: Config, level: Level, period: Period, at: At, area: Area = None, json_: Json = False
+) -> None:
+    """Balances: supplied, delivered, loss and completeness of every area of a level."""
+    told = _ask(json_, lambda: _look(config, lambda hub: hub.balance(level, period, at, area)))
+    _tell(told, json_, reports.balance_lines)
+
+
+@app.command()
+def losses(  # noqa: PLR0917 — the options of a command line
+    config: Config, level: Level, period: Period, at: At, area: Area = None, json_: Json = False
+) -> None:
+    """The same, the highest loss first; areas whose loss cannot be known come last."""
+
+    async def look(hub: Hub) -> dict[str, Any]:
+        told = await hub.balance(level, period, at, area)
+        return told | {"areas": losses_(told)}
+
+    _tell(_ask(json_, lambda: _look(config, look)), json_, reports.balance_lines)
+
+
+@app.command("import")
+def import_(  # noqa: PLR0917 — the options of a command line
+    kind: ImportKind,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV or JSON; a registry is JSON.")],
+    config: Config,
+    channel: Annotated[str, typer.Option(help="Of a ledger: the payment channel or billing run.")] = "",
+    complete_up_to: Annotated[str, typer.Option(help="RFC 3339: every payment up to then is in the file.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Judge everything, change nothing.")] = False,
+    skip_bad: Annotated[bool, typer.Option(help="Apply the good rows; the watermark then stays.")] = False,
+    json_: Json = False,
+) -> None:
+    """Take in a file, whole or not at all. The hub must run. Exit 1: nothing applied; 3: without the wrong rows."""
+    body: dict[str, Any] = {"path": str(file.absolute()), "dry_run": dry_run}
+    match kind:
+        case ImportKind.LEDGER:
+            body |= {"channel": channel, "complete_up_to": complete_up_to, "skip_bad": skip_bad}
+        case ImportKind.REGISTRY:
+            pass
+        case _:
+            body |= {"kind": kind.value, "skip_bad": skip_bad}
+    verb = {ImportKind.LEDGER: "import-ledger", ImportKind.REGISTRY: "import-registry"}.get(kind, "import-records")
+
+    async def ask() -> dict[str, Any]:
+        if complete_up_to:
+            parse_rfc3339(complete_up_to)
+        return await call_door(_load(config).door, verb, body, answer_s_max=600.0)
+
+    told = _ask(json_, ask)
+    _tell(told, json_, reports.plain_lines if kind is ImportKind.REGISTRY else reports.import_lines)
+    if told.get("mistakes"):
+        raise typer.Exit(Exit.PARTLY if told["done"] else Exit.FAILED)
+
+
+@app.command()
+def mandate(  # noqa: PLR0917 — the options of a command line
+    action: MandateAction,
+    file: Annotated[Path | None, typer.Argument(help="The mandate file; `new` writes it, `sign` adds to it.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Of the hub: for publish and list.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The person's private key file, for sign.")] = None,
+    yes: Annotated[bool, typer.Option(help="Sign without asking (after reading it elsewhere).")] = False,
+    demo: Annotated[bool, typer.Option(help="The key is of the demo's own domain.")] = False,
+    node: Annotated[str | None, typer.Option(help="For new and list.")] = None,
+    not_before: Annotated[str, typer.Option(help="RFC 3339, for new.")] = "",
+    expires: Annotated[str, typer.Option(help="RFC 3339, for new; at most 14 days later.")] = "",
+    policy: Annotated[str, typer.Option(help="Version of the rule set, for new.")] = "",
+    quota_per_day: Annotated[int, typer.Option(help="Cuts per local day at most, for new.")] = 0,
+    watermark_age_h_max: Annotated[int, typer.Option(help="For new; above 24 it takes four persons.")] = 24,
+    account_class: Annotated[list[str] | None, typer.Option(help="For new; may be repeated.")] = None,
+    counter: Annotated[int, typer.Option(help="Above every earlier mandate of the node, for new.")] = 1,
+    json_: Json = False,
+) -> None:
+    """Draft (new) and sign mandates on a person's machine; publish them at the hub and list them."""
+    clock, entropy = clock_from_environment(os.environ), SystemEntropy()
+
+    async def ask() -> dict[str, Any]:
+        match action:
+            case MandateAction.NEW:
+                asked = mandate_files.Asked(
+                    node or "", not_before, expires, policy, quota_per_day, watermark_age_h_max,
+                    tuple(account_class or ("household",)), counter,
+                )  # fmt: skip
+                return mandate_files.write_draft(_given(file), asked, clock.now(), entropy)
+            case MandateAction.SIGN:
+                return mandate_files.sign(_given(file), _given(key, "--key"), demo=demo, agree=_agree(yes))
+            case MandateAction.PUBLISH:
+                document = mandate_files.read(_given(file)).decode("utf-8", "replace")
+                return await call_door(_load(_given(config)).door, "mandate-publish", {"document": document})
+            case MandateAction.LIST:
+                wanted = mandate_files.node_or_none(node)
+
+                async def look(hub: Hub) -> dict[str, Any]:
+                    return {"mandates": await hub.mandates.listed(wanted)}
+
+                return await _look(_given(config), look)
+
+    told = _ask(json_, ask)
+    _tell(told, json_, reports.plain_lines)
+    if told.get("signed") is False:
+        raise typer.Exit(Exit.REFUSED)
+
+
+@app.command()
+def verify(
+    config: Config,
+    since: Annotated[str, typer.Option(help="Local date from which on; everything without it.")] = "",
+    json_: Json = False,
+) -> None:
+    """Work balances out anew, from hours and from chunks, and compare. The hub must run. Exit 1 on a difference."""
+
+    async def ask() -> dict[str, Any]:
+        return await call_door(_load(config).door, "verify", {"since": since}, answer_s_max=600.0)
+
+    told = _ask(json_, ask)
+    _tell(told, json_, reports.plain_lines)
+    if told["differences"]:
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def doctor(config: Config, json_: Json = False) -> None:
+    """Look at everything that can be wrong, with what to do. Exit 1 when something must be done."""
+
+    async def look(hub: Hub) -> dict[str, Any]:
+        return doctor_.as_report(await doctor_.examine(hub))
+
+    async def ask() -> dict[str, Any]:
+        loaded = _load(config)
+        try:
+            async with reading(loaded, clock=clock_from_environment(os.environ), entropy=SystemEntropy()) as hub:
+                return await look(hub)
+        except Fault as fault:
+            return doctor_.as_report(doctor_.failed(fault))
+
+    told = _ask(json_, ask)
+    _tell(told, json_, reports.doctor_lines)
+    if not told["ok"]:
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def check_config(
+    config: Config, schema: Annotated[bool, typer.Option(help="Print the JSON Schema.")] = False, json_: Json = False
+) -> None:
+    """Check the file: keys, districts, database. Nothing is started."""
+    if schema:
+        print(json.dumps(json_schema(HubConfig), indent=1, ensure_ascii=False))
+        return
+
+    async def ask() -> dict[str, Any]:
+        loaded = _load(config)
+        keys = loaded.keyring().keys()
+        return {
+            "ok": True,
+            "database": str(path_of(loaded)),
+            "listen": loaded.listen,
+            "domain": loaded.domain.value,
+            "nodes": len(loaded.nodes),
+            "approvers": len(keys) - len(loaded.nodes),
+        }
+
+    _tell(_ask(json_, ask), json_, reports.plain_lines)
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="central-sync")
+
+
+def _load(path: Path, database: str | None = None) -> HubConfig:
+    config = load_toml(path, HubConfig, os.environ)
+    return config if database is None else config.model_copy(update={"database": database})
+
+
+async def _look(config: Path, look: Callable[[Hub], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    async with reading(_load(config), clock=clock_from_environment(os.environ), entropy=SystemEntropy()) as hub:
+        return await look(hub)
+
+
+def _given(path: Path | None, name: str = "a file") -> Path:
+    if path is None:
+        raise Fault("TQ-HB-61", f"{name} is missing on the command line", "central-sync mandate --help")
+    return path
+
+
+def _agree(yes: bool) -> Callable[[str], bool]:
+    """How a person agrees to what was shown on stderr."""
+
+    def agree(shown: str) -> bool:
+        typer.echo(shown, err=True)
+        return yes or typer.confirm("Sign this?", err=True)
+
+    return agree
+
+
+def _ask(json_: bool, ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    """The answer, or the fault told and the fitting exit code."""
+
+    async def asked() -> dict[str, Any]:
+        return await ask()
+
+    configure_log(LogForm.CONSOLE, clock_from_environment(os.environ).now)
+    try:
+        return asyncio.run(asked())
+    except Fault as fault:
+        tell(fault)
+        if json_:
+            print(json.dumps({"ok": False, "error": fault.as_dict()}, ensure_ascii=False))
+        raise typer.Exit(_exit_of(fault)) from fault
+
+
+def _exit_of(fault: Fault) -> Exit:
+    if fault.code.startswith(USAGE_CODES):
+        return Exit.USAGE
+    return Exit.REFUSED if fault.code.startswith(REFUSED_CODES) else Exit.FAILED
+
+
+def _tell(told: dict[str, Any], json_: bool, lines: Callable[[dict[str, Any]], list[str]]) -> None:
+    if json_:
+        print(json.dumps(told, ensure_ascii=False))
+    else:
+        print("\n".join(lines(told)))
+
+
+if __name__ == "__main__":
+    main()

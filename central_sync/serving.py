@@ -1,0 +1,95 @@
+"""The hub as a process: real clocks and sockets, the lock, the door and the HTTP face around it. Above the rooms.
+
+`__main__` runs this; the simulator never comes here, it calls `hub.build` with its own ports.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from central_sync.api.app import hub_app, serve_hub
+from central_sync.config import HubConfig
+from central_sync.hub import Hub, build, build_reader, path_of
+from gridmodel.clock import Entropy
+from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
+from hosting.compute import ThreadCompute
+from hosting.database import open_database
+from hosting.door import serve_door
+from hosting.instance import FreeSpaceGuard, InstanceLock
+
+FOLDER_MODE = 0o700
+"""The data folder is for its owner only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A hub that works and can be reached."""
+
+    hub: Hub
+    address: str
+    """Of sync, API and pages."""
+
+
+async def serve(
+    config: HubConfig,
+    stop: asyncio.Event,
+    *,
+    clock: ScaledClock,
+    entropy: Entropy,
+    ready: Callable[[Serving], None],
+) -> None:
+    """Run the hub until `stop` is set; raises the fault that ended it otherwise."""
+    path_of(config)  # another engine is refused before anything is made
+    config.data_dir.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    with ExitStack() as held:
+        held.enter_context(InstanceLock(config.data_dir))
+        FreeSpaceGuard(config.data_dir).check()
+        compute = ThreadCompute()
+        held.callback(compute.close)
+        hub = await build(
+            config,
+            clock=clock,
+            io_clock=SystemIoClock(),
+            rng=seeded_rng(),
+            entropy=entropy,
+            open_database=open_database,
+            compute=compute,
+        )
+        try:
+            async with (
+                serve_door(config.door, hub.verbs()),
+                serve_hub(hub_app(hub, entropy), config.listen) as address,
+            ):
+                ready(Serving(hub, address))
+                await _until(stop, hub)
+        finally:
+            await hub.close()
+
+
+async def _until(stop: asyncio.Event, hub: Hub) -> None:
+    """Run until asked to stop, or until the hub ends by itself, which it does only with a fault."""
+    running = asyncio.create_task(hub.run(), name="hub")
+    asked = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        asked.cancel()
+        hub.stop()
+        await running
+
+
+@asynccontextmanager
+async def reading(config: HubConfig, *, clock: ScaledClock, entropy: Entropy) -> AsyncIterator[Hub]:
+    """The rooms over the database for looking only, beside a running hub or without one; raises DatabaseFault."""
+    compute = ThreadCompute()
+    try:
+        hub = await build_reader(
+            config, clock=clock, io_clock=SystemIoClock(), rng=seeded_rng(), entropy=entropy, compute=compute
+        )
+        try:
+            yield hub
+        finally:
+            await hub.close()
+    finally:
+        compute.close()
