@@ -5,8 +5,9 @@ outbox (which seals them, durably, as they are needed), exchanges bytes over the
 before it asks again. Between two pushes, when its time has come, it pulls. One exchange at a time: a slow line is never
 shared by two of them. A lost link costs nothing but time; nobody else in the node waits for it.
 
-A hub that speaks with another incarnation, or that lacks what it had acknowledged, has moved backwards: the mark
-HUB_MOVED stands (nothing is cut while it does) until it holds everything again and a whole pull went through.
+A hub that speaks with another incarnation, or that lacks what it had acknowledged, has moved backwards; a lane that
+forks says that this store may have. Either way the mark HUB_MOVED stands (nothing is cut while it does) until the hub
+holds everything again and a whole pull went through.
 """
 
 import asyncio
@@ -284,6 +285,7 @@ class HubLink:
                     self._log.info("new_epoch", lane=effect.lane.value, epoch=effect.mark.epoch)
                 case Forked():
                     await self._alarms.put(AlarmKind.LANE_FORKED, effect.lane.value, effect.reason, now)
+                    await self._reconciliation.moved(f"lane {effect.lane.value}: {effect.reason}", now)
                 case Held():
                     await self._alarms.put(AlarmKind.LANE_HELD, effect.lane.value, effect.reason, now)
                 case HubChanged():
