@@ -16,7 +16,7 @@ from gridmodel.identity import NodeId
 from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_from_document, registry_to_document
 from hosting.database import Connection, Database
-from protocols.sync import wire
+from protocols.sync.chunk import document as documents
 
 VERSIONS_KEPT = 50
 """Earlier versions kept: a year of weekly changes, for explaining old days."""
@@ -28,7 +28,7 @@ class RegistryStoreFault(Fault):
 
 def read_document(packed: bytes) -> Registry:
     """The registry in a packed document; pure and heavy: hand it to `compute`. Raises WireFault or RegistryFault."""
-    return registry_from_document(wire.unpack(packed, wire.DOCUMENT))
+    return registry_from_document(documents.unpack_document(packed))
 
 
 def read_item(body: bytes) -> tuple[Registry, bytes]:
@@ -36,15 +36,15 @@ def read_item(body: bytes) -> tuple[Registry, bytes]:
 
     Packed anew, so that equal documents have equal bytes. Raises WireFault, RegistryFault or RegistryStoreFault.
     """
-    read = wire.unpack(body, wire.DOCUMENT)
+    read = documents.unpack_document(body)
     document = read.get("document") if isinstance(read, dict) else None
     registry = registry_from_document(document)
-    return registry, wire.pack(document, wire.DOCUMENT)
+    return registry, documents.pack_document(document)
 
 
 def pack_document(registry: Registry) -> bytes:
     """The packed document of a registry."""
-    return wire.pack(registry_to_document(registry), wire.DOCUMENT)
+    return documents.pack_document(registry_to_document(registry))
 
 
 async def insert_registry(conn: Connection, version: int, packed: bytes, now: int) -> bool:
@@ -121,7 +121,7 @@ class Registries:
 
     async def put(self, document: Mapping[str, Any], now: int) -> Registry:
         """Take in a document that did not come by the downlink (an import, a test); gives the registry that holds."""
-        packed = wire.pack(dict(document), wire.DOCUMENT)
+        packed = await self._compute.run(documents.pack_document, dict(document))
         registry = await self._compute.run(read_document, packed)
         self._check_node(registry)
         await self._control.write(lambda conn: insert_registry(conn, registry.version, packed, now))

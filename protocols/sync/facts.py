@@ -39,7 +39,7 @@ CELL_VALUE_MAX = 2**53
 STATUS_BYTES_MAX = 4_096
 """A node's status is a few dozen figures."""
 ITEM_LIMITS = wire.Limits(bytes_max=65_536)
-"""An item down other than a registry, which has `wire.DOCUMENT`."""
+"""An item down other than a registry, which is a compressed document (chunk.document)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,8 @@ class Limits:
 FRAME = Limits(bytes_max=8_192, octets_max=8_192)
 """A batch of a small lane: 8 kB are a second on a 64 kbit/s link, so a payment never waits longer behind one frame."""
 
-DOCUMENT = Limits(bytes_max=4_194_304, items_max=200_000, containers_max=400_000)
-"""A whole document down (a registry): 120,000 usage points in one node at most. Unpack it off the event loop."""
+DOCUMENT = Limits(bytes_max=67_108_864, items_max=200_000, containers_max=2_000_000)
+"""A whole document down (a registry, see chunk.document): 120,000 usage points are 50 MB. Off the event loop."""
 
 
 def pack(value: object, limits: Limits = FRAME) -> bytes:
