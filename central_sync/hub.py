@@ -204,9 +204,13 @@ class Hub:
             await self.verify(first)
 
     async def _checkpoint(self) -> None:
+        moved_at = -1
         while True:
             await self.io_clock.sleep(CHECKPOINT_S)
-            await self.store.database.checkpoint()
+            written = self.store.database.commits
+            if written != moved_at:
+                await self.store.database.checkpoint()
+                moved_at = written
 
 
 async def build(

@@ -39,8 +39,10 @@ SPAN_PAUSE_S_MAX = 900
 """Utility seconds without a word after which a link counts as lost: three times the longest back-off of a node."""
 SEEN_S = 60
 """How often a mere pull writes last_seen: the states of nodes are told in minutes, a commit costs milliseconds."""
-RETRIED_AT_ONCE_MAX = 256
-"""Quarantined batches tried again in one go; the sweep comes back for more."""
+RETRIED_AT_ONCE_MAX = 16
+"""Quarantined batches read at once to be tried again: each may hold a megabyte."""
+RETRIED_CODES = ("TQ-HQ-01", "TQ-HQ-02", "TQ-HQ-03")
+"""What a registry or time itself can put right; other contents stay wrong until a person looks."""
 DOWN_BODY_BYTES_MAX = PULL_REPLY_BYTES_MAX - 131_072
 """Bodies of one reply, leaving room for what is around up to 512 items."""
 REASON_CHARACTERS_MAX = 400
@@ -96,12 +98,21 @@ class RegionLink:
         return self._locks[node]
 
     async def retry(self, node: NodeId | None) -> int:
-        """Try quarantined batches again, of one node or of all; gives how many could be applied."""
-        waiting = await self._store.read(lambda tx: tx.quarantined(node, RETRIED_AT_ONCE_MAX))
+        """Try again what may be judged otherwise by now, of one node or of all; gives how many were applied."""
         applied = 0
-        for row in waiting:
-            async with self._locks[row.node]:
-                applied += await self._retry_one(row)
+        last: BatchRow | None = None
+        while True:
+
+            async def verb(tx: HubTransaction, after: BatchRow | None = last) -> list[BatchRow]:
+                return await tx.quarantined(node, RETRIED_AT_ONCE_MAX, codes=RETRIED_CODES, after=after)
+
+            waiting = await self._store.read(verb)
+            for row in waiting:
+                async with self._locks[row.node]:
+                    applied += await self._retry_one(row)
+            if len(waiting) < RETRIED_AT_ONCE_MAX:
+                break
+            last = waiting[-1]
         if applied:
             self._changed()
         return applied

@@ -85,8 +85,10 @@ class LaneVerbs(Protocol):
         """Log a batch; replaces the row under the same number (a quarantined one that was tried again)."""
         ...
 
-    async def quarantined(self, node: NodeId | None, limit: int) -> list[BatchRow]:
-        """Quarantined batches in order of arrival, with their data; of one node or of all."""
+    async def quarantined(
+        self, node: NodeId | None, limit: int, *, codes: Sequence[str] = (), after: BatchRow | None = None
+    ) -> list[BatchRow]:
+        """Quarantined batches in order of arrival, with their data: of one node or of all, of some codes or of all."""
         ...
 
     async def count_quarantined(self) -> dict[NodeId, int]:

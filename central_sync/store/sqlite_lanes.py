@@ -115,12 +115,20 @@ class SqliteLanes:
             ),
         )
 
-    async def quarantined(self, node: NodeId | None, limit: int) -> list[BatchRow]:
+    async def quarantined(
+        self, node: NodeId | None, limit: int, *, codes: Sequence[str] = (), after: BatchRow | None = None
+    ) -> list[BatchRow]:
         """See `port`."""
-        where, parameters = ("", ()) if node is None else (" AND node = ?", (node,))
+        where, parameters = "outcome = 'quarantined'", list[Any]()
+        if node is not None:
+            where, parameters = f"{where} AND node = ?", [*parameters, node]
+        if codes:
+            where, parameters = f"{where} AND code IN ({marks_of(len(codes))})", [*parameters, *codes]
+        if after is not None:
+            where = f"{where} AND (received_at, node, lane, epoch, seq) > (?, ?, ?, ?, ?)"
+            parameters += [after.received_at, after.node, after.lane.value, after.epoch, after.seq]
         rows = await self._connection.fetch_all(
-            f"SELECT {_BATCH} FROM batch WHERE outcome = 'quarantined'{where}"
-            " ORDER BY received_at, node, lane, epoch, seq LIMIT ?",
+            f"SELECT {_BATCH} FROM batch WHERE {where} ORDER BY received_at, node, lane, epoch, seq LIMIT ?",
             (*parameters, limit),
         )
         return [BatchRow(row[0], Lane(row[1]), *row[2:]) for row in rows]
