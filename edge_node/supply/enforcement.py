@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_node.store.operations import DAY_S, Movement
+from edge_node.store.operations import DAY_S, CutPlan, Movement
 from edge_node.store.registries import Registries
 from edge_node.store.relays import RelayRow, Sighting
 from edge_node.supply.door import Door
@@ -24,6 +24,7 @@ from gridmodel.control import Cause, RelayState
 from gridmodel.identity import UsagePointId
 from gridmodel.policy import Action, Reason, against_by_hours
 from gridmodel.policy_rules import PolicyRules
+from hosting.database import Connection
 from protocols.driver import MeterDriver
 from protocols.profile import MeterProfile
 
@@ -58,6 +59,17 @@ class TickReport:
     """Restores that found no place; cuts wait with them."""
     planned: int = 0
     cuts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """What a look begins with."""
+
+    looks: list[Sighting]
+    unsent: bool
+    """An intent without a command that nobody is carrying out."""
+    dark: list[RelayRow]
+    plans: list[CutPlan]
 
 
 class Enforcement:
@@ -95,6 +107,8 @@ class Enforcement:
         self._debtors_after: tuple[int, str] = _BEGINNING
         self._debtors_at = 0
         """When debtors were last gone round from the beginning."""
+        self._owing_at = 0
+        """When dark homes that owe were last judged by the clock."""
 
     def moment(self) -> Moment:
         """The present and the rules that hold in it."""
@@ -110,27 +124,58 @@ class Enforcement:
     async def run(self) -> None:
         """Look, wait, look again; ends only by cancellation or failure."""
         async with asyncio.TaskGroup() as group:
+            woken = True
             while True:
                 self._wakeups.enforcement.clear()
-                await self.tick(group, debtors=self._debtors_due())
-                await self._pause()
+                await self.tick(group, debtors=self._debtors_due(), owing=woken or self._owing_due())
+                woken = await self._pause()
 
-    async def tick(self, group: asyncio.TaskGroup, *, debtors: bool = True) -> TickReport:
-        """One look; movements are started in `group` and go on after it. New debtors are looked for with `debtors`."""
+    async def tick(self, group: asyncio.TaskGroup, *, debtors: bool = True, owing: bool = True) -> TickReport:
+        """One look; movements are started in `group` and go on after it.
+
+        New debtors are looked for with `debtors`, dark homes that still owe are judged again with `owing`.
+        """
         report = TickReport()
         self._again = False
         places = self.places()
         if places is None:
             return report
-        now = self._clock.now()
-        report.sightings = await self._book_sightings(places, now)
-        report.withheld = await self.door.withhold_orphans(list(self._busy))
-        await self._restore_first(places, group, report)
+        glance = await self._glance()
+        if glance.looks:
+            report.sightings = await self._book_sightings(places, glance.looks)
+        if glance.unsent:
+            report.withheld = await self.door.withhold_orphans(list(self._busy))
+        if glance.looks or glance.unsent:
+            glance = await self._glance()
+        await self._restore_first(places, glance.dark, group, report, owing=owing)
         if report.restores_waiting == 0 and not self._rules().missing():
-            await self._carry_out_plans(places, group, report)
+            await self._carry_out_plans(places, glance.plans, group, report)
             if debtors:
                 await self._plan_cuts(places, report)
         return report
+
+    async def _glance(self) -> _Glance:
+        """All that a look begins with, in one snapshot: mostly there is nothing."""
+        sources, busy = self._sources, set(self._busy)
+
+        async def verb(conn: Connection) -> _Glance:
+            open_ones = await sources.operations.under_way(conn)
+            return _Glance(
+                looks=await sources.relays.sightings(conn, busy, SIGHTINGS_PER_TICK),
+                unsent=any(one.sent_at is None and one.usage_point not in busy for one in open_ones),
+                dark=await sources.relays.dark(conn),
+                plans=await sources.operations.plans(conn),
+            )
+
+        return await sources.control.read(verb)
+
+    def _owing_due(self) -> bool:
+        """Whether dark homes that still owe were last judged long enough ago; what wakes us judges them at once."""
+        now = self._clock.now()
+        if 0 <= now - self._owing_at < DEBTORS_S:
+            return False
+        self._owing_at = now
+        return True
 
     def _debtors_due(self) -> bool:
         """Whether anybody could be planned for a cut by the calendar, and the last round is long enough ago."""
@@ -143,12 +188,9 @@ class Enforcement:
             self._debtors_at = moment.now
         return True
 
-    async def _book_sightings(self, places: Places, now: int) -> int:
+    async def _book_sightings(self, places: Places, looks: list[Sighting]) -> int:
         """Handle what polls saw; a look at a meter that no longer stands there is dropped."""
-        control, relays = self._sources.control, self._sources.relays
-        looks = await control.read(lambda conn: relays.sightings(conn, set(self._busy), SIGHTINGS_PER_TICK))
-        if not looks:
-            return 0
+        control, relays, now = self._sources.control, self._sources.relays, self._clock.now()
         installed: list[Sighting] = []
         gone: list[Sighting] = []
         for look in looks:
@@ -163,11 +205,11 @@ class Enforcement:
             self._wakeups.enforcement.set()
         return len(looks)
 
-    async def _restore_first(self, places: Places, group: asyncio.TaskGroup, report: TickReport) -> None:
-        control, relays = self._sources.control, self._sources.relays
-        dark = await control.read(relays.dark)
+    async def _restore_first(
+        self, places: Places, dark: list[RelayRow], group: asyncio.TaskGroup, report: TickReport, *, owing: bool
+    ) -> None:
         report.dark = len(dark)
-        for row in await self._dark_in_order(places, dark):
+        for row in await self._dark_in_order(places, dark, owing=owing) if dark else ():
             point = row.usage_point
             place = places.at(point, self._clock.now())
             if point in self._busy:
@@ -188,15 +230,17 @@ class Enforcement:
             elif relay in _UNDER_WAY and self.room.patience.due(point, movement, now):
                 self._start(group, place, self.room.look(place, movement))
 
-    async def _dark_in_order(self, places: Places, dark: list[RelayRow]) -> list[RelayRow]:
+    async def _dark_in_order(self, places: Places, dark: list[RelayRow], *, owing: bool) -> list[RelayRow]:
         """At most DARK_PER_TICK rows: those that owe nothing any more, those under way, then the rest in turn."""
         first: list[RelayRow] = []
         rest: list[RelayRow] = []
-        owing = await self._owing(places, dark)
+        in_debt = await self._owing(places, dark)
         for row in dark:
             urgent = row.paid_at is not None or row.state in _UNDER_WAY
-            cleared = row.cause is Cause.DEBT and row.usage_point not in owing
+            cleared = row.cause is Cause.DEBT and row.usage_point not in in_debt
             (first if urgent or cleared else rest).append(row)
+        if not owing:
+            rest = []
         patience = self.room.patience
         first.sort(key=lambda row: (patience.tries(row.usage_point), row.since, row.usage_point))
         rest.sort(key=lambda row: row.usage_point)
@@ -225,9 +269,11 @@ class Enforcement:
             owing |= {account_of[account] for account in late}
         return owing
 
-    async def _carry_out_plans(self, places: Places, group: asyncio.TaskGroup, report: TickReport) -> None:
+    async def _carry_out_plans(
+        self, places: Places, plans: list[CutPlan], group: asyncio.TaskGroup, report: TickReport
+    ) -> None:
         control, operations = self._sources.control, self._sources.operations
-        for plan in await control.read(operations.plans):
+        for plan in plans:
             if len(self._cutting) >= CUTS_AT_ONCE:
                 self._again = True
                 return
@@ -288,11 +334,13 @@ class Enforcement:
         if self._again:
             self._wakeups.enforcement.set()
 
-    async def _pause(self) -> None:
+    async def _pause(self) -> bool:
+        """Wait until woken, or for a while; gives whether it was woken."""
         woken = asyncio.ensure_future(self._wakeups.enforcement.wait())
         time_over = asyncio.ensure_future(self._clock.sleep(PERIOD_S))
         try:
             await asyncio.wait({woken, time_over}, return_when=asyncio.FIRST_COMPLETED)
+            return woken.done()
         finally:
             woken.cancel()
             time_over.cancel()
