@@ -11,6 +11,9 @@ from edge_node.config import NodeConfig
 from edge_node.console.people import People
 from edge_node.console.points import PointsBoard
 from edge_node.console.status import StatusBoard
+from edge_node.metering.collector import Collector
+from edge_node.metering.hour_close import HourClose
+from edge_node.metering.rounds import Rounds
 from edge_node.money.payments import Desk
 from edge_node.store.opening import EdgeStore
 from edge_node.supply.enforcement import Enforcement
@@ -60,6 +63,8 @@ class Ports:
 class Rooms:
     """The rooms of one node."""
 
+    collector: Collector
+    hour_close: HourClose
     hub_link: HubLink
     status: StatusRoom
     board: StatusBoard
@@ -73,6 +78,8 @@ class Rooms:
         """Every room's work, in the order of starting."""
         return (
             ("supply", self.enforcement.run),
+            ("collector", self.collector.run),
+            ("hour close", self.hour_close.run),
             ("uplink", self.hub_link.run),
             ("status", self.status.run),
         )
@@ -89,6 +96,16 @@ def build_rooms(
     )
     sources = sources_of(config, store)
     return Rooms(
+        collector=_collector(config, ports, store, wakeups),
+        hour_close=HourClose(
+            readings=store.readings,
+            hours=store.hours,
+            registries=store.registries,
+            clock=ports.clock,
+            compute=ports.compute,
+            wakeups=wakeups,
+            grace_s=config.polling.hour_grace_s,
+        ),
         hub_link=hub_link,
         status=StatusRoom(
             control=store.control,
@@ -162,6 +179,27 @@ def enforcement_of(
         entropy=entropy,
         wakeups=wakeups,
         rules=lambda: rules,
+    )
+
+
+def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> Collector:
+    rounds = Rounds(
+        control=store.control,
+        readings=store.readings,
+        hours=store.hours,
+        alarms=store.alarms,
+        relays=store.relays,
+        clock=ports.clock,
+        wakeups=wakeups,
+    )
+    return Collector(
+        rounds,
+        store.registries,
+        drivers=ports.drivers,
+        profiles=ports.profiles,
+        clock=ports.clock,
+        compute=ports.compute,
+        spread_s=config.polling.spread_s,
     )
 
 

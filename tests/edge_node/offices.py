@@ -30,6 +30,8 @@ from tests.simulate.rigs import ORIGIN, ZONE, faces_of, free_listen, spec
 
 BORN = ORIGIN + 10 * 3600
 """Utility time at which the story begins: ten in the morning."""
+SPEED = 60.0
+"""A minute of the utility's in a second: a round of readings is booked within one."""
 CASHIER_SECRET, CHIEF_SECRET = "kassa-1", "rais-1"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 TEXT = """
@@ -41,6 +43,8 @@ demo = true
 url = "{hub}"
 [console]
 listen = "127.0.0.1:0"
+[polling]
+spread_s = 0
 [keys]
 signing = "node.key"
 row = "row.key"
@@ -92,7 +96,7 @@ class Office:
 async def office(folder: Path, points: int = 10, hub: str = "http://127.0.0.1:9") -> Office:
     """An office whose registry is in its store; the fleet is made, not started."""
     wall = ScaledClock().now()
-    clock, environ = ScaledClock(BORN, wall, 1.0), clock_to_environment(BORN, wall, 1.0)
+    clock, environ = ScaledClock(BORN, wall, SPEED), clock_to_environment(BORN, wall, SPEED)
     given = spec(points)
     cashier, chief = CHEAP.hash(CASHIER_SECRET), CHEAP.hash(CHIEF_SECRET)
     path = folder / "node.toml"

@@ -18,7 +18,8 @@ from hosting.clocks import SystemEntropy
 from hosting.door import DoorFault, call_door, serve_door
 from hosting.supervision import SupervisionFault, TaskCondition
 from protocols.sync.lanes import Lane
-from tests.edge_node.offices import CASHIER_SECRET, CHIEF_SECRET, Office, built, office
+from simulate.grid import RELAY_PROFILE
+from tests.edge_node.offices import BORN, CASHIER_SECRET, CHIEF_SECRET, Office, built, office
 
 WRONG = "guess"
 Ask = Callable[..., Awaitable[dict[str, Any]]]
@@ -161,6 +162,22 @@ def test_looking_verbs_tell_and_refuse_what_makes_no_sense(tmp_path: Path) -> No
             assert await refusal(at.ask("preview", limit=0)) == "TQ-VB-01"
             assert await refusal(at.ask("status", verbose=True)) == "TQ-VB-01"
             assert await refusal(at.ask("dance")) == "TQ-DR-03"
+
+    asyncio.run(story())
+
+
+def test_every_meter_is_read_and_every_relay_seen(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path) as at:
+            registry = at.office.registry
+            with_relay = {meter.id for meter in registry.meters if meter.profile == RELAY_PROFILE}
+            homes = {one.point for one in registry.installations if one.meter in with_relay}
+            async with asyncio.timeout(30):
+                while (await at.ask("status"))["relays"].get("connected", 0) < len(homes):
+                    await at.office.clock.sleep(6)
+            status = await at.ask("status")
+            assert (status["newest_reading_end"], status["meters_silent"]) == (BORN, 0)
+            assert {task["condition"] for task in status["tasks"]} == {"running"}
 
     asyncio.run(story())
 
