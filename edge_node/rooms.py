@@ -12,6 +12,7 @@ from edge_node.console.people import People
 from edge_node.console.points import PointsBoard
 from edge_node.console.status import StatusBoard
 from edge_node.metering.collector import Collector
+from edge_node.metering.day_close import DayClose
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.rounds import Rounds
 from edge_node.money.payments import Desk
@@ -65,6 +66,7 @@ class Rooms:
 
     collector: Collector
     hour_close: HourClose
+    day_close: DayClose
     hub_link: HubLink
     status: StatusRoom
     board: StatusBoard
@@ -80,6 +82,7 @@ class Rooms:
             ("supply", self.enforcement.run),
             ("collector", self.collector.run),
             ("hour close", self.hour_close.run),
+            ("day close", self.day_close.run),
             ("uplink", self.hub_link.run),
             ("status", self.status.run),
         )
@@ -105,6 +108,14 @@ def build_rooms(
             compute=ports.compute,
             wakeups=wakeups,
             grace_s=config.polling.hour_grace_s,
+        ),
+        day_close=DayClose(
+            readings=store.readings,
+            hours=store.hours,
+            registries=store.registries,
+            clock=ports.clock,
+            wakeups=wakeups,
+            grace_s=config.polling.day_grace_s,
         ),
         hub_link=hub_link,
         status=StatusRoom(

@@ -88,6 +88,17 @@ class Alarms:
         """All, newest first."""
         return await self._rows("TRUE", limit)
 
+    async def subjects(self, kind: AlarmKind) -> frozenset[str]:
+        """Of whom `kind` stands, all of them: for the room that raises and clears it."""
+
+        async def verb(conn: Connection) -> frozenset[str]:
+            rows = await conn.fetch_all(
+                "SELECT subject FROM alarm WHERE kind = ? AND cleared_at IS NULL", (kind.value,)
+            )
+            return frozenset(row[0] for row in rows)
+
+        return await self._control.read(verb)
+
     async def count(self, kind: AlarmKind) -> int:
         """How many of `kind` stand."""
 

@@ -47,6 +47,15 @@ class HourMark:
     """Of the latest close, from 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class DayMark:
+    """The latest seal of a day."""
+
+    revision: int
+    closed_at: int
+    """UTC seconds."""
+
+
 async def revision_epoch(conn: Connection) -> int:
     """The epoch of revisions made now: the highest that the hub minted for any lane of this node."""
     row = await conn.fetch_one("SELECT coalesce(max(epoch), 0) FROM lane")
@@ -125,12 +134,12 @@ class Hours:
 
         return await self._control.read(verb)
 
-    async def day_revision(self, day: str) -> int:
-        """The revision of the latest seal of a day; 0 when it was never sealed."""
+    async def day_mark(self, day: str) -> DayMark | None:
+        """The latest seal of a day; None when it was never sealed."""
 
-        async def verb(conn: Connection) -> int:
-            row = await conn.fetch_one("SELECT revision FROM day_closed WHERE day = ?", (day,))
-            return 0 if row is None else int(row[0])
+        async def verb(conn: Connection) -> DayMark | None:
+            row = await conn.fetch_one("SELECT revision, closed_at FROM day_closed WHERE day = ?", (day,))
+            return None if row is None else DayMark(*row)
 
         return await self._control.read(verb)
 

@@ -1,0 +1,118 @@
+"""When each meter is read: due times as a pure function of registry and meter. Room: metering; walk: reading.
+
+All meters stand for the same interval end, yet they are not asked in one instant: each has its own place within the
+spread, worked out from its id, so that a restart or a second machine asks in the same order. What fails is asked again
+with back-off while the interval lasts, a bounded number of times; nothing waits over into the next interval.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from zlib import crc32
+
+from gridmodel.network import Installation
+from gridmodel.quantity import Multiplier
+from gridmodel.reading import Channel
+from gridmodel.registry import Registry, Topology
+from gridmodel.vee import VeeRules
+from protocols.driver import MeterTarget
+from protocols.profile import MeterProfile
+
+SPREAD_S = 120
+"""Over how long after an interval's end the first reads are spread by default: 350 a second for 42,000 meters."""
+RETRIES_MAX = 3
+"""Further tries within one interval: a fourth silence is a meter that is off, and its bus serves others."""
+RETRY_DELAY_S = 45
+"""Before the second try; it doubles: 45, 90, 180 s end well within a quarter of an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollTarget:
+    """One meter as it is polled and booked in one span of the registry."""
+
+    target: MeterTarget
+    protocol: str
+    """Whose driver reads it."""
+    point: str
+    """Usage or supply point where it stands."""
+    of_usage_point: bool
+    channels: tuple[Channel, ...]
+    multiplier: Multiplier
+    rules: VeeRules
+    """In primary units: the profile's limits times the multiplier."""
+    rebased_at: int | None
+    """Since when the same meter counts with another multiplier: an earlier register is no base for a later one."""
+    offset_s: int
+    """Utility seconds after the interval's end at which it is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollPlan:
+    """Who is polled in one span between two changes of the registry."""
+
+    targets: tuple[PollTarget, ...]
+    """In order of their due times."""
+    unreadable: tuple[tuple[str, str], ...]
+    """(meter, why) for meters that no driver can read."""
+
+
+def offset_s(meter: str, spread_s: int) -> int:
+    """The meter's place within the spread, from 0 to `spread_s`: the same for ever."""
+    return crc32(meter.encode()) % (spread_s + 1)
+
+
+def retry_delay_s(tries: int) -> int | None:
+    """Utility seconds before the next try after so many failed ones; None when that was the last."""
+    return RETRY_DELAY_S << (tries - 1) if tries <= RETRIES_MAX else None
+
+
+def plan_of(
+    registry: Registry, end: int, profiles: Mapping[str, MeterProfile], spread_s: int = SPREAD_S
+) -> tuple[Topology, PollPlan]:
+    """Who is polled for the interval ending at `end`, with the topology it holds for. Heavy: a task for `compute`."""
+    topology = registry.topology(end)
+    earlier = _earlier_multipliers(registry)
+    targets: list[PollTarget] = []
+    unreadable: list[tuple[str, str]] = []
+    for placed in topology.installation_at.values():
+        meter = registry.meter[placed.meter]
+        profile = profiles.get(meter.profile)
+        if profile is None:
+            unreadable.append((meter.id, f"no meter profile {meter.profile!r}: add it to configs/meters"))
+            continue
+        targets.append(
+            PollTarget(
+                target=MeterTarget(meter.id, meter.serial, meter.profile, meter.address, meter.unit),
+                protocol=profile.protocol,
+                point=placed.point,
+                of_usage_point=placed.point in registry.usage_point,
+                channels=placed.channels,
+                multiplier=placed.multiplier,
+                rules=rules_of(profile, placed.multiplier, registry.interval_minutes),
+                rebased_at=placed.valid_from if _rebased(placed, earlier) else None,
+                offset_s=offset_s(meter.id, spread_s),
+            )
+        )
+    targets.sort(key=lambda one: (one.offset_s, one.target.meter))
+    return topology, PollPlan(tuple(targets), tuple(sorted(unreadable)))
+
+
+def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: int) -> VeeRules:
+    """The thresholds of validation in primary units."""
+    wrap = profile.register_wh_wrap
+    return VeeRules(
+        interval_minutes=interval_minutes,
+        power_w_max=multiplier.apply(profile.power_w_max),
+        register_wh_wrap=None if wrap is None else multiplier.apply(wrap),
+    )
+
+
+def _earlier_multipliers(registry: Registry) -> dict[tuple[str, str], list[Installation]]:
+    placed: dict[tuple[str, str], list[Installation]] = {}
+    for one in registry.installations:
+        placed.setdefault((one.point, one.meter), []).append(one)
+    return {key: stays for key, stays in placed.items() if len(stays) > 1}
+
+
+def _rebased(placed: Installation, earlier: Mapping[tuple[str, str], list[Installation]]) -> bool:
+    stays = earlier.get((placed.point, placed.meter), [])
+    return any(one.valid_from < placed.valid_from and one.multiplier != placed.multiplier for one in stays)

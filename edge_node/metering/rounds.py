@@ -1,0 +1,226 @@
+"""From answers to readings: validation, alarms and one transaction per round. Room: metering; walk: reading.
+
+Workers hand in what meters said, in the order they said it; one writer validates each register against the last one in
+the store, raises and clears alarms, books the round, and tells supply what was seen of relays. Alarms go before the
+readings: a crash in between raises them again at the next read, the other way round one could be lost.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from edge_node.metering.polling import PollTarget
+from edge_node.metering.waiting import until
+from edge_node.store.alarms import Alarms, clear_alarm, raise_alarm
+from edge_node.store.hours import Hours
+from edge_node.store.readings import Booking, Readings
+from edge_node.store.relays import Relays, Sighting
+from edge_node.wakeups import Wakeups
+from gridmodel.clock import UtilityClock
+from gridmodel.event import AlarmKind
+from gridmodel.identity import UsagePointId
+from gridmodel.period import hour_end
+from gridmodel.reading import Channel, Mark, RegisterRead, Revision
+from gridmodel.vee import LastRegister, validate
+from hosting.database import Connection, Database
+from protocols.driver import RelayContact, RelayReading
+
+ANSWERS_PER_ROUND_MAX = 500
+"""One transaction, at most 1,000 readings of two channels: validation holds the event loop for some 5 ms."""
+ROUND_S_MAX = 30
+"""Utility seconds that an answer waits for others: what a power cut can take from a meter that is not asked again."""
+ANSWERS_WAITING_MAX = 20_000
+"""Answers kept while the disk is slow; beyond it workers wait, and so do the meters behind them."""
+ALARMS_PER_TRANSACTION_MAX = 100
+"""A district that went dark raises thousands: the control database is given back within some 20 ms."""
+
+_MARKED = {Mark.RESET: AlarmKind.REGISTER_RESET, Mark.SPIKE: AlarmKind.REGISTER_SPIKE}
+_JUDGED = (AlarmKind.REGISTER_RESET, AlarmKind.REGISTER_SPIKE, AlarmKind.REGISTER_STUCK)
+_TEXTS = {
+    AlarmKind.REGISTER_RESET: "the register fell; nothing is booked until a second read agrees",
+    AlarmKind.REGISTER_SPIKE: "the register rose by more than the connection can carry; held back",
+    AlarmKind.REGISTER_STUCK: "not one watt-hour for longer than is normal",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one meter said in one poll."""
+
+    poll: PollTarget
+    at: int
+    """The interval end for which it stands."""
+    asked_at: int
+    registers: Mapping[Channel, int | None]
+    """Meter-side Wh; None where the meter had no value."""
+    relay: RelayReading | None
+    serial: str | None
+
+
+@dataclass(slots=True)
+class _Work:
+    """One round being worked out."""
+
+    bookings: list[Booking] = field(default_factory=list)
+    last: dict[tuple[str, Channel], LastRegister] = field(default_factory=dict)
+    raised: dict[tuple[AlarmKind, str], str] = field(default_factory=dict)
+    cleared: set[tuple[AlarmKind, str]] = field(default_factory=set)
+    sightings: list[Sighting] = field(default_factory=list)
+
+
+class Rounds:
+    """The one writer of readings. `add` from any worker, `run` once."""
+
+    def __init__(
+        self,
+        *,
+        control: Database,
+        readings: Readings,
+        hours: Hours,
+        alarms: Alarms,
+        relays: Relays,
+        clock: UtilityClock,
+        wakeups: Wakeups,
+    ) -> None:
+        self._control = control
+        self._readings = readings
+        self._hours = hours
+        self._alarms = alarms
+        self._relays = relays
+        self._clock = clock
+        self._wakeups = wakeups
+        self._waiting: deque[Answer] = deque()
+        self._some = asyncio.Event()
+        self._many = asyncio.Event()
+        self._room = asyncio.Semaphore(ANSWERS_WAITING_MAX)
+        self._standing: set[tuple[AlarmKind, str]] = set()
+
+    async def load(self) -> None:
+        """Take the last registers and the standing alarms from the store, as they are after a start or a failure."""
+        await self._readings.load()
+        kinds = (*_JUDGED, AlarmKind.WRONG_METER, AlarmKind.METER_SILENT)
+        self._standing = {(kind, subject) for kind in kinds for subject in await self._alarms.subjects(kind)}
+
+    async def add(self, answer: Answer) -> None:
+        """Hand in an answer; it is durable after the next round."""
+        await self._room.acquire()
+        self._waiting.append(answer)
+        self._some.set()
+        if len(self._waiting) >= ANSWERS_PER_ROUND_MAX:
+            self._many.set()
+
+    async def silent(self, missing: Sequence[tuple[str, str]]) -> None:
+        """Raise METER_SILENT for these (meter, why), where it does not stand yet."""
+        fresh = [(meter, why) for meter, why in missing if (AlarmKind.METER_SILENT, meter) not in self._standing]
+        if fresh:
+            await self._put_alarms({(AlarmKind.METER_SILENT, meter): why for meter, why in fresh}, set())
+
+    async def run(self) -> None:
+        """Book round after round, for ever."""
+        while True:
+            await self._some.wait()
+            self._many.clear()
+            if len(self._waiting) < ANSWERS_PER_ROUND_MAX:
+                await until(self._clock, self._clock.now() + ROUND_S_MAX, self._many)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Book what waits, in rounds."""
+        self._some.clear()
+        while self._waiting:
+            work = _Work()
+            taken = 0
+            while self._waiting and taken < ANSWERS_PER_ROUND_MAX and self._take(self._waiting[0], work):
+                self._waiting.popleft()
+                self._room.release()
+                taken += 1
+            await self._book(work)
+
+    def _take(self, answer: Answer, work: _Work) -> bool:
+        """Work one answer into the round; False when it has to wait for the next, since its meter is in this one."""
+        poll, meter = answer.poll, answer.poll.target.meter
+        if any((poll.point, channel) in work.last for channel in poll.channels):
+            return False
+        self._clear(work, AlarmKind.METER_SILENT, meter)
+        if answer.serial is not None and answer.serial.strip() != poll.target.serial.strip():
+            why = f"{answer.serial!r:.40} answered at {poll.target.address} instead of {poll.target.serial!r:.40}"
+            work.raised[AlarmKind.WRONG_METER, meter] = f"{why}; nothing is booked"
+            return True
+        self._clear(work, AlarmKind.WRONG_METER, meter)
+        found: dict[AlarmKind, str] = {}
+        judged = False
+        for channel in poll.channels:
+            marks = self._judge(answer, channel, work)
+            judged = judged or not marks & {Mark.NULL, Mark.STALE}
+            found |= {_MARKED[mark]: f"channel {channel.name.lower()}" for mark in _MARKED if mark in marks}
+            if Mark.STUCK in marks and channel is Channel.IMPORT:
+                found[AlarmKind.REGISTER_STUCK] = "channel import"
+        for kind in _JUDGED:
+            if kind in found:
+                work.raised[kind, meter] = f"{found[kind]} at {poll.point}: {_TEXTS[kind]}"
+            elif judged:
+                self._clear(work, kind, meter)
+        self._sight(answer, work)
+        return True
+
+    def _judge(self, answer: Answer, channel: Channel, work: _Work) -> set[Mark]:
+        poll = answer.poll
+        register = answer.registers.get(channel)
+        last = self._readings.last(poll.point, channel)
+        base = last
+        if last is not None and poll.rebased_at is not None and last.at <= poll.rebased_at < answer.at:
+            base = None
+        wh = None if register is None else poll.multiplier.apply(register)
+        read = RegisterRead(poll.point, poll.target.meter, channel, answer.at, wh)
+        result = validate(base, read, poll.rules)
+        if result.last is not None and result.last != last:
+            work.last[poll.point, channel] = result.last
+            work.bookings.append(Booking(poll.point, channel, result.intervals, result.last))
+        return set(result.marks)
+
+    def _sight(self, answer: Answer, work: _Work) -> None:
+        relay = answer.relay
+        if relay is None or relay.state is RelayContact.UNKNOWN or not answer.poll.of_usage_point:
+            return
+        point = UsagePointId(answer.poll.point)
+        work.sightings.append(
+            Sighting(point, answer.poll.target.meter, relay.state.value, relay.load_w, answer.asked_at)
+        )
+
+    def _clear(self, work: _Work, kind: AlarmKind, meter: str) -> None:
+        if (kind, meter) in self._standing:
+            work.cleared.add((kind, meter))
+
+    async def _book(self, work: _Work) -> None:
+        raised = {key: why for key, why in work.raised.items() if key not in self._standing}
+        cleared = {key for key in work.cleared if key not in work.raised}
+        await self._put_alarms(raised, cleared)
+        if work.bookings:
+            await self._readings.book(work.bookings, Revision(await self._hours.epoch(), 1))
+            running = hour_end(self._clock.now())
+            if any(one.intervals and hour_end(one.intervals[0].end) < running for one in work.bookings):
+                self._wakeups.hour.set()
+        if work.sightings and await self._relays.record_sightings(work.sightings):
+            self._wakeups.enforcement.set()
+
+    async def _put_alarms(self, raised: dict[tuple[AlarmKind, str], str], cleared: set[tuple[AlarmKind, str]]) -> None:
+        if not raised and not cleared:
+            return
+        changes = [*raised.items(), *((key, None) for key in sorted(cleared))]
+        for start in range(0, len(changes), ALARMS_PER_TRANSACTION_MAX):
+            part = changes[start : start + ALARMS_PER_TRANSACTION_MAX]
+            await self._control.write(partial(_alarms_verb, part, self._clock.now()))
+        self._standing.update(raised)
+        self._standing -= cleared
+        self._wakeups.outbox.set()
+
+
+async def _alarms_verb(changes: Sequence[tuple[tuple[AlarmKind, str], str | None]], now: int, conn: Connection) -> None:
+    """Raise those with a text, clear the others."""
+    for (kind, subject), why in changes:
+        if why is None:
+            await clear_alarm(conn, kind, subject, now)
+        else:
+            await raise_alarm(conn, kind, subject, why, now)
