@@ -297,7 +297,7 @@ def _wired(
         compute=compute,
         link=link,
         shelf=shelf,
-        balances=BalanceReader(store, shelf, config.zone),
+        balances=BalanceReader(store, shelf, compute, config.zone),
         audit=BalanceAudit(store, shelf, compute),
         situation=Situation(store, clock, config.situation),
         consumers=Consumers(store, clock),

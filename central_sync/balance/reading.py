@@ -18,6 +18,7 @@ from central_sync.balance.topology import KnownRegistry, RegistryShelf
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import BalanceRow
 from gridmodel.balance import HourCell, completeness_pct, loss_of
+from gridmodel.clock import Compute
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId, checked_id
 from gridmodel.period import HOUR_S, Period, local_day, parse_at, rfc3339
@@ -89,65 +90,84 @@ def question(level: str, period: str, at: str, area: str | None, zone: str) -> B
     return BalanceQuestion(asked, span, start, end, None if area is None else checked_id("area", area))
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one snapshot of the store holds of a question."""
+
+    rows: tuple[BalanceRow, ...]
+    last_seen: Mapping[NodeId, int | None]
+
+
 class BalanceReader:
     """Answers questions from the moved aggregates; `zone` names the local days and months."""
 
-    def __init__(self, store: HubStore, shelf: RegistryShelf, zone: str) -> None:
+    def __init__(self, store: HubStore, shelf: RegistryShelf, compute: Compute, zone: str) -> None:
         self._store = store
         self._shelf = shelf
+        self._compute = compute
         self._zone = zone
 
     async def balance(self, asked: BalanceQuestion, now: int) -> dict[str, Any]:
         """DESIGN §4: level, period, from, to, areas[…]. Hours later than `now` are not expected yet."""
         registries = await self._shelf.newest()
-        rows, last_seen = await self._store.read(lambda tx: self._rows(tx, asked))
-        parts = _parts(asked, rows)
-        for node, known in registries.items():
-            _expect(asked, now, known, parts, node)
-        names = _names(asked.level, registries)
-        grouped: dict[str, dict[NodeId, list[_Part]]] = defaultdict(lambda: defaultdict(list))
-        for (area, node), part in sorted(parts.items()):
-            grouped[_above(asked.level, area)][node].append(part)
-        return {
-            "level": asked.level.value,
-            "period": asked.period.value,
-            "from": rfc3339(asked.start),
-            "to": rfc3339(asked.end),
-            "areas": [
-                _area(area, names.get(area, area), nodes, last_seen, over=now >= asked.end)
-                for area, nodes in sorted(grouped.items())
-                if asked.area in {None, area}
-            ],
-        }
+        found = await self._store.read(lambda tx: self._found(tx, asked))
+        return await self._compute.run(_answer, asked, self._zone, found, registries, now)
 
-    async def _rows(
-        self, tx: HubTransaction, asked: BalanceQuestion
-    ) -> tuple[list[tuple[BalanceRow, Int64]], dict[NodeId, int | None]]:
-        last_seen = {row.id: row.last_seen for row in await tx.nodes()}
-        return await self._stored(tx, asked), last_seen
-
-    async def _stored(self, tx: HubTransaction, asked: BalanceQuestion) -> list[tuple[BalanceRow, Int64]]:
+    async def _found(self, tx: HubTransaction, asked: BalanceQuestion) -> _Found:
         level = stored_level(asked.level).value
         area = asked.area if asked.level.value == level else None
         day = local_day(asked.end, self._zone)
+        rows: list[BalanceRow] = []
         match asked.period:
-            case Period.HOUR:
-                hour = (asked.start - parse_at(Period.DAY, day, self._zone)[0]) // HOUR_S
-                return [
-                    (row, unpack(row.state, HOURS, AREA_COLUMNS)[hour]) for row in await tx.area_days(level, day, area)
-                ]
-            case Period.DAY:
-                return [
-                    (row, unpack(row.state, HOURS, AREA_COLUMNS).sum(axis=0))
-                    for row in await tx.area_days(level, day, area)
-                ]
+            case Period.HOUR | Period.DAY:
+                rows += await tx.area_days(level, day, area)
             case Period.MONTH:
-                return _months(await tx.area_months(level, day[:7], area))
+                rows += await tx.area_months(level, day[:7], area)
             case Period.YEAR:
-                found = []
                 for month in range(1, 13):
-                    found += _months(await tx.area_months(level, f"{day[:4]}-{month:02}", area))
-                return found
+                    rows += await tx.area_months(level, f"{day[:4]}-{month:02}", area)
+        return _Found(tuple(rows), {row.id: row.last_seen for row in await tx.nodes()})
+
+
+def _answer(
+    asked: BalanceQuestion, zone: str, found: _Found, registries: Mapping[NodeId, KnownRegistry], now: int
+) -> dict[str, Any]:
+    """Pure: the answer from a snapshot. Heavy for a level of many areas."""
+    parts: dict[tuple[str, NodeId], _Part] = defaultdict(_Part)
+    for row in found.rows:
+        if asked.area is None or asked.area == _above(asked.level, row.area):
+            parts[row.area, row.node].sums += _sums(asked, zone, row)
+    for node, known in registries.items():
+        _expect(asked, now, known, parts, node)
+    names = _names(asked.level, registries)
+    grouped: dict[str, dict[NodeId, list[_Part]]] = defaultdict(lambda: defaultdict(list))
+    for (area, node), part in sorted(parts.items()):
+        grouped[_above(asked.level, area)][node].append(part)
+    over = now >= asked.end
+    return {
+        "level": asked.level.value,
+        "period": asked.period.value,
+        "from": rfc3339(asked.start),
+        "to": rfc3339(asked.end),
+        "areas": [
+            _area(area, names.get(area, area), nodes, found.last_seen, over=over)
+            for area, nodes in sorted(grouped.items())
+        ],
+    }
+
+
+def _sums(asked: BalanceQuestion, zone: str, row: BalanceRow) -> Int64:
+    """What one row says of the period: one hour of its day, the whole day, or its month."""
+    if asked.period in {Period.MONTH, Period.YEAR}:
+        month: Int64 = unpack(row.state, 1, AREA_COLUMNS)[0]
+        return month
+    state = unpack(row.state, HOURS, AREA_COLUMNS)
+    if asked.period is Period.DAY:
+        whole: Int64 = state.sum(axis=0)
+        return whole
+    start = parse_at(Period.DAY, local_day(asked.end, zone), zone)[0]
+    hour: Int64 = state[(asked.start - start) // HOUR_S]
+    return hour
 
 
 def stored_level(level: Level) -> Level:
@@ -157,18 +177,6 @@ def stored_level(level: Level) -> Level:
 
 def _above(level: Level, area: str) -> str:
     return {Level.REGION: area[:4], Level.REPUBLIC: REPUBLIC}.get(level, area)
-
-
-def _months(rows: list[BalanceRow]) -> list[tuple[BalanceRow, Int64]]:
-    return [(row, unpack(row.state, 1, AREA_COLUMNS)[0]) for row in rows]
-
-
-def _parts(asked: BalanceQuestion, rows: list[tuple[BalanceRow, Int64]]) -> dict[tuple[str, NodeId], _Part]:
-    parts: dict[tuple[str, NodeId], _Part] = defaultdict(_Part)
-    for row, sums in rows:
-        if asked.area is None or asked.area == _above(asked.level, row.area):
-            parts[row.area, row.node].sums += sums
-    return parts
 
 
 def _expect(

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from central_sync.api.face import HubFace
-from central_sync.balance.reading import REPUBLIC, BalanceFault, Level
+from central_sync.balance.reading import REPUBLIC, BalanceFault, BalanceReader, Level, question
 from central_sync.balance.topology import RegistryShelf
 from central_sync.situation.nodes import NodeState
 from central_sync.web.outlines import drawing
@@ -32,7 +32,7 @@ from central_sync.web.views import (
 from gridmodel.clock import IoClock
 from gridmodel.fault import Fault
 from gridmodel.identity import checked_id
-from gridmodel.period import Period, local_day
+from gridmodel.period import HOUR_S, Period, local_day
 from hosting.i18n import DEFAULT, Translator
 from hosting.web import WebFault
 from hosting.web_face import Face, Section, address
@@ -41,6 +41,8 @@ from hosting.web_pulse import Pulse
 LISTED_MAX = 100
 """Lines of a list of alarms or batches."""
 QUERY_LENGTH_MAX = 128
+HOUR_GRACE_S = 1_800
+"""Utility seconds after its end for which a page does not miss an hour: nodes wait 10 minutes for late readings."""
 LOOK_S = 60
 """Utility seconds after which a page is asked again though nothing came: "last heard" grows."""
 
@@ -51,6 +53,11 @@ class HubPagesFace(HubFace, Protocol):
     @property
     def shelf(self) -> RegistryShelf:
         """Decoded registries."""
+        ...
+
+    @property
+    def balances(self) -> BalanceReader:
+        """Balances of any level and period."""
         ...
 
     @property
@@ -140,8 +147,8 @@ class _Pages:
         today = local_day(hub.clock.now() + 1, zone)
         shown = MapOf.COMPLETENESS if request.query.get("map") == MapOf.COMPLETENESS else MapOf.NODES
         nodes = await hub.situation.nodes()
-        republic = (await hub.balance("republic", "day", today))["areas"]
-        regions = await hub.balance("region", "day", today)
+        republic = (await self._balance("republic", "day", today))["areas"]
+        regions = await self._balance("region", "day", today)
         tree = await self._tree()
         states = {state: sum(node["state"] == state for node in nodes) for state in NodeState}
         values = {
@@ -158,6 +165,7 @@ class _Pages:
             "owes": sum(backlog_of(node) or 0 for node in nodes),
             "status": await hub.status(),
             "alarms": await hub.situation.alarms(None, 10, standing=True),
+            "expected_to": self._expected_to(),
             "seconds": seconds,
         }
         return self._face.render(request, "republic.html", values)
@@ -165,11 +173,11 @@ class _Pages:
     async def balances(self, request: web.Request) -> web.Response:
         t = self._face.speaker(request)
         asked = self._asked(request)
-        told = await self._hub.balance(asked.level.value, asked.period.value, asked.at)
+        told = await self._balance(asked.level.value, asked.period.value, asked.at)
         tree = await self._tree()
         lines = sorted_lines(area_lines(t, tree, told, asked.area), asked.sort, falling=asked.falling)
         below = BELOW[asked.level]
-        path = [] if asked.area is None else tree.path(asked.area)
+        trail = [] if asked.area is None else tree.path(asked.area)
         values = {
             "asked": asked,
             "told": told,
@@ -177,7 +185,8 @@ class _Pages:
             "to": seconds(told["to"]),
             "lines": lines,
             "links": {} if below is None else {line.spot.id: self._down(asked, line.spot, below) for line in lines},
-            "path": [(tree.name(t, spot), self._down(asked, spot, BELOW[spot.level] or spot.level)) for spot in path],
+            "expected_to": self._expected_to(),
+            "trail": [(tree.name(t, spot), self._down(asked, spot, BELOW[spot.level] or spot.level)) for spot in trail],
             "levels": [(level, asked.link(level=level.value)) for level in reversed(Level)],
             "periods": [
                 (
@@ -229,7 +238,7 @@ class _Pages:
         name = checked_id("node", request.match_info["node"])
         node = await self._hub.situation.node(name)
         today = local_day(self._hub.clock.now() + 1, self._hub.config.zone)
-        told = await self._hub.balance("district", "day", today)
+        told = await self._balance("district", "day", today)
         tree = await self._tree()
         values = {
             "node": self._node_line(t, node),
@@ -276,6 +285,17 @@ class _Pages:
         point = checked_id("usage point", request.match_info["point"])
         told = await self._hub.consumers.explain(point)
         return self._face.render(request, "consumer.html", {"told": told, "seconds": seconds})
+
+    async def _balance(self, level: str, period: str, at: str) -> dict[str, Any]:
+        """A balance in which an hour is missed only when it had time to be closed and to come here."""
+        return await self._hub.balances.balance(
+            question(level, period, at, None, self._hub.config.zone), self._hub.clock.now() - HOUR_GRACE_S
+        )
+
+    def _expected_to(self) -> int:
+        """The end of the last hour that should be here."""
+        due = self._hub.clock.now() - HOUR_GRACE_S
+        return due - due % HOUR_S
 
     async def _tree(self) -> Tree:
         return Tree(await self._hub.shelf.newest(), self._hub.clock.now())
