@@ -100,23 +100,8 @@ def build_rooms(
     sources = sources_of(config, store)
     return Rooms(
         collector=_collector(config, ports, store, wakeups),
-        hour_close=HourClose(
-            readings=store.readings,
-            hours=store.hours,
-            registries=store.registries,
-            clock=ports.clock,
-            compute=ports.compute,
-            wakeups=wakeups,
-            grace_s=config.polling.hour_grace_s,
-        ),
-        day_close=DayClose(
-            readings=store.readings,
-            hours=store.hours,
-            registries=store.registries,
-            clock=ports.clock,
-            wakeups=wakeups,
-            grace_s=config.polling.day_grace_s,
-        ),
+        hour_close=_hour_close(config, ports, store, wakeups),
+        day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
         status=StatusRoom(
             control=store.control,
@@ -211,6 +196,28 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         clock=ports.clock,
         compute=ports.compute,
         spread_s=config.polling.spread_s,
+    )
+
+
+def _hour_close(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> HourClose:
+    return HourClose(
+        readings=store.readings,
+        hours=store.hours,
+        registries=store.registries,
+        clock=ports.clock,
+        wakeups=wakeups,
+        grace_s=config.polling.hour_grace_s,
+    )
+
+
+def _day_close(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> DayClose:
+    return DayClose(
+        readings=store.readings,
+        hours=store.hours,
+        registries=store.registries,
+        clock=ports.clock,
+        wakeups=wakeups,
+        grace_s=config.polling.day_grace_s,
     )
 
 

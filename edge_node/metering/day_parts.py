@@ -112,8 +112,6 @@ def _usage_members(registry: Registry, spans: Iterable[_Span], count: int) -> di
             if member is None:
                 member = Member(point, SeriesKind.USAGE, transformer, district_of[transformer], bytearray(count))
                 found[transformer, point] = member
-                    point, SeriesKind.USAGE, transformer, district_of[transformer], bytearray(count)
-                )
             member.present[span.start : span.stop] = b"\1" * len(span)
             member.channels.update(placed.channels)
     by_transformer: dict[str, list[Member]] = {}
