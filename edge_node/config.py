@@ -108,7 +108,7 @@ class PollingConfig(ConfigModel):
     """Over how long after an interval's end the reads are spread."""
     hour_grace_s: int = Field(default=600, ge=0, le=3_600)
     """How long after an hour's end late readings are waited for."""
-    day_grace_s: int = Field(default=3_600, ge=0, le=86_400)
+    day_grace_s: int = Field(default=7_200, ge=0, le=86_400)
     """How long after midnight late readings are waited for before the day's chunks are made."""
 
 

@@ -93,10 +93,10 @@ class Office:
         return path
 
 
-async def office(folder: Path, points: int = 10, hub: str = "http://127.0.0.1:9") -> Office:
+async def office(folder: Path, points: int = 10, *, born: int = BORN, speed: float = SPEED) -> Office:
     """An office whose registry is in its store; the fleet is made, not started."""
-    wall = ScaledClock().now()
-    clock, environ = ScaledClock(BORN, wall, SPEED), clock_to_environment(BORN, wall, SPEED)
+    wall, hub = ScaledClock().now(), "http://127.0.0.1:9"
+    clock, environ = ScaledClock(born, wall, speed), clock_to_environment(born, wall, speed)
     given = spec(points)
     cashier, chief = CHEAP.hash(CASHIER_SECRET), CHEAP.hash(CHIEF_SECRET)
     path = folder / "node.toml"
@@ -116,9 +116,9 @@ async def office(folder: Path, points: int = 10, hub: str = "http://127.0.0.1:9"
         keys=keys,
         compute=InlineCompute(),
         entropy=SystemEntropy(),
-        now=BORN,
+        now=born,
     )
-    await store.registries.put(registry_to_document(registry), BORN)
+    await store.registries.put(registry_to_document(registry), born)
     await store.close()
     return Office(folder, config, registry, Fleet(faces, listen, clock), clock, environ)
 

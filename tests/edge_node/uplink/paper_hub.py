@@ -50,6 +50,7 @@ class JumpClock:
 class PaperHub:
     """What the hub holds, and what goes wrong on the way."""
 
+    node: NodeId = NODE
     incarnation: str = "hub-1"
     batches: dict[Lane, dict[tuple[int, int], bytes]] = field(default_factory=dict)
     marks: dict[Lane, LaneMark] = field(default_factory=dict)
@@ -68,7 +69,7 @@ class PaperHub:
     pushed_lanes: list[list[Lane]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._keys = KeyRing([NamedKey(SIGNER.public, NODE, frozenset({Role.NODE}))], Domain.DEMO)
+        self._keys = KeyRing([NamedKey(SIGNER.public, self.node, frozenset({Role.NODE}))], Domain.DEMO)
 
     async def close(self) -> None:
         return
