@@ -38,8 +38,8 @@ INCARNATION = "incarnation"
 AUDITED = "audited"
 SWEEP_S = 900
 """Utility seconds between two tries of what is quarantined: hours that were not over are by then."""
-CHECKPOINT_S = 60
-"""Real seconds between two moves of the write-ahead log into the file: it stays small enough for a fast start."""
+CHECKPOINT_S = 900
+"""Real seconds between two moves of the whole write-ahead log into the file, beside SQLite's own at 16 MB."""
 AUDIT_DAYS = 40
 """The nightly audit works out so many days anew, more than late data reach back; `central-sync verify` takes all."""
 

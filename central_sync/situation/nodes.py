@@ -78,7 +78,8 @@ class Situation:
         now = self._clock.now()
 
         async def verb(tx: HubTransaction) -> list[_Known]:
-            return [await self._known(tx, row, spans=0) for row in await tx.nodes()]
+            versions, quarantined = await tx.registry_versions(), await tx.count_quarantined()
+            return [await self._known(tx, row, versions, quarantined, spans=0) for row in await tx.nodes()]
 
         return [self._told(one, now) for one in await self._store.read(verb)]
 
@@ -90,7 +91,8 @@ class Situation:
             row = await tx.node(NodeId(node))
             if row is None:
                 raise NodeFault("TQ-HB-50", f"no node {node!r:.70} is known here", "central-sync nodes lists them")
-            return await self._known(tx, row, spans=SPANS_SHOWN_MAX)
+            versions, quarantined = await tx.registry_versions(), await tx.count_quarantined()
+            return await self._known(tx, row, versions, quarantined, spans=SPANS_SHOWN_MAX)
 
         known = await self._store.read(verb)
         status = None if known.row.status is None else wire.unpack(known.row.status, ITEM_LIMITS)
@@ -129,13 +131,21 @@ class Situation:
             for row in rows
         ]
 
-    async def _known(self, tx: HubTransaction, row: NodeRow, *, spans: int) -> _Known:
+    async def _known(
+        self,
+        tx: HubTransaction,
+        row: NodeRow,
+        versions: Mapping[NodeId, int],
+        quarantined: Mapping[NodeId, int],
+        *,
+        spans: int,
+    ) -> _Known:
         heads, marks = await tx.down_heads(row.id), await tx.down_marks(row.id)
         return _Known(
             row=row,
             lanes={lane: mark.seq for lane, mark in (await tx.marks(row.id)).items()},
-            registry_version=(await tx.registry_versions()).get(row.id),
-            quarantined=(await tx.count_quarantined()).get(row.id, 0),
+            registry_version=versions.get(row.id),
+            quarantined=quarantined.get(row.id, 0),
             down_waiting=sum(max(0, heads[lane] - marks[lane]) for lane in heads),
             alarms=len(await tx.alarms(row.id, LISTED_MAX, standing=True)),
             spans=await tx.link_spans(row.id, spans) if spans else [],
