@@ -3,116 +3,15 @@
 import asyncio
 import random
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from edge_node.store.alarms import Alarms
-from edge_node.store.batches import Outbox
-from edge_node.store.downlink import Downlink
-from edge_node.store.registries import Registries
-from edge_node.store.state import Mark, NodeState
-from edge_node.uplink.hub_link import HubLink
-from edge_node.uplink.reconciliation import Reconciliation
-from edge_node.wakeups import Wakeups
+from edge_node.store.state import Mark
 from gridmodel.event import AlarmKind
-from gridmodel.fault import Fault
-from hosting.compute import InlineCompute
-from hosting.database import Connection, Database
-from protocols.sync import wire
-from protocols.sync.chunk.document import pack_document
 from protocols.sync.lanes import DownLane, Lane
 from protocols.sync.link import LinkLost
-from protocols.sync.pull import DownItem
-from tests.edge_node.store.outbox_bench import NODE, NOW, SIGNER, opened, put
+from tests.edge_node.store.outbox_bench import NOW
 from tests.edge_node.uplink.paper_hub import JumpClock, PaperHub, lossy
-
-TURNS_MAX = 4_000
-"""Looks at the condition before a test gives up."""
-
-
-class CountedEntropy:
-    def __init__(self) -> None:
-        self._count = 0
-
-    def token(self, size_bytes: int) -> bytes:
-        self._count += 1
-        return self._count.to_bytes(size_bytes, "big")
-
-
-@dataclass
-class Office:
-    """A node's uplink at work."""
-
-    control: Database
-    outbox: Outbox
-    alarms: Alarms
-    state: NodeState
-    downlink: Downlink
-    hub_link: HubLink
-    wakeups: Wakeups
-    taken: list[tuple[str, str]]
-    task: "asyncio.Task[None]"
-
-    async def write(self, lane: Lane, *ids: str) -> None:
-        await put(self.control, lane, *ids)
-        self.wakeups.outbox.set()
-
-    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
-        for _ in range(TURNS_MAX):
-            if self.task.done():
-                self.task.result()
-            if await condition():
-                return
-            await self.outbox.owing()  # a turn of the database: the link's own verbs come between
-        raise AssertionError(f"never came about: {self.hub_link.view()}, {await self.alarms.standing()}")
-
-    async def drained(self) -> bool:
-        owed = await self.outbox.backlog()
-        return all(one.records + one.batches == 0 for one in owed.values())
-
-    async def settled(self) -> bool:
-        return await self.state.reconciled() and await self.drained()
-
-
-@asynccontextmanager
-async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator[Office]:
-    async with opened(folder) as (control, outbox):
-        taken: list[tuple[str, str]] = []
-
-        async def take(conn: Connection, kind: str, item_id: str, body: Mapping[str, Any], now: int) -> None:
-            if body.get("broken"):
-                await conn.execute("INSERT INTO node_state (key, value) VALUES (?, '')", (item_id,))
-                raise Fault("TQ-XX-01", "a test says so", "none")
-            taken.append((kind, item_id))
-
-        wakeups, alarms = Wakeups(), Alarms(control, NODE)
-        registries = Registries(control, NODE, InlineCompute())
-        appliers = {DownLane.LEDGER: take, DownLane.AUTHORITY: take}
-        downlink = Downlink(control, registries=registries, appliers=appliers)
-        hub.now = clock.now
-        hub_link = HubLink(
-            node=NODE,
-            outbox=outbox,
-            downlink=downlink,
-            alarms=alarms,
-            reconciliation=Reconciliation(control, NODE, wakeups),
-            link=hub,
-            clock=clock,
-            rng=random.Random(1),
-            entropy=CountedEntropy(),
-            signer=SIGNER,
-            wakeups=wakeups,
-        )
-        task = asyncio.create_task(hub_link.run())
-        try:
-            yield Office(control, outbox, alarms, NodeState(control), downlink, hub_link, wakeups, taken, task)
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+from tests.edge_node.uplink.uplink_bench import Office, item, office
 
 
 def told(hub: PaperHub, lane: Lane) -> list[str]:
@@ -298,67 +197,6 @@ def test_what_the_hub_sets_aside_is_acknowledged_with_its_reason(tmp_path: Path)
             await node.write(Lane.SUMMARY, "hour-0")
             await node.until(node.settled)
             assert await node.outbox.quarantined() == [("summary", 1, 1, "registry 9 is not here")]
-
-    asyncio.run(story())
-
-
-def item(lane: DownLane, offset: int, **body: object) -> DownItem:
-    return DownItem(lane, offset, "ledger_entry", f"item-{offset}", wire.pack(body))
-
-
-def test_items_down_are_taken_once_and_one_that_cannot_be_taken_is_kept_and_stops_nothing(tmp_path: Path) -> None:
-    async def story() -> None:
-        hub, clock = PaperHub(), JumpClock()
-        hub.items = [
-            item(DownLane.LEDGER, 1),
-            item(DownLane.LEDGER, 2, broken=True),
-            DownItem(DownLane.LEDGER, 3, "ledger_entry", "item-3", b"\xc1 no wire"),
-            item(DownLane.LEDGER, 4),
-            DownItem(DownLane.REGISTRY, 1, "registry", "r-1", pack_document({"document": {"version": 1}})),
-        ]
-        async with office(tmp_path, hub, clock) as node:
-            await node.until(lambda: _offset(node, 4))
-            assert node.taken == [("ledger_entry", "item-1"), ("ledger_entry", "item-4")]
-            refused = {(one.lane, one.offset): one.code for one in await node.downlink.refused()}
-            assert refused == {("ledger", 2): "TQ-XX-01", ("ledger", 3): "TQ-SY-02", ("registry", 1): "TQ-RG-10"}
-            assert await node.alarms.count(AlarmKind.DOWNLINK_REFUSED) == 3
-            assert (
-                await node.control.read(lambda conn: conn.fetch_one("SELECT 1 FROM node_state WHERE key = 'item-2'"))
-                is None
-            ), "nothing of a refused item stays"
-        async with office(tmp_path, hub, clock) as node:
-            await node.until(node.settled)
-            assert node.taken == [], "applied before, not again"
-            assert await node.downlink.retry_refused(clock.now()) == 0
-            assert len(await node.downlink.refused()) == 3
-
-    async def _offset(node: Office, offset: int) -> bool:
-        return (await node.downlink.offsets())[DownLane.LEDGER] == offset
-
-    asyncio.run(story())
-
-
-def test_a_hub_that_numbers_a_lane_anew_is_heard_from_the_beginning(tmp_path: Path) -> None:
-    async def story() -> None:
-        hub, clock = PaperHub(), JumpClock()
-        hub.items = [item(DownLane.LEDGER, number) for number in range(1, 5)]
-        async with office(tmp_path, hub, clock) as node:
-            await node.until(node.settled)
-            hub.items, hub.refetch = [item(DownLane.LEDGER, 1)], {DownLane.LEDGER}
-            asked: list[str] = []
-
-            async def once(kind: str) -> None:
-                asked.append(kind)
-                if kind == "pull" and (await node.downlink.offsets())[DownLane.LEDGER] == 0:
-                    hub.refetch.clear()
-
-            hub.before = once
-            await node.until(lambda: _again(node))
-            await node.until(node.settled)
-            assert [row.kind for row in await node.alarms.recent()] == [AlarmKind.HUB_MOVED]
-
-    async def _again(node: Office) -> bool:
-        return node.taken.count(("ledger_entry", "item-1")) == 2
 
     asyncio.run(story())
 

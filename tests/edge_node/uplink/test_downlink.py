@@ -1,0 +1,68 @@
+"""The way down on a real store: items taken once, refused ones kept and named, lanes begun anew."""
+
+import asyncio
+from pathlib import Path
+
+from gridmodel.event import AlarmKind
+from protocols.sync.chunk.document import pack_document
+from protocols.sync.lanes import DownLane
+from protocols.sync.pull import DownItem
+from tests.edge_node.uplink.paper_hub import JumpClock, PaperHub
+from tests.edge_node.uplink.uplink_bench import Office, item, office
+
+
+def test_items_down_are_taken_once_and_one_that_cannot_be_taken_is_kept_and_stops_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        hub.items = [
+            item(DownLane.LEDGER, 1),
+            item(DownLane.LEDGER, 2, broken=True),
+            DownItem(DownLane.LEDGER, 3, "ledger_entry", "item-3", b"\xc1 no wire"),
+            item(DownLane.LEDGER, 4),
+            DownItem(DownLane.REGISTRY, 1, "registry", "r-1", pack_document({"document": {"version": 1}})),
+        ]
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(lambda: _offset(node, 4))
+            assert node.taken == [("ledger_entry", "item-1"), ("ledger_entry", "item-4")]
+            refused = {(one.lane, one.offset): one.code for one in await node.downlink.refused()}
+            assert refused == {("ledger", 2): "TQ-XX-01", ("ledger", 3): "TQ-SY-02", ("registry", 1): "TQ-RG-10"}
+            assert await node.alarms.count(AlarmKind.DOWNLINK_REFUSED) == 3
+            assert (
+                await node.control.read(lambda conn: conn.fetch_one("SELECT 1 FROM node_state WHERE key = 'item-2'"))
+                is None
+            ), "nothing of a refused item stays"
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(node.settled)
+            assert node.taken == [], "applied before, not again"
+            assert await node.downlink.retry_refused(clock.now()) == 0
+            assert len(await node.downlink.refused()) == 3
+
+    async def _offset(node: Office, offset: int) -> bool:
+        return (await node.downlink.offsets())[DownLane.LEDGER] == offset
+
+    asyncio.run(story())
+
+
+def test_a_hub_that_numbers_a_lane_anew_is_heard_from_the_beginning(tmp_path: Path) -> None:
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        hub.items = [item(DownLane.LEDGER, number) for number in range(1, 5)]
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(node.settled)
+            hub.items, hub.refetch = [item(DownLane.LEDGER, 1)], {DownLane.LEDGER}
+            asked: list[str] = []
+
+            async def once(kind: str) -> None:
+                asked.append(kind)
+                if kind == "pull" and (await node.downlink.offsets())[DownLane.LEDGER] == 0:
+                    hub.refetch.clear()
+
+            hub.before = once
+            await node.until(lambda: _again(node))
+            await node.until(node.settled)
+            assert [row.kind for row in await node.alarms.recent()] == [AlarmKind.HUB_MOVED]
+
+    async def _again(node: Office) -> bool:
+        return node.taken.count(("ledger_entry", "item-1")) == 2
+
+    asyncio.run(story())
