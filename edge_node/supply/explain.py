@@ -18,6 +18,7 @@ from gridmodel.control import Cause, RelayState
 from gridmodel.fault import Fault
 from gridmodel.identity import UsagePointId
 from gridmodel.policy import Action, Reason, Remedy
+from gridmodel.policy_rules import PolicyRules
 from gridmodel.record import ProtectionKind
 from hosting.i18n import label_id
 
@@ -27,6 +28,8 @@ OPERATIONS_SHOWN = 10
 
 class ExplainFault(Fault):
     """A point about which nothing can be said."""
+
+    status = 404
 
 
 async def explain(enforcement: Enforcement, sources: Sources, point: UsagePointId) -> dict[str, Any]:
@@ -55,19 +58,7 @@ async def explain(enforcement: Enforcement, sources: Sources, point: UsagePointI
         },
         "restored_by": _restored_by(judged),
         "money": await _money(sources, place, judged),
-        "permission": {
-            "mandate": None if gathered.mandate is None else gathered.mandate.id,
-            "valid": facts.mandate_valid,
-            "quota_left": facts.quota_left,
-            "cuts_stopped": facts.cuts_stopped,
-            "reconciled": facts.reconciled,
-            "clock_trusted": facts.clock_trusted,
-            "oldest_watermark_at": facts.oldest_watermark_at,
-            "reading_actual": facts.reading_actual,
-            "weather": None if facts.weather is None else [facts.weather.min_c, facts.weather.max_c],
-            "brakes": [_worded(reason) for reason in facts.brakes],
-            "rules_missing": list(moment.rules.missing()),
-        },
+        "permission": _permission(judged, moment.rules),
         "protections": [
             {
                 "id": one.id,
@@ -109,6 +100,23 @@ def operation_as_dict(operation: Operation) -> dict[str, Any]:
         "mandate": operation.mandate,
         "basis": dict(operation.basis),
         "sound": operation.sound,
+    }
+
+
+def _permission(judged: Judged, rules: PolicyRules) -> dict[str, Any]:
+    gathered, facts = judged.gathered, judged.gathered.facts
+    return {
+        "mandate": None if gathered.mandate is None else gathered.mandate.id,
+        "valid": facts.mandate_valid,
+        "quota_left": facts.quota_left,
+        "cuts_stopped": facts.cuts_stopped,
+        "reconciled": facts.reconciled,
+        "clock_trusted": facts.clock_trusted,
+        "oldest_watermark_at": facts.oldest_watermark_at,
+        "reading_actual": facts.reading_actual,
+        "weather": None if facts.weather is None else [facts.weather.min_c, facts.weather.max_c],
+        "brakes": [_worded(reason) for reason in facts.brakes],
+        "rules_missing": list(rules.missing()),
     }
 
 
