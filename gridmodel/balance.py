@@ -6,6 +6,7 @@ supply; loss = supplied + exported − delivered. All integer Wh.
 """
 
 from dataclasses import dataclass, fields
+from enum import StrEnum
 
 COMPLETENESS_PCT_MIN = 98.0
 """Below this share of known usage-point intervals a loss is not told: what is missing would be called theft."""
@@ -45,6 +46,16 @@ CELL_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(HourCell))
 NO_ENERGY = HourCell()
 
 
+class LossUnknown(StrEnum):
+    """Why a loss cannot be told."""
+
+    NOTHING_REPORTED = "nothing_reported"
+    UNMETERED = "unmetered"
+    """Nothing measures the supply."""
+    SUPPLY_MISSING = "supply_missing"
+    READINGS_MISSING = "readings_missing"
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """A loss that can be told."""
@@ -68,3 +79,12 @@ def loss_of(cell: HourCell) -> Loss | None:
     entered_wh = cell.supplied_wh + cell.exported_wh
     loss_wh = entered_wh - cell.delivered_wh
     return Loss(loss_wh, 100.0 * loss_wh / entered_wh if entered_wh else None)
+
+
+def why_unknown(cell: HourCell) -> LossUnknown | None:
+    """Why `loss_of` gives nothing; None where it gives a loss."""
+    if loss_of(cell) is not None:
+        return None
+    if not cell.supply_expected:
+        return LossUnknown.UNMETERED if cell.points_expected else LossUnknown.NOTHING_REPORTED
+    return LossUnknown.SUPPLY_MISSING if cell.supply_missing else LossUnknown.READINGS_MISSING

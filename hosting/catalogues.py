@@ -35,6 +35,7 @@ SPEAKING = ("gridmodel", "protocols", "hosting", "edge_node", "central_sync")
 METHODS = [("**.py", "python"), ("**.html", "jinja2.ext:babel_extract"), ("**.txt.j2", "jinja2.ext:babel_extract")]
 LABELLED = (
     ("gridmodel.account", "EntryKind"),
+    ("gridmodel.balance", "LossUnknown"),
     ("gridmodel.clock", "ClockTrust"),
     ("gridmodel.control", "Cause"),
     ("gridmodel.control", "RelayEvent"),
@@ -51,6 +52,9 @@ LABELLED = (
     ("gridmodel.reading", "Quality"),
     ("gridmodel.record", "NoticeEvidence"),
     ("gridmodel.record", "ProtectionKind"),
+    ("edge_node.store.operations", "Outcome"),
+    ("central_sync.balance.reading", "Level"),
+    ("central_sync.situation.nodes", "NodeState"),
 )
 """Enums whose members a face says in words."""
 MADE = datetime(2026, 1, 1, tzinfo=UTC)

@@ -74,8 +74,8 @@ def language_of(tag: str) -> Language | None:
     return {"ru": Language.RU, "en": Language.EN}.get(parts[0])
 
 
-def negotiate(accept: str | None, asked: str | None = None) -> Language:
-    """The language to answer in: `asked` (from ?lang= or a cookie) first, then the browser's own order, then `DEFAULT`.
+def negotiate(accept: str | None, asked: str | None = None, default: Language = DEFAULT) -> Language:
+    """The language to answer in: `asked` (from ?lang= or a cookie) first, then the browser's own order, then `default`.
 
     Hostile or broken headers are never an error: what cannot be read is skipped.
     """
@@ -91,7 +91,7 @@ def negotiate(accept: str | None, asked: str | None = None) -> Language:
             continue
         if language and 0 < quality <= 1:
             ranked.append((-quality, place, language))
-    return min(ranked)[2] if ranked else DEFAULT
+    return min(ranked)[2] if ranked else default
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,12 @@ class Translator:
         """Thousands grouped as the language does."""
         return ABSENT if number is None else format_decimal(number, "#,##0", self._locale)
 
-    def energy(self, energy_wh: int | None) -> str:
-        """Watt-hours as kWh, exact."""
+    def energy(self, energy_wh: int | None, *, aligned: bool = False) -> str:
+        """Watt-hours as kWh, exact; `aligned` always with three decimals, for columns."""
         if energy_wh is None:
             return ABSENT
-        return self.gettext("{number} kWh", number=self._decimal(energy_wh, 1000, "#,##0.###"))
+        pattern = "#,##0.000" if aligned else "#,##0.###"
+        return self.gettext("{number} kWh", number=self._decimal(energy_wh, 1000, pattern))
 
     def power(self, power_w: int | None) -> str:
         """Watts as kW, exact."""

@@ -28,3 +28,20 @@ def cyrillic(latin: str) -> str:
         return new.upper() if text[0].isupper() else new
 
     return _LETTER.sub(letter, latin)
+
+
+_MARKS = {ord(mark): None for mark in "ʻʼ'`‘’ʹ"}
+_FOLDED = {
+    **{new: old for old, new in _SINGLE.items() if old != "ʼ"},
+    **{new: old for old, new in _PAIRS.items()},
+    "э": "e", "ц": "s", "щ": "sh", "ы": "i", "ъ": "", "ь": "", "ў": "o", "ғ": "g",
+}  # fmt: skip
+_FOLDING = str.maketrans(_FOLDED)
+
+
+def folded(text: str) -> str:
+    """`text` for searching: small Latin letters whatever the script, without the marks of oʻ, gʻ and the tutuq belgisi.
+
+    "Қарши кўчаси" and "Qarshi koʻchasi" become the same; nothing is shown in this form.
+    """
+    return text.casefold().translate(_FOLDING).translate(_MARKS)

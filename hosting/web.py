@@ -6,6 +6,7 @@ load nothing from elsewhere (CSP), so that an office without a wide-area link ha
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ TRACE_SIZE_BYTES = 6
 """Of a trace id: twelve hex digits, short enough for the phone."""
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 """Methods that change something and therefore must not come from another site's page."""
+OWN_SITE = frozenset({"same-origin", "none"})
+"""What a browser says of a request that one of our own pages, or the person themselves, made."""
 PROBLEM_TYPE = "application/problem+json"
 """RFC 9457."""
 SECURITY_HEADERS = {
@@ -48,6 +51,17 @@ class WebFault(Fault):
     def __init__(self, code: str, what: str, hint: str, status: int = 400) -> None:
         super().__init__(code, what, hint)
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemPages:
+    """How a browser is told of a fault: (request, fault, status, trace) to a page. Other askers get problem details."""
+
+    page: Callable[[web.Request, Fault, int, str], web.Response]
+
+
+PROBLEM_PAGES = web.AppKey("problem_pages", ProblemPages)
+"""Set on an application that has pages."""
 
 
 def web_application(
@@ -94,20 +108,27 @@ def _problems(entropy: Entropy, status_of: Callable[[Fault], int]) -> Callable[.
         except web.HTTPException as error:
             if error.status < HTTPStatus.BAD_REQUEST:
                 raise
-            answer = problem(_named(error), error.status, instance=request.path)
+            answer = _told(request, _named(error), error.status)
             for name in ("Allow", "Retry-After"):
                 if name in error.headers:
                     answer.headers[name] = error.headers[name]
             return answer
         except Fault as fault:
-            return problem(fault, status_of(fault), instance=request.path)
+            return _told(request, fault, status_of(fault))
         except Exception:  # noqa: BLE001 — logged whole under a trace id; the asker gets the id, the process lives on
             trace = entropy.token(TRACE_SIZE_BYTES).hex()
             logger(__name__).exception("request_failed", trace=trace, method=request.method, path=request.path)
             inside = WebFault("TQ-WB-05", "something failed inside", f"tell an engineer the trace {trace}", 500)
-            return problem(inside, 500, instance=request.path, trace=trace)
+            return _told(request, inside, 500, trace)
 
     return problems
+
+
+def _told(request: web.Request, fault: Fault, status: int, trace: str = "") -> web.Response:
+    pages = request.app.get(PROBLEM_PAGES)
+    if pages is not None and "text/html" in request.headers.get("Accept", ""):
+        return pages.page(request, fault, status, trace)
+    return problem(fault, status, instance=request.path, trace=trace)
 
 
 def _named(error: web.HTTPException) -> WebFault:
@@ -125,7 +146,8 @@ def _origins(allowed: frozenset[str]) -> Callable[..., Awaitable[web.StreamRespo
         if _host_of(f"//{request.host}") not in allowed:
             raise WebFault("TQ-WB-01", "this is not the host you asked for", "use a name from the configuration", 421)
         origin = request.headers.get("Origin")
-        if request.method in WRITES and origin is not None and _host_of(origin) not in allowed:
+        foreign = request.headers.get("Sec-Fetch-Site", "same-origin") not in OWN_SITE
+        if request.method in WRITES and (foreign or (origin is not None and _host_of(origin) not in allowed)):
             raise WebFault("TQ-WB-02", "a page of another site may not write here", "use our own pages", 403)
         return await handler(request)
 

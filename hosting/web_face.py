@@ -1,0 +1,165 @@
+"""What pages of any house of ours share: templates, four languages, static files, faults said in words. Floor: hosting.
+
+Stands on no walk. A house makes one `Face` over its own templates, attaches it to its application and lets handlers
+`render`. Pages are whole without JavaScript; with it, `hosting/face/live.js` keeps their parts fresh. Nothing is loaded
+from elsewhere, no style or script stands inside a page (the CSP of `hosting/web`). A language once chosen is kept in a
+cookie; numbers, dates and money are made here, on the server.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from gridmodel.clock import UtilityClock
+from gridmodel.fault import Fault
+from hosting.i18n import OWN_NAMES, Language, Translator, language_of, negotiate, translator
+from hosting.web import PROBLEM_PAGES, ProblemPages
+
+LANGUAGE_COOKIE = "lang"
+LANGUAGE_PARAMETER = "lang"
+"""A page asked with ``?lang=ru`` sets the cookie and is asked again without it."""
+COOKIE_S_MAX = 365 * 24 * 3600
+"""A year: an office's machine is set once."""
+ASSETS = {"face.css": "text/css", "live.js": "text/javascript"}
+"""Static files that every house serves, with their content types."""
+FOREVER = "public, max-age=31536000, immutable"
+"""Of a static file whose address names its content."""
+QUERY_PARTS_MAX = 16
+"""Parameters of an address that a language link repeats; our own pages have at most six."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One place in the main navigation."""
+
+    href: str
+    label: str
+    """In the reader's language."""
+
+
+class Face:
+    """The pages of one house. In a reader's language `title` names it, `sections` guide, `wordings` say faults."""
+
+    def __init__(
+        self,
+        package: str,
+        *,
+        title: Callable[[Translator], str],
+        zone: str,
+        clock: UtilityClock,
+        default: Language,
+        sections: Callable[[Translator], tuple[Section, ...]],
+        wordings: Callable[[Translator, Fault], str | None] = lambda _, __: None,
+    ) -> None:
+        self._title = title
+        self._zone = zone
+        self._clock = clock
+        self._default = default
+        self._sections = sections
+        self._wordings = wordings
+        self._assets = {name: files("hosting").joinpath("face", name).read_bytes() for name in ASSETS}
+        self.digest = sha256(b"".join(self._assets[name] for name in sorted(ASSETS))).hexdigest()[:16]
+        self._pages = Environment(
+            loader=ChoiceLoader([PackageLoader(package), PackageLoader("hosting", "face")]),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._pages.globals |= {"asset": self.asset, "digest": self.digest, "markup": Markup}
+
+    def attach(self, application: web.Application) -> None:
+        """Serve the static files, keep the language, and tell browsers of faults by a page."""
+        application.middlewares.append(_keep_language)
+        application.router.add_get("/static/{digest}/{name}", self._static)
+        application[PROBLEM_PAGES] = ProblemPages(self._problem)
+
+    def asset(self, name: str) -> str:
+        """The address of a static file."""
+        return f"/static/{self.digest}/{name}"
+
+    def speaker(self, request: web.Request) -> Translator:
+        """Who speaks to this reader: the cookie first, then the browser's wish, then the house's own language."""
+        wish = request.headers.get("Accept-Language")
+        return translator(negotiate(wish, request.cookies.get(LANGUAGE_COOKIE), self._default))
+
+    def render(
+        self, request: web.Request, template: str, values: Mapping[str, Any] | None = None, *, status: int = 200
+    ) -> web.Response:
+        """The page `template` with `values`, in the reader's language."""
+        t = self.speaker(request)
+        text = self._pages.get_template(template).render(
+            t=t,
+            _=t.gettext,
+            ngettext=t.ngettext,
+            zone=self._zone,
+            now=self._clock.now(),
+            house=self._title(t),
+            sections=self._sections(t),
+            path=request.path,
+            languages=_languages(request),
+            **(values or {}),
+        )
+        response = web.Response(text=text, content_type="text/html", status=status)
+        response.headers["Vary"] = "Accept-Language, Cookie"
+        response.headers["Content-Language"] = t.tag
+        return response
+
+    def words_for(self, t: Translator, fault: Fault) -> str | None:
+        """What a known fault means to the reader, or None when only its own English words are at hand."""
+        return self._wordings(t, fault)
+
+    async def _static(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self._assets or request.match_info["digest"] != self.digest:
+            raise web.HTTPNotFound
+        return web.Response(
+            body=self._assets[name], content_type=ASSETS[name], charset="utf-8", headers={"Cache-Control": FOREVER}
+        )
+
+    def _problem(self, request: web.Request, fault: Fault, status: int, trace: str) -> web.Response:
+        said = self._wordings(self.speaker(request), fault)
+        return self.render(
+            request, "problem.html", {"fault": fault, "status": status, "trace": trace, "said": said}, status=status
+        )
+
+
+def address(path: str, query: Mapping[str, str | None]) -> str:
+    """`path` with the parameters that have a value."""
+    told = {name: value for name, value in query.items() if value}
+    return f"{path}?{urlencode(told)}" if told else path
+
+
+def _languages(request: web.Request) -> list[tuple[Language, str, str]]:
+    """Each language with its own name and the address of this page in it."""
+    query = dict(list(request.query.items())[:QUERY_PARTS_MAX])
+    query.pop(LANGUAGE_PARAMETER, None)
+    path = request.path if request.method in {"GET", "HEAD"} else "/"
+    return [
+        (language, name, address(path, {**query, LANGUAGE_PARAMETER: language.value}))
+        for language, name in OWN_NAMES.items()
+    ]
+
+
+@web.middleware
+async def _keep_language(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    asked = request.query.get(LANGUAGE_PARAMETER)
+    if asked is None or request.method != "GET":
+        return await handler(request)
+    rest = {name: value for name, value in request.query.items() if name != LANGUAGE_PARAMETER}
+    answer = web.HTTPSeeOther(address("/" + request.path.lstrip("/"), rest))
+    language = language_of(asked)
+    if language is not None:
+        answer.set_cookie(
+            LANGUAGE_COOKIE, language.value, max_age=COOKIE_S_MAX, path="/", httponly=True, samesite="Lax"
+        )
+    raise answer
