@@ -43,6 +43,11 @@ class People:
         self._failures: dict[str, deque[int]] = {}
         self._hasher = PasswordHasher()
 
+    def name_of(self, person_id: str) -> str | None:
+        """What the person is called on pages and receipts; None for someone who is no longer of the office."""
+        person = self._people.get(person_id)
+        return None if person is None else person.name
+
     async def check(self, person_id: str, secret: str, role: PersonRole | None = None) -> PersonConfig:
         """The person, when the secret is theirs and they have `role` (if one is asked for); raises LoginFault."""
         now = self._clock.now()

@@ -1,0 +1,159 @@
+"""One consumer: why on or off, by which right, what restores it, money, readings. Room: console; payment walk.
+
+What decides comes from `supply.explain`, the same gathering and decision as enforcement. Beside it stand the ledger's
+lines and the last readings, both as they are durable here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge_node.console.consumers import ConsumerIndex, Line, one_line
+from edge_node.console.office import Office, district_name
+from edge_node.store.listing import PointReading
+from gridmodel.account import LedgerEntry
+from gridmodel.identity import UsagePointId
+from gridmodel.period import interval_end
+from hosting.i18n import Translator
+
+ENTRIES_SHOWN = 40
+"""Three years of monthly charges and payments."""
+INTERVALS_SHOWN = 24
+"""Of the last readings."""
+CHART_HEIGHT = 60
+"""Units of the drawing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One line of reasons or facts: a tone for its shape, a sentence."""
+
+    tone: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One interval in the drawing; height 0 and `reading` None where it is missing."""
+
+    end: int
+    height: float
+    reading: PointReading | None
+
+
+async def consumer(office: Office, index: ConsumerIndex, t: Translator, point: UsagePointId) -> dict[str, Any]:
+    """The values of `consumer.html`; raises ExplainFault where this office has no such consumer."""
+    told = await office.node.explain(point)
+    line = await one_line(office, index, point)
+    account = told["place"]["account"]
+    state = None if account is None else await office.store.ledger.statement(account)
+    entries = () if state is None else tuple(sorted(state.entries, key=lambda one: (-one.at, one.id)))
+    return {
+        "told": told,
+        "line": line,
+        "district": district_name(t, told["place"]["district"]),
+        "headline": headline(t, told),
+        "reasons": reasons(t, told),
+        "right": _right(told),
+        "remedies": told["restored_by"],
+        "permissions": permissions(t, told, line, office.zone),
+        "entries": entries[:ENTRIES_SHOWN],
+        "entries_more": max(0, len(entries) - ENTRIES_SHOWN),
+        "sums": _running(entries)[:ENTRIES_SHOWN],
+        "bars": await _bars(office, point),
+        "chart_height": CHART_HEIGHT,
+    }
+
+
+def headline(t: Translator, told: dict[str, Any]) -> Mark:
+    """The first sentence: is there supply, and why not."""
+    _ = t.gettext
+    cause = told["relay"]["cause"]
+    match told["supplied"]:
+        case True:
+            return Mark("good", _("Supply is on"))
+        case False if cause is not None and cause["code"] == "debt":
+            return Mark("bad", _("Supply is off: cut for debt"))
+        case False:
+            return Mark("bad", _("Supply is off, and not for debt"))
+        case _:
+            return Mark("warn", _("Whether there is supply is not known at this moment"))
+
+
+def reasons(t: Translator, told: dict[str, Any]) -> tuple[str, list[Mark]]:
+    """What is wanted of the relay, and every reason."""
+    _ = t.gettext
+    action = told["decision"]["action"]["code"]
+    marks = [t.word("reason", one["code"]) for one in told["decision"]["reasons"]]
+    if action == "cut":
+        return _("Everything for a cut is there"), [Mark("bad", text) for text in marks]
+    if action == "restore":
+        return _("It is to be restored, because"), [Mark("good", text) for text in marks]
+    if told["supplied"] is False or told["relay"]["state"]["code"] not in {"connected", "unknown"}:
+        return _("It stays as it is, because"), [Mark("warn", text) for text in marks]
+    return _("It is not cut, because"), [Mark("good", text) for text in marks]
+
+
+def permissions(t: Translator, told: dict[str, Any], line: Line | None, zone: str) -> list[tuple[str, str, str]]:
+    """(label, value, tone): the facts on which a decision rests, as this office knows them."""
+    _ = t.gettext
+    known, rights = told["relay"], told["permission"]
+    yes, no = _("yes"), _("no")
+    mandate = _("valid, {number} cuts left today", number=t.integer(max(0, rights["quota_left"])))
+    facts = [
+        (_("Relay switched from here"), yes if known["remote"] else no, "" if known["remote"] else "off"),
+        (_("Contact last read"), t.moment(known["seen_at"], zone), ""),
+        (_("Load at that time"), t.power(known["load_w"]), ""),
+        (
+            _("Latest reading"),
+            "—" if line is None or line.latest is None else t.moment(line.latest.end, zone),
+            "" if rights["reading_actual"] else "warn",
+        ),
+        (_("Payments known up to"), t.moment(rights["oldest_watermark_at"], zone), ""),
+        (_("Mandate for cuts"), mandate if rights["valid"] else _("none that is valid"), ""),
+        (
+            _("Cuts stopped by a person"),
+            yes if rights["cuts_stopped"] else no,
+            "warn" if rights["cuts_stopped"] else "",
+        ),
+        (_("Clock trusted"), yes if rights["clock_trusted"] else no, "" if rights["clock_trusted"] else "warn"),
+        (_("Agreed with the hub"), yes if rights["reconciled"] else no, "" if rights["reconciled"] else "warn"),
+    ]
+    weather = rights["weather"]
+    if weather is not None:
+        said = _("{low} to {high} °C", low=f"{weather[0]:.0f}".replace("-", "−"), high=f"{weather[1]:.0f}")
+        facts.append((_("Forecast for three days"), said, ""))
+    return facts
+
+
+def _right(told: dict[str, Any]) -> dict[str, Any] | None:
+    """The cut that holds now: by which right it was made."""
+    if told["supplied"] is True or told["relay"]["cause"] is None:
+        return None
+    return next((one for one in told["operations"] if one["action"] == "cut" and one["outcome"] != "withheld"), None)
+
+
+def _running(entries: Sequence[LedgerEntry]) -> list[int]:
+    """The credit after each entry, newest first."""
+    total = sum(entry.amount_tiyin for entry in entries)
+    sums = []
+    for entry in entries:
+        sums.append(total)
+        total -= entry.amount_tiyin
+    return sums
+
+
+async def _bars(office: Office, point: UsagePointId) -> list[Bar]:
+    registry = office.store.registries.newest
+    latest = office.store.readings.latest(point)
+    if registry is None or latest is None:
+        return []
+    step_s = registry.interval_minutes * 60
+    last = interval_end(latest.end, registry.interval_minutes)
+    ends = [last - n * step_s for n in range(INTERVALS_SHOWN)]
+    found = await office.listing.readings(point, ends)
+    highest = max((abs(one.energy_wh) for one in found.values()), default=0) or 1
+    return [
+        Bar(end, 0.0 if (one := found.get(end)) is None else CHART_HEIGHT * abs(one.energy_wh) / highest, one)
+        for end in reversed(ends)
+    ]

@@ -1,0 +1,102 @@
+"""What the office's pages stand on: the node as people see it, its store, its rules, the face. Room: console.
+
+Made once by whoever serves the console; handlers get it from the application.
+"""
+
+from dataclasses import dataclass
+
+from edge_node.console.face import NodeFace
+from edge_node.store.listing import Listing
+from edge_node.store.opening import EdgeStore
+from gridmodel.clock import Compute, Entropy, IoClock, UtilityClock
+from gridmodel.fault import Fault
+from gridmodel.identity import NodeId
+from gridmodel.policy_rules import PolicyRules
+from hosting.i18n import Language, Translator
+from hosting.territory import TerritoryFault, country
+from hosting.web_face import Face, Section
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """One office."""
+
+    node: NodeFace
+    name: NodeId
+    store: EdgeStore
+    rules: PolicyRules
+    clock: UtilityClock
+    io_clock: IoClock
+    entropy: Entropy
+    compute: Compute
+    language: Language
+
+    @property
+    def zone(self) -> str:
+        """Local time."""
+        return self.node.zone
+
+    @property
+    def listing(self) -> Listing:
+        """Reads for lists."""
+        return Listing(self.store.control, self.store.readings.segments)
+
+    def face(self) -> Face:
+        """The face of these pages."""
+        return Face(
+            "edge_node.console",
+            title=self.title,
+            zone=self.zone,
+            clock=self.clock,
+            default=self.language,
+            sections=sections,
+            wordings=wording,
+        )
+
+    def title(self, t: Translator) -> str:
+        """What the office is called: its districts, or the node's id before a registry came."""
+        registry = self.store.registries.newest
+        names = [] if registry is None else [district_name(t, one) for one in registry.districts[:2]]
+        return f"{', '.join(names)} · {self.name}" if names else str(self.name)
+
+
+def district_name(t: Translator, soato: str) -> str:
+    """A district in the reader's language; its code where a rehearsal made it up."""
+    try:
+        return country().district(soato).names.in_language(t.language.value)
+    except TerritoryFault:
+        return soato
+
+
+def sections(t: Translator) -> tuple[Section, ...]:
+    """The main navigation."""
+    _ = t.gettext
+    return (
+        Section("/", _("Office")),
+        Section("/consumers", _("Consumers")),
+        Section("/desk", _("Desk")),
+        Section("/energy", _("Energy")),
+        Section("/stop", _("Stop cuts")),
+    )
+
+
+def wording(t: Translator, fault: Fault) -> str | None:
+    """What a cashier meets daily, in words; every other fault is dictated by its code."""
+    _ = t.gettext
+    no_account = _("This office has no such account. Check the number again.")
+    said = {
+        "LG-01": _("This name with this secret is not known. Check both; capital letters count."),
+        "LG-02": _("Too many wrong secrets. Wait ten minutes, or let a colleague do it."),
+        "LG-03": _("This person may not do that. Ask a colleague who may."),
+        "QT-01": _("The amount cannot be read. Write soʻm with at most two decimals: 12500.50"),
+        "QT-02": _("This amount is not possible. Check the zeros."),
+        "PY-01": no_account,
+        "CN-04": no_account,
+        "PY-02": _("This amount cannot be paid at a desk. Check the zeros."),
+        "PY-05": _("This form was used for another payment already. Begin a new one."),
+        "SU-01": _("This office has no such consumer."),
+        "SU-02": _("The list of consumers has not come from the centre yet."),
+        "ID-01": _("This number has letters or signs that no number of ours has."),
+        "WB-02": _("This came from the page of another site and was refused."),
+    }
+    return said.get(fault.code.removeprefix("TQ-"))
