@@ -24,7 +24,7 @@ DAY_GRACE_S = 7_200
 """How long after midnight late readings are waited for by default."""
 RESEAL_S = 3_600
 """Utility seconds between two seals of one day: a meter that comes back after weeks fills all its days once."""
-LOOK_S = 900
+LOOK_S = 1_800
 """Utility seconds between two looks for closed days that were touched."""
 
 

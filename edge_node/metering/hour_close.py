@@ -18,8 +18,10 @@ from gridmodel.registry import Registry
 
 HOUR_GRACE_S = 600
 """How long late readings are waited for by default: spread, and three tries again."""
-RECLOSE_S = 600
+RECLOSE_S = 1_800
 """Utility seconds between two rounds of closing hours again: a district that comes back fills its gaps together."""
+REGISTRY_LOOK_S = 60
+"""Utility seconds between looks for the first registry, or for a clock that is trusted again."""
 
 
 class HourClose:
@@ -54,7 +56,7 @@ class HourClose:
         """Close what is due at `now`; gives when to look again at the latest."""
         registry = self._registries.newest
         if registry is None or self._clock.trust() is ClockTrust.DOUBTFUL:
-            return now + RECLOSE_S
+            return now + REGISTRY_LOOK_S
         due = await self._next_hour(registry)
         while due + self._grace_s <= now:
             touches = await self._readings.touched()
