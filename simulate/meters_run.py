@@ -5,6 +5,7 @@ JSON file that the demo writes for its nodes' meters.
 """
 
 import asyncio
+import json
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from protocols.profile import load_profile, load_profiles
 from simulate.face import MeterFaces
 from simulate.fleet_door import FleetDoor
 from simulate.grid import GridSpec, build_grid
-from simulate.grid_registry import GridFault, Listen
+from simulate.grid_registry import GridFault, Listen, spec_from_document
 from simulate.meters import Fleet
 from simulate.relay_memory import RelayMemory
 from simulate.truth import GridTruth
@@ -60,6 +61,15 @@ def plain_spec(count: int, profile: str, seed: int, clock: UtilityClock) -> Grid
         company_pct=0.0,
         profile=profile,
     )
+
+
+def read_grid(path: Path) -> GridSpec:
+    """The grid in a file that `spec_to_document` wrote as JSON. Raises GridFault TQ-SM-11."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GridFault("TQ-SM-11", f"the grid file {path} cannot be read: {error!s:.80}", "name another") from error
+    return spec_from_document(document)
 
 
 def parse_listen(text: str, units: int = 1) -> Listen:

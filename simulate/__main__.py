@@ -1,0 +1,130 @@
+"""``simulate``: rehearsals of everything, on virtual time and with real processes. Above all floors.
+
+``--json`` gives one object on stdout; talk goes to stderr. Each command's machinery is loaded when it is asked for.
+"""
+
+import asyncio
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gridmodel.fault import Fault
+from hosting.clocks import clock_from_environment
+from hosting.process import Exit, run_process, tell
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Rehearsals of the whole country."
+)
+
+USAGE_CODES = frozenset({"TQ-SM-10", "TQ-SM-13", "TQ-SM-30", "TQ-SM-31"})
+"""Faults of what was typed."""
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same grid.")]
+
+
+class Protocol(StrEnum):
+    """What a fleet of meters speaks."""
+
+    MODBUS = "modbus"
+
+
+class FramingName(StrEnum):
+    """How Modbus frames travel on TCP."""
+
+    TCP = "tcp"
+    RTU = "rtu"
+
+
+@app.command()
+def demo(  # noqa: PLR0917 — the options of a command line
+    nodes: Annotated[int, typer.Option(help="Offices, each in a district of its own.")] = 2,
+    meters: Annotated[int, typer.Option(help="Homes of all offices together.")] = 400,
+    seed: Seed = 1,
+    speed: Annotated[float, typer.Option(help="Utility seconds in one wall second.")] = 600.0,
+    port: Annotated[int, typer.Option(help="Of the hub's pages; the offices' follow it.")] = 8080,
+    for_: Annotated[float | None, typer.Option("--for", help="Wall seconds from the story's start.")] = None,
+    json_: Json = False,
+) -> None:
+    """A small country living through a link cut, with real processes. Exit 1: something broke; 3: unfinished."""
+    from rich.console import Console  # noqa: PLC0415 — meters need none of this
+
+    from simulate.demo import run_demo  # noqa: PLC0415
+    from simulate.demo_plan import DemoOptions  # noqa: PLC0415
+    from simulate.demo_report import exit_code  # noqa: PLC0415
+    from simulate.demo_words import Narrator  # noqa: PLC0415
+
+    narrator = Narrator(Console(stderr=True))
+
+    async def main(stop: asyncio.Event) -> int:
+        try:
+            report = await run_demo(DemoOptions(nodes, meters, seed, speed, port, for_), stop, narrator)
+        except Fault as fault:
+            return _failed(fault, json_=json_)
+        if report is None:
+            return Exit.OK if for_ is None else Exit.PARTLY
+        if json_:
+            print(json.dumps(report, ensure_ascii=False))
+        else:
+            narrator.report(report)
+        return exit_code(report, asked_to_end=for_ is None)
+
+    raise typer.Exit(run_process(main))
+
+
+@app.command()
+def meters(  # noqa: PLR0917 — the options of a command line
+    listen: Annotated[str, typer.Option(help="HOST:PORT; the address is raised for each meter.")],
+    count: Annotated[int | None, typer.Option(min=1, help="How many; all meters of a grid without it.")] = None,
+    protocol: Annotated[Protocol, typer.Option(help="What they speak.")] = Protocol.MODBUS,
+    profile: Annotated[str, typer.Option(help="Their model, a meter profile.")] = "dds238_2_zn_sr",
+    seed: Seed = 1,
+    framing: Annotated[FramingName, typer.Option(help="Of Modbus.")] = FramingName.TCP,
+    units: Annotated[int, typer.Option(min=1, max=247, help="Meters behind one address.")] = 1,
+    grid: Annotated[Path | None, typer.Option(help="A planned grid instead of plain meters.")] = None,
+    window: Annotated[Path | None, typer.Option(help="Socket for looking in.")] = None,
+    memory: Annotated[Path | None, typer.Option(help="File in which relays keep their moves.")] = None,
+) -> None:
+    """A fleet of meters on real sockets until SIGTERM or Ctrl-C; one JSON line on stdout when all of them listen."""
+    from protocols.modbus.codec import Framing  # noqa: PLC0415
+    from simulate.grid_registry import GridFault  # noqa: PLC0415
+    from simulate.meters_run import FleetOptions, parse_listen, plain_spec, read_grid, serve_fleet  # noqa: PLC0415
+
+    del protocol
+    clock = clock_from_environment(os.environ)
+
+    def ready(fleet: Any) -> None:
+        first = fleet.listen.place(0)
+        print(json.dumps({"meters": fleet.count, "first": f"{first[0]}:{first[1]}", "ready": True}), flush=True)
+
+    async def main(stop: asyncio.Event) -> int:
+        place = parse_listen(listen, units)
+        if grid is None and count is None:
+            raise GridFault("TQ-SM-13", "neither --count nor --grid was given", "say how many meters there are")
+        spec = plain_spec(count or 0, profile, seed, clock) if grid is None else read_grid(grid)
+        options = FleetOptions(place, Framing(framing.value), window, memory)
+        await serve_fleet(spec, options, clock=clock, stop=stop, ready=ready, count=count)
+        return Exit.OK
+
+    raise typer.Exit(run_process(main))
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="simulate")
+
+
+def _failed(fault: Fault, *, json_: bool) -> Exit:
+    """A fault told on stderr, and as an object when one was asked for."""
+    tell(fault)
+    if json_:
+        print(json.dumps({"ok": False, "error": fault.as_dict()}, ensure_ascii=False))
+    return Exit.USAGE if fault.code in USAGE_CODES else Exit.FAILED
+
+
+if __name__ == "__main__":
+    main()
