@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from central_sync.api.app import hub_app, serve_hub
 from central_sync.config import HubConfig
 from central_sync.hub import Hub, build, build_reader, path_of
+from central_sync.web.pages import add_pages
 from gridmodel.clock import Entropy
 from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
 from hosting.compute import ThreadCompute
@@ -57,9 +58,11 @@ async def serve(
             compute=compute,
         )
         try:
+            application = hub_app(hub, entropy)
+            add_pages(application, hub)
             async with (
                 serve_door(config.door, hub.verbs()),
-                serve_hub(hub_app(hub, entropy), config.listen) as address,
+                serve_hub(application, config.listen) as address,
             ):
                 ready(Serving(hub, address))
                 await _until(stop, hub)

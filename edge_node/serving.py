@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from edge_node.config import NodeConfig
 from edge_node.console.app import console_app, serve_console
+from edge_node.console.office import Office
+from edge_node.console.pages import add_pages
 from edge_node.node import Node, build
 from edge_node.policy_file import load_policy
 from edge_node.store.opening import CONTROL_NAME, EdgeStore, StoreKeys, open_reader_store
@@ -75,7 +77,7 @@ async def serve(
         FreeSpaceGuard(config.data_dir).check()
         io_clock, rng, compute = SystemIoClock(), seeded_rng(), ThreadCompute()
         held.callback(compute.close)
-        profiles = load_profiles()
+        profiles, rules = load_profiles(), load_policy(config.supply.policy, clock.now(), config.zone)
         drivers: dict[str, MeterDriver] = {"modbus": ModbusDriver(profiles, clock=clock, io_clock=io_clock, rng=rng)}
         node = await build(
             config,
@@ -89,16 +91,29 @@ async def serve(
             compute=compute,
             signer=load_signer(config),
             keyring=config.keyring(),
-            rules=load_policy(config.supply.policy, clock.now(), config.zone),
+            rules=rules,
             row_key=row_key(config, entropy),
             profiles=profiles,
             time_heard=clock.confirm,
             floor_known=clock.raise_floor,
         )
         try:
+            application = console_app(node, config.console, entropy)
+            office = Office(
+                node=node,
+                name=config.node_id,
+                store=node.store,
+                rules=rules,
+                clock=clock,
+                io_clock=io_clock,
+                entropy=entropy,
+                compute=compute,
+                language=config.language,
+            )
+            add_pages(application, office)
             async with (
                 serve_door(config.door, node.verbs),
-                serve_console(console_app(node, config.console, entropy), config.console.listen) as address,
+                serve_console(application, config.console.listen) as address,
             ):
                 ready(Serving(node, address))
                 await _until(stop, node)
