@@ -194,6 +194,19 @@ def mandate_document(now: int, version: str, *, quota: int = 100, counter: int =
     return document.to_json()
 
 
+def sources_of(control: Database, qualities: Qualities) -> Sources:
+    key = b"k" * 32
+    return Sources(
+        control=control,
+        ledger=Ledger(control, key),
+        records=Records(control, key, NODE, mandate_checker(KEYRING, NODE)),
+        relays=Relays(control),
+        operations=Operations(control, key),
+        quality=qualities,
+        channels=(BANK,),
+    )
+
+
 @asynccontextmanager
 async def opened(
     folder: Path,
@@ -212,18 +225,8 @@ async def opened(
     disk = disk or SimDisk(random.Random(seed))
     policy = policy or rules()
     control = await disk(folder / "control.db", "control", load_migrations("edge_node.store", "schema/control"))
-    key, wakeups = b"k" * 32, Wakeups()
-    qualities = Qualities(clock)
-    ledger = Ledger(control, key)
-    sources = Sources(
-        control=control,
-        ledger=ledger,
-        records=Records(control, key, NODE, mandate_checker(KEYRING, NODE)),
-        relays=Relays(control),
-        operations=Operations(control, key),
-        quality=qualities,
-        channels=(BANK,),
-    )
+    qualities, wakeups = Qualities(clock), Wakeups()
+    sources = sources_of(control, qualities)
     registries = Registries(control, NODE, InlineCompute())
     await registries.put(registry_to_document(network or registry()), clock.at)
     entropy = SeededEntropy(seed, f"office-{clock.at}")
@@ -239,7 +242,7 @@ async def opened(
         rules=lambda: office.rules,
     )
     desk = Desk(
-        ledger,
+        sources.ledger,
         registries,
         channel=ChannelId("desk"),
         cashiers=("cashier-1",),
