@@ -116,8 +116,11 @@ class SimConnection:
         return self._dead is None
 
     async def _turns(self) -> None:
-        for _ in range(int(self._rng.random() * (TURNS_BEFORE_ANSWER_MAX + 1))):
-            await asyncio.sleep(0)
+        """Let others come in between, a seeded number of times; when nobody is ready there is no order to choose."""
+        ready = getattr(asyncio.get_running_loop(), "_ready", True)
+        if ready:
+            for _ in range(int(self._rng.random() * (TURNS_BEFORE_ANSWER_MAX + 1))):
+                await asyncio.sleep(0)
         if self._dead is not None:
             raise self._dead
         self.statements += 1

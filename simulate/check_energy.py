@@ -1,0 +1,237 @@
+"""Hub = edges = the meters' truth, to the watt-hour, for closed hours. Floor: simulate; on the reading walk.
+
+An hour in which a node slept is estimated: its energy is right in sum, its spread over the gap is not. So sums are
+compared between *anchors*: hour ends at which every meter of a place was read. The hub is compared with the edges hour
+by hour, and its levels with one another. Registers are those that the meters served.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from central_sync.balance.cells import AREA_COLUMNS, CELL, HOURS, KNOWN, PLACE_COLUMNS, unpack
+from gridmodel.network import SupplyPointKind
+from gridmodel.period import HOUR_S, day_bounds, local_day
+from gridmodel.reading import Channel
+from protocols.sync import wire
+from simulate.sight import Eye, NodeSight, Verdicts
+
+ANCHOR_S = 900
+"""How long after an interval's end its registers are read at the latest."""
+SUPPLIED, DELIVERED, EXPORTED = 0, 1, 2
+"""Where energy stands in a cell: `gridmodel.balance.CELL_FIELDS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place of a balance: whose meters make it."""
+
+    id: str
+    kind: str
+    points: tuple[int, ...]
+    """Indices of usage points' meters."""
+    supply: tuple[int, ...]
+    """Indices of supply meters in `Grid.meters`."""
+
+
+def places_of(sight: NodeSight) -> list[Place]:
+    """Every place of a node's grid, as a balance counts them."""
+    grid = sight.grid
+    base = len(grid.points)
+    found = []
+    for number, transformer in enumerate(grid.transformers):
+        own = tuple(n for n, point in enumerate(grid.points) if point.transformer == number)
+        meters = tuple(
+            base + n
+            for n, supply in enumerate(grid.supplies)
+            if supply.kind is SupplyPointKind.TRANSFORMER and supply.of == number
+        )
+        found.append(Place(str(transformer.id), "transformer", own, meters))
+    found += [
+        Place(str(supply.id), supply.kind.value, (), (base + n,))
+        for n, supply in enumerate(grid.supplies)
+        if supply.kind is not SupplyPointKind.TRANSFORMER
+    ]
+    return found
+
+
+def true_cell(sight: NodeSight, place: Place, begin: int, end: int) -> tuple[int, int, int]:
+    """(supplied, delivered, exported) from `begin` to `end` (UTC seconds), primary Wh, from served registers."""
+    truth = sight.truth
+
+    def energy(index: int) -> tuple[int, int]:
+        after, before = truth.registers_at(index, end), truth.registers_at(index, begin)
+        multiplier = truth.multiplier(index)
+        return (
+            (after.import_wh - before.import_wh) * multiplier,
+            (after.export_wh - before.export_wh) * multiplier if _gives(sight, index) else 0,
+        )
+
+    own = [energy(index) for index in place.points]
+    return (
+        sum(energy(index)[0] for index in place.supply),
+        sum(taken for taken, _ in own),
+        sum(given for _, given in own),
+    )
+
+
+def _gives(sight: NodeSight, index: int) -> bool:
+    return index < len(sight.grid.points) and sight.grid.points[index].solar_w > 0
+
+
+@dataclass(slots=True)
+class EnergyChecker:
+    """Compares when asked; `hub` reads the hub's database, `folders` names each node's data folder."""
+
+    sights: Mapping[str, NodeSight]
+    hub: Eye
+    folders: Mapping[str, Path]
+    verdicts: Verdicts
+    _places: dict[str, list[Place]] = field(default_factory=dict)
+    _segments: dict[Path, Eye] = field(default_factory=dict)
+
+    def places(self, node: str) -> list[Place]:
+        """The node's places."""
+        if node not in self._places:
+            self._places[node] = places_of(self.sights[node])
+        return self._places[node]
+
+    def edge_hours(self, node: str) -> dict[str, dict[int, tuple[int, ...]]]:
+        """Closed hours at the edge: place to {hour end: cell}."""
+        found: dict[str, dict[int, tuple[int, ...]]] = {}
+        for place, end, cell in self.sights[node].control.rows("SELECT place, hour_end, cell FROM hour_cell"):
+            found.setdefault(place, {})[end] = tuple(wire.unpack(bytes(cell), wire.FRAME))
+        return found
+
+    def hub_hours(self, node: str) -> dict[str, dict[int, tuple[int, ...]]]:
+        """Hours in force at the hub: place to {hour end: cell}."""
+        found: dict[str, dict[int, tuple[int, ...]]] = {}
+        zone = self.sights[node].grid.spec.zone
+        for place, day, state in self.hub.rows("SELECT place, day, state FROM place_day WHERE node = ?", (node,)):
+            begin, _ = day_bounds(day, zone)
+            hours = unpack(bytes(state), HOURS, PLACE_COLUMNS)
+            for hour in np.flatnonzero(hours[:, KNOWN]).tolist():
+                cell = tuple(int(value) for value in hours[hour, :CELL])
+                found.setdefault(place, {})[begin + (hour + 1) * HOUR_S] = cell
+        return found
+
+    def closed_to(self, node: str) -> int:
+        """The last closed hour's end at the edge; 0 when none is."""
+        return int(self.sights[node].control.value("SELECT max(hour_end) FROM hour_closed") or 0)
+
+    def closed_from(self, node: str) -> int:
+        """The first closed hour's end at the edge: a day's chunk holds hours before it, of which nothing is told."""
+        return int(self.sights[node].control.value("SELECT min(hour_end) FROM hour_closed") or 0)
+
+    def agree(self, node: str, upto: int) -> bool:
+        """Whether hub and edge hold the same closed hours up to `upto`, each with the same value."""
+        edge, hub, first = self.edge_hours(node), self.hub_hours(node), self.closed_from(node)
+        return all(
+            {end: cell for end, cell in edge.get(place.id, {}).items() if end <= upto}
+            == {end: cell for end, cell in hub.get(place.id, {}).items() if first <= end <= upto}
+            for place in self.places(node)
+        )
+
+    def levels_add_up(self) -> None:
+        """At the hub every area of every level is the sum of its places: nothing counts twice, at any moment."""
+        for node in sorted(self.sights):
+            zone = self.sights[node].grid.spec.zone
+            by_day: dict[str, np.ndarray] = {}
+            for day, state in self.hub.rows(
+                "SELECT day, state FROM place_day WHERE node = ? AND kind = 'transformer'", (node,)
+            ):
+                hours = unpack(bytes(state), HOURS, PLACE_COLUMNS)[:, :CELL]
+                by_day[day] = by_day.get(day, 0) + hours
+            for level in ("transformer", "feeder", "substation", "district"):
+                moved: dict[str, np.ndarray] = {}
+                for day, state in self.hub.rows(
+                    "SELECT day, state FROM balance_day WHERE node = ? AND level = ?", (node, level)
+                ):
+                    moved[day] = moved.get(day, 0) + unpack(bytes(state), HOURS, AREA_COLUMNS)[:, :CELL]
+                for day, hours in sorted(by_day.items()):
+                    both = (
+                        moved.get(day, np.zeros_like(hours))[:, [DELIVERED, EXPORTED]],
+                        hours[:, [DELIVERED, EXPORTED]],
+                    )
+                    if not np.array_equal(*both):
+                        apart = int((both[0] - both[1]).sum())
+                        self.verdicts.against(
+                            "counted_once", node, f"{level} {day}", f"the level is {apart} Wh off its places ({zone})"
+                        )
+
+    def compare_hours(self, node: str, upto: int) -> None:
+        """Every closed hour at the edge stands at the hub with the same value."""
+        edge, hub, first = self.edge_hours(node), self.hub_hours(node), self.closed_from(node)
+        for place in self.places(node):
+            for end, cell in sorted(edge.get(place.id, {}).items()):
+                there = hub.get(place.id, {}).get(end)
+                if end <= upto and there != cell:
+                    self.verdicts.against(
+                        "hub_equals_edge", node, place.id, f"hour {end}: {cell} at the edge, {there} at the hub"
+                    )
+            extra = sorted(end for end in set(hub.get(place.id, {})) - set(edge.get(place.id, {})) if first <= end)
+            if extra:
+                self.verdicts.against("hub_equals_edge", node, place.id, f"hour {extra[0]} is known at the hub alone")
+
+    def compare_truth(self, node: str, upto: int) -> int:
+        """Edge sums between anchors are the meters'; gives the watt-hours compared."""
+        sight, compared = self.sights[node], 0
+        edge = self.edge_hours(node)
+        for place in self.places(node):
+            hours = edge.get(place.id, {})
+            anchors = [end for end in sorted(hours) if end <= upto and self._anchored(sight, place, end)]
+            if len(anchors) < 2:
+                self.verdicts.against("edge_equals_meters", node, place.id, "not two hours with every meter read")
+                continue
+            for begin, end in pairwise(anchors):
+                gone = [end - n * HOUR_S for n in range((end - begin) // HOUR_S) if end - n * HOUR_S not in hours]
+                told = tuple(
+                    sum(hours[at][column] for at in hours if begin < at <= end)
+                    for column in (SUPPLIED, DELIVERED, EXPORTED)
+                )
+                true = true_cell(sight, place, begin, end)
+                compared += true[DELIVERED]
+                if gone or told != true:
+                    self.verdicts.against(
+                        "edge_equals_meters",
+                        node,
+                        place.id,
+                        f"from {begin} to {end}: {told} Wh closed, {true} Wh by the meters, {len(gone)} hours missing",
+                    )
+        return compared
+
+    def _anchored(self, sight: NodeSight, place: Place, end: int) -> bool:
+        """Whether every register of the place was read at `end`, by a node whose clock was right."""
+        if any(begin <= end + ANCHOR_S and end <= over for begin, over in sight.clock_spans()):
+            return False
+        grid = sight.grid
+        wanted = {(str(grid.points[index].id), int(Channel.IMPORT)) for index in place.points}
+        wanted |= {(str(grid.points[i].id), int(Channel.EXPORT)) for i in place.points if grid.points[i].solar_w}
+        base = len(grid.points)
+        wanted |= {(str(grid.supplies[index - base].id), int(Channel.IMPORT)) for index in place.supply}
+        month = local_day(end, grid.spec.zone)[:7]
+        path = self.folders[sight.node] / f"readings-{month}.db"
+        if path not in self._segments:
+            self._segments[path] = Eye(path)
+        read = self._segments[path].rows(
+            "SELECT p.point, p.channel FROM reading AS r JOIN point AS p ON p.number = r.point"
+            " WHERE r.end = ? AND r.register_wh IS NOT NULL",
+            (end,),
+        )
+        return wanted <= set(read)
+
+    def close(self) -> None:
+        """Give files back."""
+        for eye in self._segments.values():
+            eye.close()
+
+
+def final_days(hub: Eye, node: str) -> set[str]:
+    """Days of which every transformer's hours at the hub are final."""
+    days: dict[str, bool] = {}
+    for day, chunk in hub.rows("SELECT day, chunk FROM place_day WHERE node = ?", (node,)):
+        days[day] = days.get(day, True) and chunk is not None
+    return {day for day, whole in days.items() if whole}

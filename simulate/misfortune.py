@@ -1,0 +1,150 @@
+"""What lasts: lines cut, hub down, meters silent, feeds dead, clocks wrong; begun at random, mended in the end.
+
+Floor: simulate; walk: link loss. Each fault takes hold of a count and lets go of it again, so that two that overlap do
+not mend one another.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from simulate.clock import stream
+from simulate.network import cut_for
+from simulate.scenario import InTime
+from simulate.site import Site
+
+if TYPE_CHECKING:
+    from simulate.world import Rehearsal
+
+Strike = Callable[[float], Awaitable[None]]
+
+FLAP_S = (3.0, 240.0)
+"""How long a flapping line is up or down at a time."""
+SLOW_S = (1.0, 20.0)
+"""What a slow line adds to each way."""
+SLOW_METER_S = 0.9
+"""An exchange with a slow meter, just below what a driver waits."""
+SILENT_PART = 0.3
+"""Part of a node's meters that fall silent together: a gateway died."""
+CLOCK_S = (-1_800.0, 1_800.0)
+
+
+class Misfortune:
+    """Lets the scenario's lasting faults befall a rehearsal."""
+
+    def __init__(self, world: "Rehearsal") -> None:
+        self._world = world
+        self._dice = stream(world.spec.seed, "misfortune")
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self) -> list[asyncio.Task[None]]:
+        """Start every stream of misfortune; gives their tasks."""
+        world = self._world
+        for node, site in world.sites.items():
+            for kind, strike in self._strikes(node, site).items():
+                self._task(world.faults.befall(kind, node, strike))
+        self._task(world.faults.befall(InTime.HUB_DOWN, "hub", world.hub.keep_down))
+        self._task(world.faults.befall(InTime.FEED_DEAD, "feed", self._feed_dead))
+        return self._tasks
+
+    async def mend(self) -> None:
+        """Everything that lasts ends now: lines up, processes started, meters answering, clocks right."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        self._world.hub.start()
+        for process in self._world.nodes.values():
+            process.start()
+        self._world.note_lines()
+
+    def _task(self, work: Awaitable[None]) -> None:
+        self._tasks.append(asyncio.ensure_future(_over(work)))
+
+    def _strikes(self, node: str, site: Site) -> dict[InTime, Strike]:
+        line = site.line
+
+        def stands(name: str) -> Strike:
+            return lambda seconds: self._noted(cut_for(line, name, seconds, asyncio.sleep))
+
+        return {
+            InTime.LINK_CUT: stands("down"),
+            InTime.LINK_ONE_WAY: stands("replies_vanish"),
+            InTime.LINK_HALF_OPEN: stands("half_open"),
+            InTime.LINK_FLAPPING: lambda seconds: self._flap(site, seconds),
+            InTime.LINK_SLOW: lambda seconds: self._slow(site, seconds),
+            InTime.NODE_CRASH: self._world.nodes[node].keep_down,
+            InTime.START_TWICE: lambda _: self._twice(node),
+            InTime.METER_SILENT: lambda seconds: self._silent(site, seconds),
+            InTime.METER_SLOW: lambda seconds: self._slow_meters(site, seconds),
+            InTime.CLOCK_STEP: lambda seconds: self._clock(site, seconds),
+        }
+
+    async def _noted(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(_over(work))
+        try:
+            await asyncio.sleep(0)
+            self._world.note_lines()
+            await task
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            self._world.note_lines()
+
+    async def _flap(self, site: Site, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while loop.time() < until:
+            await self._noted(cut_for(site.line, "down", self._dice.uniform(*FLAP_S), asyncio.sleep))
+            await asyncio.sleep(self._dice.uniform(*FLAP_S))
+
+    async def _slow(self, site: Site, seconds: float) -> None:
+        added = self._dice.uniform(*SLOW_S)
+        site.line.slow_s += added
+        try:
+            self._world.note_lines()
+            await asyncio.sleep(seconds)
+        finally:
+            site.line.slow_s = max(0.0, site.line.slow_s - added)
+            self._world.note_lines()
+
+    async def _twice(self, node: str) -> None:
+        self._world.nodes[node].second_start()
+
+    async def _silent(self, site: Site, seconds: float) -> None:
+        meters = [str(meter) for meter in site.grid.meters]
+        first = self._dice.randrange(len(meters))
+        count = max(1, round(len(meters) * SILENT_PART))
+        chosen = frozenset(meters[(first + n) % len(meters)] for n in range(count))
+        site.meters.silent |= chosen
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            site.meters.silent -= chosen
+
+    async def _slow_meters(self, site: Site, seconds: float) -> None:
+        site.meters.latency_s += SLOW_METER_S
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            site.meters.latency_s -= SLOW_METER_S
+
+    async def _feed_dead(self, seconds: float) -> None:
+        self._world.office.feed_dead += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._world.office.feed_dead -= 1
+
+    async def _clock(self, site: Site, seconds: float) -> None:
+        step_s = self._dice.uniform(*CLOCK_S)
+        began = self._world.now()
+        site.wall_wrong.append((began, began + int(seconds) + 1))
+        site.wall.step(step_s)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            site.wall.step(-step_s)
+
+
+async def _over(work: Awaitable[None]) -> None:
+    await work

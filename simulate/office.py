@@ -1,0 +1,239 @@
+"""The centre's people: what they import at the hub, and how they try again. Floor: simulate; payment walk.
+
+Registries, debts, notices, protections, forecasts, mandates and the app's payments go in through the hub's own import
+verbs, in the form of files, as an operator's scripts would bring them. Imports are idempotent, so whoever got no answer
+brings the same file again.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+from gridmodel.account import LedgerEntry
+from gridmodel.identity import NodeId
+from gridmodel.period import HOUR_S, rfc3339
+from gridmodel.record import Notice, Protection
+from gridmodel.registry import Registry
+from gridmodel.registry_document import registry_to_document
+from protocols.authority.mandate import Mandate, SignedMandate, sign_mandate
+from protocols.authority.signatures import Signer
+from simulate.crash import SimulatedCrash
+from simulate.faults import Faults
+from simulate.people import APP, BILLING, Papers, People
+from simulate.sight import Verdicts
+
+T = TypeVar("T")
+
+FEED_S = 900.0
+"""How often the app's feed brings payments and its watermark."""
+FORECAST_S = 8.0 * HOUR_S
+MANDATE_S = 24.0 * HOUR_S
+MANDATE_LIFE_S = 72 * HOUR_S
+TRIES_AGAIN_S = 120.0
+"""After the hub was away."""
+QUOTA_PER_DAY = 20
+
+
+class HubOffice(Protocol):
+    """A running hub as its operators see it."""
+
+    async def import_ledger(self, data: bytes, channel: str, *, complete_up_to: int | None = None) -> Any:
+        """See `central_sync.hub.Hub`."""
+        ...
+
+    async def import_records(self, kind: str, data: bytes) -> Any:
+        """See `central_sync.hub.Hub`."""
+        ...
+
+    async def import_registry(self, read: bytes) -> Any:
+        """See `central_sync.hub.Hub`."""
+        ...
+
+    async def publish_mandate(self, document: bytes) -> Any:
+        """See `central_sync.hub.Hub`."""
+        ...
+
+
+class Office:
+    """Everything that is brought to the hub. `hub()` gives it while it runs."""
+
+    def __init__(
+        self,
+        hub: Callable[[], HubOffice | None],
+        people: People,
+        *,
+        registries: Mapping[str, Registry],
+        approvers: tuple[Signer, Signer],
+        policy_version: str,
+        start: int,
+        verdicts: Verdicts,
+        faults: Faults,
+        dice: Random,
+    ) -> None:
+        self._hub = hub
+        self._people = people
+        self._registries = registries
+        self._approvers = approvers
+        self._policy_version = policy_version
+        self._start = start
+        self._verdicts = verdicts
+        self._faults = faults
+        self._dice = dice
+        self._counter = 0
+        self.feed_dead = 0
+        """Faults that keep the feed from running; counted, because they overlap."""
+
+    async def prepare(self, papers: Papers) -> None:
+        """Everything that stands before the run: registries, debts, notices, standing protections, mandates."""
+        for node in sorted(self._registries):
+            document = json.dumps(registry_to_document(self._registries[node])).encode()
+            await self._until_done(lambda hub, data=document: hub.import_registry(data))  # type: ignore[misc]
+        await self._debts(list(papers.charges))
+        await self._records("notice", [_notice(one) for one in papers.notices])
+        standing = [protection for after_s, protection in papers.protections if after_s == 0]
+        await self._protect(standing)
+        await self.forecasts()
+        await self.mandates()
+        await self._feed_once()
+
+    async def later(self, papers: Papers) -> None:
+        """Protections that are asserted during the run, each at its time."""
+        for after_s, protection in sorted(papers.protections, key=lambda one: (one[0], one[1].id)):
+            if after_s:
+                await asyncio.sleep(max(0.0, self._start + after_s - self._verdicts.now()))
+                await self._protect([protection])
+
+    async def run_feed(self) -> None:
+        """Bring the app's payments and its watermark, again and again."""
+        while True:
+            await asyncio.sleep(FEED_S)
+            if not self.feed_dead:
+                await self._feed_once()
+
+    async def run_forecasts(self) -> None:
+        """Bring forecasts, and what billing has to say, again and again."""
+        while True:
+            await asyncio.sleep(FORECAST_S)
+            await self.forecasts()
+            await self._debts([])
+
+    async def run_mandates(self) -> None:
+        """Sign a new mandate for every node each day."""
+        while True:
+            await asyncio.sleep(MANDATE_S)
+            await self.mandates()
+
+    async def forecasts(self) -> None:
+        """A forecast for every district."""
+        now = rfc3339(self._verdicts.now())
+        rows = [
+            {
+                "district": district,
+                "issued_at": now,
+                "min_c": round(self._dice.uniform(2, 14), 1),
+                "max_c": round(self._dice.uniform(18, 36), 1),
+            }
+            for node in sorted(self._registries)
+            for district in self._registries[node].districts
+        ]
+        await self._records("weather", rows)
+
+    async def mandates(self) -> None:
+        """Two persons sign for each node."""
+        now = self._verdicts.now()
+        for node in sorted(self._registries):
+            self._counter += 1
+            mandate = Mandate(
+                id=f"mandate-{self._counter}",
+                node=NodeId(node),
+                issued_at=now,
+                not_before=now - 60,
+                expires=now + MANDATE_LIFE_S,
+                policy_version=self._policy_version,
+                quota_per_day=QUOTA_PER_DAY,
+                watermark_age_h_max=24,
+                account_classes=("household", "company"),
+                counter=self._counter,
+            )
+            first, second = self._approvers
+            signed: SignedMandate = sign_mandate(sign_mandate(mandate, first), second)
+            document = signed.to_json()
+            await self._until_done(lambda hub, data=document: hub.publish_mandate(data))  # type: ignore[misc]
+
+    async def _feed_once(self) -> None:
+        upto = self._verdicts.now()
+        entries = [entry for entry in self._people.feed if entry.at <= upto]
+        data = json.dumps([_entry(entry) for entry in entries]).encode()
+        await self._until_done(lambda hub: hub.import_ledger(data, APP, complete_up_to=upto))
+        self._people.fed(entries, self._verdicts.now())
+        done = {entry.id for entry in entries}
+        self._people.feed[:] = [entry for entry in self._people.feed if entry.id not in done]
+
+    async def _debts(self, charges: list[LedgerEntry]) -> None:
+        upto = self._verdicts.now()
+        data = json.dumps([_entry(entry) for entry in charges]).encode()
+        await self._until_done(lambda hub: hub.import_ledger(data, BILLING, complete_up_to=upto))
+
+    async def _protect(self, protections: list[Protection]) -> None:
+        now = self._verdicts.now()
+        for protection in protections:
+            self._people.asserted(protection, now)
+        await self._records("protection", [_protection(one) for one in protections])
+
+    async def _records(self, kind: str, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            data = json.dumps(rows).encode()
+            await self._until_done(lambda hub: hub.import_records(kind, data))
+
+    async def _until_done(self, bring: Callable[[HubOffice], Awaitable[Any]]) -> None:
+        """Bring it until the hub says that it keeps it; a hub that dies under it is asked again."""
+        while True:
+            hub = self._hub()
+            if hub is not None:
+                try:
+                    report = await bring(hub)
+                except SimulatedCrash:
+                    self._verdicts.happened("import_interrupted")
+                else:
+                    if getattr(report, "done", True) is False:
+                        self._verdicts.against("import_taken", "hub", "import", f"held back: {report}"[:300])
+                    return
+            await asyncio.sleep(TRIES_AGAIN_S)
+
+
+def _entry(entry: LedgerEntry) -> dict[str, Any]:
+    return {
+        "entry_id": entry.id,
+        "account": entry.account,
+        "kind": entry.kind.value,
+        "amount": _som(entry.amount_tiyin),
+        "at": rfc3339(entry.at),
+        "due_at": None if entry.due_at is None else rfc3339(entry.due_at),
+    }
+
+
+def _notice(notice: Notice) -> dict[str, Any]:
+    return {
+        "id": notice.id,
+        "account": notice.account,
+        "amount": _som(notice.amount_tiyin),
+        "evidence": notice.evidence.value,
+        "delivered_at": None if notice.delivered_at is None else rfc3339(notice.delivered_at),
+    }
+
+
+def _protection(protection: Protection) -> dict[str, Any]:
+    return {
+        "id": protection.id,
+        "kind": protection.kind.value,
+        "usage_point": protection.usage_point,
+        "valid_from": rfc3339(protection.valid_from),
+        "valid_to": rfc3339(protection.valid_to),
+        "asserted_by": protection.asserted_by,
+    }
+
+
+def _som(tiyin: int) -> str:
+    return f"{'-' if tiyin < 0 else ''}{abs(tiyin) // 100}.{abs(tiyin) % 100:02d}"

@@ -1,0 +1,120 @@
+"""How checkers look: committed rows only, through connections of their own, and the registry. Floor: simulate.
+
+Apart from the product on purpose: nothing here goes through its store classes, so that a mistake in them is not shared
+by the eye that judges them.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gridmodel.period import rfc3339
+from gridmodel.policy_rules import PolicyRules
+from simulate.faults import Faults
+from simulate.grid import Grid
+from simulate.truth import GridTruth
+
+VIOLATIONS_MAX = 200
+"""More say nothing new; the first ones matter."""
+
+
+class Eye:
+    """Reads one database file as a stranger: committed rows, at once, without turns of the loop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query; nothing while the database is not made yet."""
+        if self._connection is None:
+            if not self.path.is_file():
+                return []
+            self._connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None
+            )
+            self._connection.execute("PRAGMA query_only = ON")
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):  # the file is being made at this very moment
+                return []
+            raise
+
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, or None."""
+        rows = self.rows(sql, parameters)
+        return rows[0][0] if rows else None
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@dataclass(slots=True)
+class NodeSight:
+    """One node as the checkers see it."""
+
+    node: str
+    grid: Grid
+    truth: GridTruth
+    rules: PolicyRules
+    control: Eye
+    up_since: Callable[[], float | None]
+    """Virtual second since when its process runs; None while it does not."""
+    silent: Callable[[], frozenset[str]]
+    """Meters that do not answer now."""
+    link_clean_since: Callable[[], float | None]
+    """Virtual second since when line and hub are without fault; None while they are not."""
+    clock_spans: Callable[[], list[tuple[int, int]]]
+    """(from, to) in world time when its wall clock was wrong; the last one may still run."""
+    point_of: dict[str, int] = field(default_factory=dict)
+    """Meter to the index of its usage point."""
+    points_at: Counter[int] = field(default_factory=Counter)
+    """How many points hang on each transformer (index)."""
+
+    def __post_init__(self) -> None:
+        for index, point in enumerate(self.grid.points):
+            self.point_of[point.meter] = index
+            self.points_at[point.transformer] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A law that did not hold."""
+
+    checker: str
+    at: int
+    """World time, UTC seconds."""
+    node: str
+    what: str
+
+    def as_dict(self) -> dict[str, str]:
+        """As reports tell it."""
+        return {"checker": self.checker, "at": rfc3339(self.at), "node": self.node, "what": self.what}
+
+
+class Verdicts:
+    """Collects violations; the same one of the same thing counts once."""
+
+    def __init__(self, now: Callable[[], int], faults: Faults) -> None:
+        self.now = now
+        self.faults = faults
+        self.found: list[Violation] = []
+        self._known: set[tuple[str, str, str]] = set()
+
+    def against(self, checker: str, node: str, about: str, what: str) -> None:
+        """`checker` found that `what` is wrong with `about`."""
+        key = (checker, node, about)
+        if key not in self._known and len(self.found) < VIOLATIONS_MAX:
+            self._known.add(key)
+            self.found.append(Violation(checker, self.now(), node, f"{about}: {what}"))
+
+    def happened(self, what: str) -> None:
+        """A "sometimes" counter."""
+        self.faults.happened(what)

@@ -1,0 +1,161 @@
+"""One simulated node with everything around it: grid, meters, line, wall clock, keys, configuration. Floor: simulate.
+
+What outlives a process is here (the folder with its databases, the meters, the relays as they stand); what dies with
+it is made anew by `build`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from edge_node.config import ApproverConfig, HubConfig, KeysConfig, NodeConfig, PersonConfig, PersonRole, SupplyConfig
+from edge_node.config import load_rules as rules_in
+from edge_node.node import Node
+from edge_node.node import build as build_node
+from gridmodel.policy_rules import PolicyRules
+from gridmodel.registry import Registry
+from hosting.compute import InlineCompute
+from hosting.territory import country
+from protocols.authority.canonical import Domain
+from protocols.authority.signatures import Signer, key_to_text
+from protocols.profile import MeterProfile, load_profiles
+from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
+from simulate.disk import SimDisk
+from simulate.driver import MeterFaults
+from simulate.face import MeterFaces
+from simulate.grid import RELAY_PROFILE, GridSpec, build_grid
+from simulate.grid_registry import Listen, registry_of
+from simulate.loop import VirtualLoop
+from simulate.meter_watch import ToldTruth, WatchedDriver
+from simulate.network import LineState, SimLink
+from simulate.people import APP, BILLING, cashier_of
+from simulate.scenario import Scenario
+
+ZONE: Literal["Asia/Samarkand"] = "Asia/Samarkand"
+INTERVAL_MINUTES = 15
+FIRST_NODE_DISTRICTS = 2
+"""The first node serves two districts, so that levels above a node's districts are tried, too."""
+PULL_PERIOD_S = 300
+"""As on a slow line: a payment made elsewhere may be that old at the node, a third of the time a restore may take."""
+STATUS_PERIOD_S = 1_800
+POLICY = "demo.toml"
+SECRET = "$argon2id$v=19$m=8,t=1,p=1$c2ltdWxhdGVk$c2ltdWxhdGVkc2ltdWxhdGVkc2ltdWxhdGVk"  # noqa: S105
+"""Nobody logs in here by a secret: the desk is called as a page's session calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What all sites share."""
+
+    seed: int
+    loop: VirtualLoop
+    start: int
+    """UTC seconds when the loop shows zero."""
+    folder: Path
+    scenario: Scenario
+
+
+def signer_of(seed: int, name: str) -> Signer:
+    """The key of a party of the rehearsal, in the demo's domain."""
+    return Signer.from_seed(sha256(f"{seed}/key/{name}".encode()).digest(), Domain.DEMO)
+
+
+def approvers_of(seed: int) -> tuple[Signer, Signer]:
+    """The two persons who sign mandates."""
+    return signer_of(seed, "approver-1"), signer_of(seed, "approver-2")
+
+
+def rules_of(scenario: Scenario) -> PolicyRules:
+    """The demo's policy with the scenario's brakes."""
+    rules = rules_in(policy_path())
+    return dataclasses.replace(rules, version=f"rehearsal-{scenario.name}", **scenario.brakes)
+
+
+def policy_path() -> Path:
+    """The demo's policy in the source tree or the wheel."""
+    return Path(__file__).resolve().parent.parent / "configs" / "policy" / POLICY
+
+
+def districts_of(number: int) -> tuple[str, ...]:
+    """Districts of the node with that number, from 0; no two nodes share one."""
+    known = sorted(one.soato for region in country().regions for one in region.districts)
+    if number == 0:
+        return tuple(known[:FIRST_NODE_DISTRICTS])
+    return (known[(FIRST_NODE_DISTRICTS + (number - 1) * 17) % len(known)],)
+
+
+class Site:
+    """See the module."""
+
+    def __init__(self, world: World, number: int, meters: int) -> None:
+        self.node = f"n{number + 1}"
+        self._world = world
+        self.profiles: Mapping[str, MeterProfile] = load_profiles()
+        spec = GridSpec(
+            node=self.node,
+            zone=ZONE,
+            districts=districts_of(number),
+            points=meters,
+            seed=world.seed * 1_000 + number,
+            origin=world.start,
+            interval_minutes=INTERVAL_MINUTES,
+        )
+        self.truth = ToldTruth(build_grid(spec), self.profiles)
+        self.faces = MeterFaces(self.truth)
+        self.grid = self.truth.grid
+        self.registry: Registry = registry_of(self.grid, Listen(f"127.{number + 1}.0.1", 502))
+        self.folder = world.folder / self.node
+        self.folder.mkdir(mode=0o700)
+        self.wall = NodeWall(world.loop)
+        self.wall_wrong: list[tuple[int, int]] = []
+        """(from, to) in world time, UTC seconds, when the wall was wrong."""
+        self.line = LineState()
+        self.meters = MeterFaults(latency_s=0.02)
+        self.signer = signer_of(world.seed, self.node)
+        self.rules = rules_of(world.scenario)
+        self.config = self._config(approvers_of(world.seed))
+
+    def _config(self, approvers: tuple[Signer, Signer]) -> NodeConfig:
+        people = [
+            PersonConfig(id=cashier_of(self.node), name="Cashier", secret=SECRET, roles=(PersonRole.CASHIER,)),
+            PersonConfig(id=f"chief-{self.node}", name="Chief", secret=SECRET, roles=(PersonRole.CHIEF,)),
+        ]
+        return NodeConfig(
+            node=self.node,
+            data_dir=self.folder,
+            zone=ZONE,
+            demo=True,
+            hub=HubConfig(url="http://hub.rehearsal", pull_period_s=PULL_PERIOD_S, status_period_s=STATUS_PERIOD_S),
+            keys=KeysConfig(signing=self.folder / "node.key", row=self.folder / "row.key"),
+            supply=SupplyConfig(remote_cut_profiles=(RELAY_PROFILE,), payment_channels=(APP, BILLING)),
+            people=tuple(people),
+            approvers=tuple(
+                ApproverConfig(name=f"approver-{n}", public=key_to_text(one.public))
+                for n, one in enumerate(approvers, start=1)
+            ),
+        )
+
+    async def build(self, disk: SimDisk, incarnation: int, driver: WatchedDriver, link: SimLink) -> Node:
+        """The product's node over this site, as `edge_node.serving` builds it."""
+        world, name = self._world, f"{self.node}/{incarnation}"
+        clock = node_clock(world.loop, self.wall, world.start)
+        return await build_node(
+            self.config,
+            clock=clock,
+            io_clock=io_clock(world.loop),
+            rng=stream(world.seed, f"node/{name}"),
+            entropy=SeededEntropy(world.seed, f"node/{name}"),
+            open_database=disk,
+            drivers={"modbus": driver},
+            link=link,
+            compute=InlineCompute(),
+            signer=self.signer,
+            keyring=self.config.keyring(),
+            rules=self.rules,
+            row_key=sha256(f"{world.seed}/row/{self.node}".encode()).digest(),
+            profiles=self.profiles,
+            time_heard=clock.confirm,
+        )

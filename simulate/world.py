@@ -1,0 +1,376 @@
+"""A whole rehearsal from one seed: hub, nodes, meters, people, faults, checkers, two phases, a report. Floor: simulate.
+
+On all walks. The first phase has faults and demands safety; then the faults cease, everything is mended, and the second
+phase demands that all of it comes together within a bound. The product is built by its own `build` functions; what is
+around it (time, network, disks, meters) is simulated. The same seed gives the same events in the same order.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+
+from central_sync.config import ApproverConfig, HubConfig, NodeConfig
+from central_sync.hub import Hub
+from central_sync.hub import build as build_hub
+from edge_node.node import Node
+from gridmodel.period import HOUR_S, day_bounds
+from hosting.compute import InlineCompute
+from protocols.authority.signatures import key_to_text
+from simulate.book import Book
+from simulate.check_energy import EnergyChecker
+from simulate.check_money import MoneyChecker
+from simulate.check_relays import RelayChecker
+from simulate.check_supply import LOOK_S, SupplyChecker
+from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
+from simulate.convergence import Convergence
+from simulate.disk import SimDisk
+from simulate.faults import DAY_S, Faults
+from simulate.hub_door import SimHubDoor
+from simulate.loop import VirtualLoop, run_virtual
+from simulate.meter_watch import WatchedDriver
+from simulate.misfortune import Misfortune
+from simulate.network import SimLink
+from simulate.office import Office
+from simulate.patches import repeatable_libraries
+from simulate.people import Papers, People
+from simulate.process import Process, Surroundings
+from simulate.report import RunReport
+from simulate.scenario import AtEvent, Scenario
+from simulate.sight import Eye, NodeSight, Verdicts
+from simulate.site import ZONE, Site, World, approvers_of, districts_of, rules_of
+from simulate.temptation import Temptations
+from simulate.trace import Trace
+
+LEVELS_S = 6 * HOUR_S
+"""How often the hub's levels are added up in the middle of a run: each takes milliseconds of the checker."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What a run follows from."""
+
+    seed: int
+    days: int
+    nodes: int
+    meters: int
+    """Usage points of each node; the meters of its transformers and feeders come on top."""
+    scenario: Scenario
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """One run, wired."""
+
+    spec: RunSpec
+    loop: VirtualLoop
+    folder: Path
+    start: int = 0
+    sites: dict[str, Site] = field(default_factory=dict)
+    nodes: dict[str, Process[Node]] = field(default_factory=dict)
+    book: Book = field(default_factory=Book)
+    sights: dict[str, NodeSight] = field(default_factory=dict)
+    links_clean_since: dict[str, float | None] = field(default_factory=dict)
+    background: list[asyncio.Task[None]] = field(default_factory=list)
+    faults: Faults = field(init=False)
+    trace: Trace = field(init=False)
+    verdicts: Verdicts = field(init=False)
+    hub: Process[Hub] = field(init=False)
+    door: SimHubDoor = field(init=False)
+    hub_eye: Eye = field(init=False)
+    relays: RelayChecker = field(init=False)
+    supply: SupplyChecker = field(init=False)
+    money: MoneyChecker = field(init=False)
+    energy: EnergyChecker = field(init=False)
+    people: People = field(init=False)
+    office: Office = field(init=False)
+    temptations: Temptations = field(init=False)
+
+    def __post_init__(self) -> None:
+        spec, scenario = self.spec, self.spec.scenario
+        day = scenario.start_days[stream(spec.seed, "start").randrange(len(scenario.start_days))]
+        self.start = day_bounds(day, ZONE)[0]
+        self.faults = Faults(scenario, spec.seed)
+        self.trace = Trace(self.loop.time)
+        self.faults.told = lambda whom, what: self.trace.add("fault", whom, what)
+        self.verdicts = Verdicts(self.now, self.faults)
+        world = World(spec.seed, self.loop, self.start, self.folder, scenario)
+        for number in range(spec.nodes):
+            site = Site(world, number, spec.meters)
+            self.sites[site.node] = site
+        self._wire_hub()
+        self._wire_checkers()
+        for site in self.sites.values():
+            self._wire_node(site)
+        self._wire_people()
+
+    def now(self) -> int:
+        """World time, UTC seconds."""
+        return self.start + int(self.loop.time())
+
+    async def live(self) -> RunReport:
+        """Both phases; gives the report."""
+        papers = self.people.papers()
+        self.hub.start()
+        await self.office.prepare(papers)
+        for process in self.nodes.values():
+            process.start()
+        self._background(self._watch, self.office.run_feed, self.office.run_forecasts, self.office.run_mandates)
+        self._background(lambda: self.office.later(papers))
+        misfortune = Misfortune(self)
+        self.background += misfortune.begin()
+        await asyncio.sleep(max(0.0, self.spec.days * DAY_S - self.loop.time()))
+        self.faults.cease()
+        await misfortune.mend()
+        converged_s = await Convergence(self).reached()
+        self._last_checks(converged_s)
+        return self._report(converged_s, papers)
+
+    def end(self) -> None:
+        """Stop everything and give files back."""
+        for task in self.background:
+            task.cancel()
+        for eye in (self.hub_eye, *(sight.control for sight in self.sights.values())):
+            eye.close()
+        self.energy.close()
+
+    def link_clean(self, node: str) -> bool:
+        """Whether the node's line and the hub are without fault now."""
+        return self.sites[node].line.clean and self.hub.up_since is not None
+
+    def note_lines(self) -> None:
+        """Keep since when each line has been clean; called whenever something may have changed."""
+        for node in self.sites:
+            if not self.link_clean(node):
+                self.links_clean_since[node] = None
+            elif self.links_clean_since.get(node) is None:
+                self.links_clean_since[node] = self.loop.time()
+
+    def _wire_hub(self) -> None:
+        folder = self.folder / "hub"
+        folder.mkdir(mode=0o700)
+        config = self._hub_config(folder)
+
+        async def build(disk: SimDisk, incarnation: int) -> Hub:
+            seed, name = self.spec.seed, f"hub/{incarnation}"
+            return await build_hub(
+                config,
+                clock=node_clock(self.loop, NodeWall(self.loop), self.start),
+                io_clock=io_clock(self.loop),
+                rng=stream(seed, name),
+                entropy=SeededEntropy(seed, name),
+                open_database=disk,
+                compute=InlineCompute(),
+                row_key=sha256(f"{seed}/row/hub".encode()).digest(),
+            )
+
+        events = (AtEvent.HUB_CRASH_BEFORE_COMMIT, AtEvent.HUB_CRASH_AFTER_COMMIT)
+        self.hub = Process("hub", folder, build, self._surroundings(), events)
+        self.door = SimHubDoor(lambda: self.hub.product, self.verdicts)
+        self.hub.on_crash += [self.door.died, self.note_lines]
+        self.hub.on_start.append(self.note_lines)
+        self.hub_eye = Eye(folder / "hub.db")
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(self.loop, self.spec.seed, self.faults, self.trace, self.verdicts)
+
+    def _hub_config(self, folder: Path) -> HubConfig:
+        return HubConfig(
+            data_dir=folder,
+            zone=ZONE,
+            demo=True,
+            nodes=tuple(
+                NodeConfig(
+                    id=node, public_key=key_to_text(site.signer.public), districts=districts_of(int(node[1:]) - 1)
+                )
+                for node, site in self.sites.items()
+            ),
+            approvers=tuple(
+                ApproverConfig(name=f"approver-{n}", public_key=key_to_text(one.public))
+                for n, one in enumerate(approvers_of(self.spec.seed), start=1)
+            ),
+        )
+
+    def _wire_checkers(self) -> None:
+        for node, site in self.sites.items():
+            self.sights[node] = NodeSight(
+                node=node,
+                grid=site.grid,
+                truth=site.truth,
+                rules=site.rules,
+                control=Eye(site.folder / "control.db"),
+                up_since=lambda name=node: self.nodes[name].up_since,  # type: ignore[misc]
+                silent=lambda one=site: one.meters.silent,  # type: ignore[misc]
+                link_clean_since=lambda name=node: self.links_clean_since.get(name),  # type: ignore[misc]
+                clock_spans=lambda one=site: one.wall_wrong,  # type: ignore[misc]
+            )
+        self.relays = RelayChecker(self.sights, self.book, self.verdicts)
+        self.supply = SupplyChecker(self.sights, self.relays, self.verdicts, self.loop.time)
+        self.money = MoneyChecker(self.sights, self.hub_eye, self.book, self.verdicts)
+        self.hub.on_start += [self.money.marks, self.money.kept]
+        folders = {node: site.folder for node, site in self.sites.items()}
+        self.energy = EnergyChecker(self.sights, self.hub_eye, folders, self.verdicts)
+        self.temptations = Temptations(self.sights, self.book, self.relays, self.verdicts)
+
+    def _wire_node(self, site: Site) -> None:
+        node = site.node
+        world_clock = node_clock(self.loop, NodeWall(self.loop), self.start)
+
+        def moved(meter: str, closed: bool, at: int) -> None:
+            self.trace.add("relay", node, f"{meter} {'closed' if closed else 'open'}")
+            self.relays.moved(node, meter, closed=closed, at=at)
+
+        site.truth.moved = moved
+
+        async def build(disk: SimDisk, incarnation: int) -> Node:
+            process = self.nodes[node]
+            driver = WatchedDriver(
+                node,
+                site.faces,
+                clock=world_clock,
+                io_clock=io_clock(self.loop),
+                rng=stream(self.spec.seed, f"meters/{node}/{incarnation}"),
+                state=site.meters,
+                faults=self.faults,
+                checker=self.relays,
+                trace=self.trace,
+                die=process.crash,
+            )
+            link = SimLink(
+                node,
+                self.door,
+                site.line,
+                faults=self.faults,
+                rng=stream(self.spec.seed, f"line/{node}/{incarnation}"),
+                trace=self.trace,
+                die=process.crash,
+                answered=lambda _: self.supply.answered(node),
+            )
+            return await site.build(disk, incarnation, driver, link)
+
+        events = (AtEvent.NODE_CRASH_BEFORE_COMMIT, AtEvent.NODE_CRASH_AFTER_COMMIT)
+        process = Process(node, site.folder, build, self._surroundings(), events)
+        process.on_commit.append(lambda name: self.supply.polled(node) if name.startswith("readings") else None)
+        process.on_crash += [lambda: self.relays.node_died(node)]
+        process.on_start += [self.money.kept]
+        self.nodes[node] = process
+
+    def _wire_people(self) -> None:
+        spec = self.spec
+        self.people = People(
+            spec.seed,
+            {node: site.grid for node, site in self.sites.items()},
+            start=self.start,
+            days=spec.days,
+            faults=self.faults,
+            book=self.book,
+            verdicts=self.verdicts,
+            desk=lambda node: self.nodes[node].product,
+        )
+        self.relays.on_opened.append(self.people.went_dark)
+        self.office = Office(
+            lambda: self.hub.product,
+            self.people,
+            registries={node: site.registry for node, site in self.sites.items()},
+            approvers=approvers_of(spec.seed),
+            policy_version=rules_of(spec.scenario).version,
+            start=self.start,
+            verdicts=self.verdicts,
+            faults=self.faults,
+            dice=stream(spec.seed, "office"),
+        )
+
+    async def _watch(self) -> None:
+        """The continuous checks, every few virtual minutes."""
+        levels_at = self.loop.time() + LEVELS_S
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.note_lines()
+            self.supply.look()
+            self.temptations.look()
+            self.money.marks()
+            self._tasks_alive()
+            if self.loop.time() >= levels_at:
+                levels_at += LEVELS_S
+                self.money.kept()
+                self.money.counted_once()
+                self.energy.levels_add_up()
+            self.trace.add("check", "world", str(len(self.verdicts.found)))
+
+    def _tasks_alive(self) -> None:
+        """No supervised task failed: no fault of this rehearsal is an excuse for an exception in a room."""
+        for name, process in self.nodes.items():
+            node = process.product
+            for task in () if node is None else node.tasks():
+                if task.last_error is not None:
+                    self.verdicts.against("task_alive", name, task.name, f"it failed: {task.last_error}")
+
+    def _last_checks(self, converged_s: float | None) -> None:
+        self._tasks_alive()
+        self.money.kept()
+        self.money.marks()
+        self.money.counted_once()
+        self.money.compare()
+        self.energy.levels_add_up()
+        if converged_s is None:
+            self.verdicts.against("convergence", "world", "world", Convergence(self).missing())
+        upto = min((self.energy.closed_to(node) for node in self.sites), default=0)
+        for node in self.sites:
+            self.energy.compare_hours(node, upto)
+            self.energy.compare_truth(node, upto)
+
+    def _report(self, converged_s: float | None, papers: Papers) -> RunReport:
+        self.trace.add("end", "world", f"{len(papers.charges)} debts, {len(self.verdicts.found)} violations")
+        return RunReport(
+            seed=self.spec.seed,
+            days=self.spec.days,
+            nodes=self.spec.nodes,
+            meters=self.spec.meters,
+            scenario=self.spec.scenario.name,
+            trace_sha256=self.trace.sha256(),
+            violations=tuple(self.verdicts.found),
+            sometimes=dict(sorted(self.faults.sometimes.items())),
+            faults=dict(sorted(self.faults.struck.items())),
+            exposed=len(self.relays.exposed),
+            converged_s=converged_s,
+            transcript=tuple(self.trace.transcript()) if self.verdicts.found else (),
+        )
+
+    def _background(self, *works: Callable[[], Awaitable[None]]) -> None:
+        for work in works:
+            self.background.append(asyncio.ensure_future(_endless(work)))
+
+
+async def _endless(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
+
+
+def run(spec: RunSpec) -> RunReport:
+    """Run one rehearsal on a fresh virtual loop and a folder of its own, which is removed afterwards."""
+    loop = VirtualLoop()
+    began = perf_counter()
+    with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=_memory()) as folder, repeatable_libraries(spec.seed):
+        rehearsals: list[Rehearsal] = []
+
+        async def main() -> RunReport:
+            rehearsal = Rehearsal(spec, loop, Path(folder))
+            rehearsals.append(rehearsal)
+            return await rehearsal.live()
+
+        try:
+            report = run_virtual(main(), loop=loop)
+        finally:
+            for rehearsal in rehearsals:
+                with suppress(RuntimeError):
+                    rehearsal.end()
+    report.seconds = perf_counter() - began
+    return report
+
+
+def _memory() -> str | None:
+    """A memory-backed folder where there is one: no flushing is simulated anyway."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 — a mount point, not a name to be guessed
