@@ -100,7 +100,7 @@ class SupplyPoint:
     transformer: TransformerId | None = None
     """Of a transformer meter."""
     feeder: FeederId | None = None
-    """Of a feeder head."""
+    """Of a feeder head; also of a generator that feeds into one feeder."""
     to_district: DistrictId | None = None
     """The other side of a boundary."""
 

@@ -204,7 +204,7 @@ def _check_supply_point(point: SupplyPoint, transformers: set[str], feeders: set
         SupplyPointKind.TRANSFORMER: point.transformer in transformers,
         SupplyPointKind.FEEDER_HEAD: point.feeder in feeders,
         SupplyPointKind.BOUNDARY: point.to_district is not None and point.to_district != point.district,
-        SupplyPointKind.GENERATOR: True,
+        SupplyPointKind.GENERATOR: point.feeder is None or point.feeder in feeders,
     }[point.kind]
     if not fits:
         raise RegistryFault(

@@ -102,7 +102,7 @@ class KnownRegistry:
             )
         point = registry.supply_point[SupplyPointId(place)]
         match point.kind:
-            case SupplyPointKind.FEEDER_HEAD if point.feeder is not None:
+            case SupplyPointKind.FEEDER_HEAD | SupplyPointKind.GENERATOR if point.feeder is not None:
                 return (*self._above_feeder(point.feeder), ("district", registry.feeder_district(point.feeder), 1))
             case SupplyPointKind.BOUNDARY if point.to_district is not None:
                 return (("district", point.district, 1), ("district", point.to_district, -1))
@@ -154,6 +154,7 @@ class KnownRegistry:
             elif count and feeder is not None and feeder not in metered_feeders:
                 unmetered_feeders.add(feeder)
         for feeder in unmetered_feeders:
+            found["feeder", feeder].unmetered += 1  # a plant on it may be metered all the same
             found["substation", registry.feeder[feeder].substation].unmetered += 1
             found["district", registry.feeder_district(feeder)].unmetered += 1
         for point in registry.supply_points:

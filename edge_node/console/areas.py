@@ -1,7 +1,7 @@
 """Balances of one closed hour as JSON: by transformer or by feeder, with what they do not know. Room: console.
 
 On the reading walk; the same cells that the hub is told, summed under the parents of their own hour. Supply enters a
-feeder at its heads; generators and boundaries count for the district. A transformer's own meter is its supply.
+feeder at its heads and from the plants on it; the rest counts for the district. A transformer's own meter is its own.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_node.store.opening import EdgeStore
 from gridmodel.balance import CELL_FIELDS, NO_ENERGY, HourCell, completeness_pct, loss_of
-from gridmodel.identity import SupplyPointId, TransformerId
+from gridmodel.identity import FeederId, SupplyPointId, TransformerId
 from gridmodel.network import SupplyPointKind
 from gridmodel.registry import Registry
 
@@ -33,18 +33,25 @@ def _transformers(registry: Registry, cells: Mapping[str, HourCell]) -> list[tup
 
 def _feeders(registry: Registry, cells: Mapping[str, HourCell], end: int) -> list[tuple[str, str, HourCell]]:
     feeder_of = registry.topology(end).feeder_of
+    headed = {_supply_of(registry, place, SupplyPointKind.FEEDER_HEAD) for place in cells}
     sums: dict[str, HourCell] = {one.id: NO_ENERGY for one in registry.feeders}
     for place, cell in cells.items():
         transformer = TransformerId(place)
         if transformer in registry.transformer:
             feeder, part = feeder_of.get(transformer), _delivered(cell)
         else:
-            point = registry.supply_point.get(SupplyPointId(place))
-            head = point is not None and point.kind is SupplyPointKind.FEEDER_HEAD
-            feeder, part = (point.feeder if point is not None and head else None), cell
+            plant = _supply_of(registry, place, SupplyPointKind.GENERATOR)
+            feeder = _supply_of(registry, place, SupplyPointKind.FEEDER_HEAD) or (plant if plant in headed else None)
+            part = cell
         if feeder is not None:
             sums[feeder] += part
     return [(one.id, one.name, sums[one.id]) for one in registry.feeders]
+
+
+def _supply_of(registry: Registry, place: str, kind: SupplyPointKind) -> FeederId | None:
+    """The feeder that a supply point of that kind feeds."""
+    point = registry.supply_point.get(SupplyPointId(place))
+    return point.feeder if point is not None and point.kind is kind else None
 
 
 def _delivered(cell: HourCell) -> HourCell:

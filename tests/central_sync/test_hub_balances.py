@@ -1,6 +1,7 @@
 """Whatever order hours and days come in: the same balances, all levels equal, and what is unknown is said."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from central_sync.balance.cells import AREA_COLUMNS, HOURS, empty_day, pack, unpack
 from central_sync.hub import Hub
 from gridmodel.balance import HourCell
-from gridmodel.identity import FeederId, TransformerId
-from gridmodel.network import Feeder, FeederLink
+from gridmodel.identity import DistrictId, FeederId, SupplyPointId, TransformerId
+from gridmodel.network import Feeder, FeederLink, SupplyPoint, SupplyPointKind
 from gridmodel.period import HOUR_S, rfc3339
 from protocols.sync.batch import Batch
 from protocols.sync.lanes import AckOutcome, Lane
@@ -197,6 +198,26 @@ def test_boundaries_are_booked_to_both_districts_and_generators_to_theirs(tmp_pa
         assert [one["id"] for one in told[DISTRICTS[B]]["nodes"]] == [A, B]
         assert (await areas(hub, "republic", "hour", rfc3339(end)))["17"]["supplied_wh"] == 1_040
         assert (await areas(hub, "feeder", "hour", rfc3339(end)))["f-a"]["supplied_wh"] == 1_000
+
+    run_hub(tmp_path, story)
+
+
+def test_a_plant_that_names_its_feeder_supplies_that_feeder(tmp_path: Path) -> None:
+    """Without it, what the plant feeds in looks like a loss below zero."""
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        plant = SupplyPoint(SupplyPointId("gen-a"), SupplyPointKind.GENERATOR, DistrictId(DISTRICTS[A]))
+        before = registry_of(A)
+        points = [one for one in before.supply_points if one.id != plant.id]
+        on_feeder = replace(plant, feeder=before.feeders[0].id)
+        await import_registry(hub, replace(before, supply_points=(*points, on_feeder)))
+        node, end = Speaker(hub, A), START + HOUR_S
+        await node.send(
+            Lane.SUMMARY, hour_record("gen-a", end, supply_cell(40)), hour_record("head-a", end, supply_cell(1_000))
+        )
+        for level in ("feeder", "substation", "district"):
+            (told,) = [one for one in (await areas(hub, level, "hour", rfc3339(end))).values() if one["supplied_wh"]]
+            assert told["supplied_wh"] == 1_040, level
 
     run_hub(tmp_path, story)
 
