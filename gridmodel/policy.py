@@ -120,7 +120,8 @@ class Facts:
     reconciled: bool
     """False while a rebuilt or restored store has not heard the hub."""
     records_sound: bool
-    """Every row this rests on still is what was written, and one account alone stands at the point."""
+    """Every row this rests on still is what was written, nothing that came down is unread, and one account alone stands
+    at the point of the registry that holds."""
     brakes: tuple[Reason, ...]
     """The brakes that hold at this moment."""
     zone: str

@@ -5,10 +5,11 @@ repeat is harmless and a crash leaves neither half. An item that this program ca
 whole in `downlink_refused` under a named alarm, and tried again when the program starts. It is never skipped unseen.
 
 Heavy work (parsing a registry) is done before the transaction. A registry that could not be applied is not used at all.
+While something stands refused that may have been a payment, a protection or a change of the network, nobody is cut.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_node.store.alarms import clear_alarm, raise_alarm
@@ -26,6 +27,13 @@ REFUSED_LISTED_MAX = 100
 """Rows a page shows; more have one cause, which the first ones name."""
 REFUSED_RETRIED_MAX = 1_000
 """Refused items tried again at a start; the rest stays for the next one."""
+
+ONLY_PERMITS = {
+    DownLane.LEDGER: frozenset({"watermark"}),
+    DownLane.AUTHORITY: frozenset({"mandate", "notice", "weather", "lift_stop"}),
+    DownLane.REGISTRY: frozenset[str](),
+}
+"""Kinds whose absence can only forbid a cut. Whatever else was refused may have been a reason against one."""
 
 ItemApplier = Callable[[Connection, str, str, Mapping[str, Any], int], Awaitable[None]]
 """Applies (conn, kind, id, body, now) within the transaction; raises Fault for what cannot be taken in."""
@@ -93,6 +101,7 @@ class Downlink:
                 fault = await self._apply_one(conn, one, now)
                 if fault is None:
                     applied += 1
+                    await _forget_mended(conn, one.item, now)
                 else:
                     refused += 1
                     await _refuse(conn, one.item, fault, now)
@@ -192,6 +201,19 @@ class Downlink:
         return None
 
 
+async def may_lack_protection(conn: Connection) -> bool:
+    """Whether an item stands refused that may have been a reason against a cut; of registries the latest alone counts.
+
+    A program one version behind its hub must not cut whom it cannot read about, though watermarks vouch for the lane.
+    """
+    rows = await conn.fetch_all(
+        "SELECT DISTINCT r.lane, r.kind FROM downlink_refused AS r LEFT JOIN downlink AS d ON d.lane = r.lane"
+        " WHERE r.lane <> ? OR d.next_offset IS NULL OR r.offset >= d.next_offset - 1",
+        (DownLane.REGISTRY.value,),
+    )
+    return any(kind not in ONLY_PERMITS[DownLane(lane)] for lane, kind in rows)
+
+
 def _unfit(item: DownItem, why: str) -> Fault:
     return Fault(
         "TQ-DL-01",
@@ -231,3 +253,13 @@ async def _refuse(conn: Connection, item: DownItem, fault: Fault, now: int) -> N
 async def _forget_refused(conn: Connection, item: DownItem, now: int) -> None:
     await conn.execute("DELETE FROM downlink_refused WHERE lane = ? AND offset = ?", (item.lane.value, item.offset))
     await clear_alarm(conn, AlarmKind.DOWNLINK_REFUSED, _subject(item), now)
+
+
+async def _forget_mended(conn: Connection, item: DownItem, now: int) -> None:
+    """The hub sent a readable item of the same name: what was refused under it is settled."""
+    rows = await conn.fetch_all(
+        "SELECT offset FROM downlink_refused WHERE lane = ? AND kind = ? AND id = ?",
+        (item.lane.value, item.kind, item.id),
+    )
+    for (offset,) in rows:
+        await _forget_refused(conn, replace(item, offset=offset), now)

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edge_node.store.downlink import may_lack_protection
 from edge_node.store.ledger import AccountState, Ledger
 from edge_node.store.operations import HOUR_S, CutPlan, Operations
 from edge_node.store.readings import Latest
 from edge_node.store.records import Records
+from edge_node.store.registries import newest_version
 from edge_node.store.relays import RelayRow, Relays
 from edge_node.store.state import is_reconciled
 from edge_node.supply.brakes import brakes
@@ -106,6 +108,8 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
     known = row is not None and row.meter == meter
     latest = sources.quality.latest(point.id)
     damaged = (*account.damaged, *torn_notices, *torn_protections, *watermarks.damaged)
+    whole = not damaged and place.accounts == 1 and not await may_lack_protection(conn)
+    current = place.registry_version == await newest_version(conn)  # a later one is durable before it is parsed
     permitted = (
         mandate is not None
         and mandate.policy_version == moment.rules.version
@@ -130,7 +134,7 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
         clock_trusted=moment.trusted,
         cuts_stopped=bool(await sources.records.stops(conn)),
         reconciled=await is_reconciled(conn),
-        records_sound=not damaged and place.accounts == 1,
+        records_sound=whole and current,
         brakes=brakes(counts, moment.rules, place.counts, now.earliest),
         zone=place.zone,
     )
