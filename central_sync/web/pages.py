@@ -20,6 +20,8 @@ from central_sync.web.views import (
     SORTS,
     MapOf,
     area_lines,
+    at_ending,
+    at_local,
     at_of,
     backlog_of,
     map_of_completeness,
@@ -32,7 +34,7 @@ from central_sync.web.views import (
 from gridmodel.clock import IoClock
 from gridmodel.fault import Fault
 from gridmodel.identity import checked_id
-from gridmodel.period import HOUR_S, Period, local_day
+from gridmodel.period import HOUR_S, Period, local_day, local_time, parse_rfc3339
 from hosting.i18n import DEFAULT, Translator
 from hosting.web import WebFault
 from hosting.web_face import Face, Section, address
@@ -177,6 +179,9 @@ class _Pages:
         tree = await self._tree()
         lines = sorted_lines(area_lines(t, tree, told, asked.area), asked.sort, falling=asked.falling)
         below = BELOW[asked.level]
+        zone, end = self._hub.config.zone, parse_rfc3339(told["to"])
+        after = end + HOUR_S if asked.period is Period.HOUR else end + 1
+        over = after > self._hub.clock.now()
         trail = [] if asked.area is None else tree.path(asked.area)
         values = {
             "asked": asked,
@@ -186,6 +191,9 @@ class _Pages:
             "lines": lines,
             "links": {} if below is None else {line.spot.id: self._down(asked, line.spot, below) for line in lines},
             "expected_to": self._expected_to(),
+            "before": asked.link(at=at_ending(asked.period, parse_rfc3339(told["from"]), zone)),
+            "after": None if over else asked.link(at=at_ending(asked.period, after, zone)),
+            "until": local_time(parse_rfc3339(told["to"]), zone).strftime("%Y-%m-%dT%H:%M"),
             "trail": [(tree.name(t, spot), self._down(asked, spot, BELOW[spot.level] or spot.level)) for spot in trail],
             "levels": [(level, asked.link(level=level.value)) for level in reversed(Level)],
             "periods": [
@@ -221,7 +229,12 @@ class _Pages:
         sort = query.get("sort", "name")
         if sort not in SORTS:
             raise WebFault("TQ-HB-70", f"there is no column {sort:.20}", f"sort is one of {', '.join(SORTS)}")
-        at = query.get("at") or at_of(period, self._hub.clock.now(), self._hub.config.zone)
+        until = query.get("until", "") if period is Period.HOUR else ""
+        at = (
+            at_local(until, self._hub.config.zone)
+            if until
+            else query.get("at") or at_of(period, self._hub.clock.now(), self._hub.config.zone)
+        )
         return _Asked(level, period, at, within, sort, query.get("falling") == "1")
 
     def _down(self, asked: _Asked, spot: Spot, level: Level) -> str:

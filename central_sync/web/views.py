@@ -5,6 +5,7 @@ Answers of the rooms are plain values with RFC 3339 times; here they become line
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -13,7 +14,7 @@ from central_sync.situation.nodes import NodeState
 from central_sync.web.outlines import Outline, drawing
 from central_sync.web.tree import Spot, Tree, territory_name
 from gridmodel.balance import CELL_FIELDS, COMPLETENESS_PCT_MIN, HourCell, LossUnknown, why_unknown
-from gridmodel.period import HOUR_S, Period, local_day, parse_rfc3339, rfc3339
+from gridmodel.period import HOUR_S, Period, local_day, parse_rfc3339, rfc3339, zone
 from hosting.i18n import Translator
 from hosting.territory import TerritoryFault, country
 
@@ -71,10 +72,24 @@ def completeness_tone(told: Mapping[str, Any] | None) -> str:
 
 def at_of(period: Period, now: int, zone: str) -> str:
     """The present of a period: the last full hour, this day, month, year."""
+    return at_ending(period, now - now % HOUR_S if period is Period.HOUR else now + 1, zone)
+
+
+def at_ending(period: Period, end: int, zone: str) -> str:
+    """The hour that ends at `end`, or the day, month, year that the interval ending then belongs to."""
     if period is Period.HOUR:
-        return rfc3339(now - now % HOUR_S)
-    day = local_day(now + 1, zone)
+        return rfc3339(end)
+    day = local_day(end, zone)
     return {Period.DAY: day, Period.MONTH: day[:7], Period.YEAR: day[:4]}[period]
+
+
+def at_local(text: str, zone_name: str) -> str:
+    """The hour that a field of a form names in local time (``2026-05-04T15:00``); raises PeriodFault."""
+    try:
+        moment = datetime.fromisoformat(text).replace(tzinfo=zone(zone_name), minute=0, second=0)
+    except ValueError:
+        return text  # the question refuses it by name
+    return moment.isoformat()
 
 
 def area_lines(t: Translator, tree: Tree, told: Mapping[str, Any], within: Spot | None) -> list[AreaLine]:

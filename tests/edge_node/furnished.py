@@ -6,8 +6,8 @@ the link are absent, so what a morning would have left behind is written through
 
 import dataclasses
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ from hosting.database import Connection
 from protocols.authority.canonical import Domain
 from protocols.authority.mandate import Mandate, sign_mandate
 from protocols.authority.signatures import Signer, key_to_text
-from tests.edge_node.offices import BORN, Office, built, office
+from tests.edge_node.offices import Office, built, office
 
 POLICY = Path(__file__).parents[2] / "configs" / "policy" / "demo.toml"
 SIGNERS = [Signer.from_seed(bytes([n]) * 32, Domain.DEMO) for n in (1, 2)]
@@ -56,6 +56,8 @@ class Furnished:
     office: Office
     node: Node
     url: str
+    stop_serving: Callable[[], Awaitable[None]]
+    """Take the console away, as a crash would."""
 
     def account(self, number: int) -> Account:
         return self.office.registry.accounts[number]
@@ -87,8 +89,9 @@ async def furnished(folder: Path, points: int = 120) -> AsyncIterator[Furnished]
                 language=config.language,
             ),
         )
-        async with serve_console(application, "127.0.0.1:0") as url:
-            yield Furnished(given, node, url)
+        async with AsyncExitStack() as served:
+            url = await served.enter_async_context(serve_console(application, "127.0.0.1:0"))
+            yield Furnished(given, node, url, served.aclose)
 
 
 async def _morning(given: Office, node: Node) -> None:
@@ -243,6 +246,3 @@ def _cells(given: Office, dice: random.Random, end: int) -> list[PlaceCell]:
             cell = HourCell(0 if silent else through[point.feeder] * lost // 100, 0, 0, 1, silent)
             found.append(PlaceCell(point.id, point.kind, cell))
     return found
-
-
-STORY_AT = BORN
