@@ -31,7 +31,7 @@ from central_sync.web.views import (
     seconds,
     sorted_lines,
 )
-from gridmodel.clock import IoClock
+from gridmodel.clock import Compute, IoClock
 from gridmodel.fault import Fault
 from gridmodel.identity import checked_id
 from gridmodel.period import HOUR_S, Period, local_day, local_time, parse_rfc3339
@@ -42,6 +42,8 @@ from hosting.web_pulse import Pulse
 
 LISTED_MAX = 100
 """Lines of a list of alarms or batches."""
+AREAS_MAX = 500
+"""Areas of one page of balances: more are reached by going down from above."""
 QUERY_LENGTH_MAX = 128
 HOUR_GRACE_S = 1_800
 """Utility seconds after its end for which a page does not miss an hour: nodes wait 10 minutes for late readings."""
@@ -60,6 +62,11 @@ class HubPagesFace(HubFace, Protocol):
     @property
     def balances(self) -> BalanceReader:
         """Balances of any level and period."""
+        ...
+
+    @property
+    def compute(self) -> Compute:
+        """Where long work goes."""
         ...
 
     @property
@@ -138,6 +145,7 @@ class _Pages:
     def __init__(self, hub: HubPagesFace, face: Face) -> None:
         self._hub = hub
         self._face = face
+        self._kept: tuple[Hashable, Tree] | None = None
 
     async def look(self) -> Hashable:
         """Something that changes when a page would."""
@@ -188,8 +196,11 @@ class _Pages:
             "told": told,
             "from": seconds(told["from"]),
             "to": seconds(told["to"]),
-            "lines": lines,
-            "links": {} if below is None else {line.spot.id: self._down(asked, line.spot, below) for line in lines},
+            "lines": lines[:AREAS_MAX],
+            "lines_more": max(0, len(lines) - AREAS_MAX),
+            "links": {}
+            if below is None
+            else {line.spot.id: self._down(asked, line.spot, below) for line in lines[:AREAS_MAX]},
             "expected_to": self._expected_to(),
             "before": asked.link(at=at_ending(asked.period, parse_rfc3339(told["from"]), zone)),
             "after": None if over else asked.link(at=at_ending(asked.period, after, zone)),
@@ -311,7 +322,13 @@ class _Pages:
         return due - due % HOUR_S
 
     async def _tree(self) -> Tree:
-        return Tree(await self._hub.shelf.newest(), self._hub.clock.now())
+        """What hangs below what today; made once for each set of registries, off the event loop."""
+        registries, now = await self._hub.shelf.newest(), self._hub.clock.now()
+        versions = tuple(sorted((node, known.registry.version) for node, known in registries.items()))
+        key = (local_day(now, self._hub.config.zone), versions)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, await self._hub.compute.run(Tree, registries, now))
+        return self._kept[1]
 
     def _node_line(self, t: Translator, node: dict[str, Any]) -> dict[str, Any]:
         """A node as pages show it: its districts by name, its times as numbers, its tone."""
