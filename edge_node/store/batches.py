@@ -170,6 +170,19 @@ class Outbox:
 
         return await self._control.write(verb)
 
+    async def reopen(self, lane: Lane, have: LaneMark) -> None:
+        """The hub went back to `have`: what it had acknowledged after that and is still kept here is owed again.
+
+        Where the chain goes on from `have` the same batches are sent; where it forks, their records travel anew.
+        """
+        await self._control.write(
+            lambda conn: conn.execute(
+                "UPDATE outbox_batch SET acked_at = NULL, outcome = NULL, reason = NULL"
+                " WHERE lane = ? AND (epoch, seq) > (?, ?) AND acked_at IS NOT NULL",
+                (lane.value, have.epoch, have.seq),
+            )
+        )
+
     async def backlog(self) -> dict[Lane, Backlog]:
         """What each lane still owes."""
 

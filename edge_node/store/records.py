@@ -55,6 +55,18 @@ class Stop:
     lifted_by: str | None
 
 
+async def stop_cuts(  # noqa: PLR0917
+    conn: Connection, node: NodeId, stop_id: str, by: str, why: str, at: int
+) -> bool:
+    """Stop every cut of `node`, within the caller's transaction; gives whether the stop is new."""
+    made = await conn.execute(
+        "INSERT OR IGNORE INTO cuts_stopped (id, stopped_at, stopped_by, why) VALUES (?, ?, ?, ?)",
+        (stop_id, at, by, why),
+    )
+    await raise_alarm(conn, AlarmKind.CUTS_STOPPED, node, f"{by}: {why}", at)
+    return bool(made)
+
+
 class Records:
     """The records of one node. Methods that take `conn` run in the caller's transaction."""
 
@@ -178,12 +190,7 @@ class Records:
 
     async def stop_cuts(self, conn: Connection, stop_id: str, by: str, why: str, at: int) -> bool:
         """Stop every cut of this node; gives whether the stop is new."""
-        made = await conn.execute(
-            "INSERT OR IGNORE INTO cuts_stopped (id, stopped_at, stopped_by, why) VALUES (?, ?, ?, ?)",
-            (stop_id, at, by, why),
-        )
-        await raise_alarm(conn, AlarmKind.CUTS_STOPPED, self._node, f"{by}: {why}", at)
-        return bool(made)
+        return await stop_cuts(conn, self._node, stop_id, by, why, at)
 
     async def lift_stops(self, conn: Connection, by: str, at: int) -> int:
         """Lift every standing stop; gives how many. Only the office's own command line may ask this."""

@@ -40,7 +40,7 @@ from protocols.sync.effects import (
     Send,
     UplinkLimits,
 )
-from protocols.sync.lanes import NONCE_BYTES, DownLane
+from protocols.sync.lanes import NONCE_BYTES, DownLane, Lane
 from protocols.sync.link import RETRY_AFTER_S_MAX, Link, LinkLost
 from protocols.sync.messages import Hello, Push, PushReply, Welcome
 from protocols.sync.pull import PULL_ITEMS_MAX, Pull, PullReply
@@ -50,6 +50,8 @@ from protocols.sync.state import LANES_BY_PRIORITY, LinkState
 
 RETRY_S_MAX = 2 * RETRY_AFTER_S_MAX
 """No try is ever set further ahead than this: a later one was set by a clock that has stepped back since."""
+REMEMBERED_BY_BRAKES = frozenset({Lane.CONTROL, Lane.LEDGER})
+"""Lanes of movements and payments: a store that lacks some of them decides on less than it once knew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +274,7 @@ class HubLink:
     async def _persist(self, effects: tuple[Effect, ...]) -> None:
         """Make each effect durable before the session is asked again."""
         now = self._clock.now()
+        behind = {effect.lane for effect in effects if isinstance(effect, HubRolledBack)}
         for effect in effects:
             match effect:
                 case Acknowledged():
@@ -286,6 +289,8 @@ class HubLink:
                 case Forked():
                     await self._alarms.put(AlarmKind.LANE_FORKED, effect.lane.value, effect.reason, now)
                     await self._reconciliation.moved(f"lane {effect.lane.value}: {effect.reason}", now)
+                    if effect.lane in REMEMBERED_BY_BRAKES - behind:
+                        await self._reconciliation.went_back(effect.lane, now)
                 case Held():
                     await self._alarms.put(AlarmKind.LANE_HELD, effect.lane.value, effect.reason, now)
                 case HubChanged():
@@ -293,6 +298,7 @@ class HubLink:
                 case HubRolledBack():
                     what = f"lane {effect.lane.value}: the hub has {effect.have.seq}, {effect.acknowledged.seq} it had"
                     await self._reconciliation.moved(what, now)
+                    await self._outbox.reopen(effect.lane, effect.have)
                 case _:
                     assert_never(effect)
 
@@ -302,7 +308,7 @@ class HubLink:
         if self._session.state is not LinkState.LIVE:
             await self._clock.sleep(1 if until is None else until - now)
             return
-        if self._pulled_whole and not self._reconciliation.settled:
+        if self._pulled_whole and not self._reconciliation.settled and not self._session.forked:
             held = {lane: self._session.cursor(lane) for lane in LANES_BY_PRIORITY}
             await self._reconciliation.settle(held, await self._outbox.local({}), now)
         await self._sleep_or_fact((self._pull_at if until is None else min(until, self._pull_at)) - now)

@@ -3,11 +3,15 @@
 A new or rebuilt store has never heard the hub; a hub restored from a backup lacks what it acknowledged; another hub may
 answer in its place. All three stand as marks in the store, in the transaction that notices them, and are taken away
 only when every lane is at the hub again and a whole pull went through.
+
+A store that went back itself (a copy was restored, a disk lost) has forgotten cuts that its brakes should count and
+payments that its own desk took; no pull brings those. So cuts are stopped, until a person at the office lifts the stop.
 """
 
 from collections.abc import Mapping
 
 from edge_node.store.alarms import clear_alarm, raise_alarm
+from edge_node.store.records import stop_cuts
 from edge_node.store.state import Mark, forget_mark, read_mark, write_mark
 from edge_node.wakeups import Wakeups
 from gridmodel.event import AlarmKind
@@ -15,6 +19,9 @@ from gridmodel.identity import NodeId
 from hosting.database import Connection, Database
 from protocols.sync.lanes import Lane, LaneMark
 from protocols.sync.state import LocalLane
+
+ITSELF = "node"
+"""Who stopped the cuts when no person did."""
 
 
 class Reconciliation:
@@ -63,6 +70,18 @@ class Reconciliation:
         async def verb(conn: Connection) -> None:
             await write_mark(conn, Mark.HUB_MOVED, self._spoken or "unknown")
             await raise_alarm(conn, AlarmKind.HUB_MOVED, self._node, what, now)
+
+        await self._control.write(verb)
+        self._wakeups.outbox.set()
+
+    async def went_back(self, lane: Lane, now: int) -> None:
+        """The hub holds what this store does not: stop cuts, once, for a person to lift when books are compared."""
+
+        async def verb(conn: Connection) -> None:
+            standing = "SELECT 1 FROM cuts_stopped WHERE stopped_by = ? AND lifted_at IS NULL"
+            if await conn.fetch_one(standing, (ITSELF,)) is None:
+                why = f"this store went back (lane {lane.value}): compare cuts and payments with the hub, then lift"
+                await stop_cuts(conn, self._node, f"stop-went-back-{now}", ITSELF, why, now)
 
         await self._control.write(verb)
         self._wakeups.outbox.set()

@@ -120,6 +120,11 @@ class UplinkSession:
         """When a lost link is tried again, UTC seconds."""
         return self._retry_at
 
+    @property
+    def forked(self) -> bool:
+        """Whether a lane contradicts the hub and waits for its new epoch."""
+        return any(state.forked for state in self._lanes.values())
+
     def cursor(self, lane: Lane) -> LaneMark:
         """What the hub holds of `lane` as far as this session knows."""
         return self._lanes[lane].cursor

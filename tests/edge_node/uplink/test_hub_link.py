@@ -5,9 +5,10 @@ import random
 import shutil
 from pathlib import Path
 
+from edge_node.store.batches import KEPT_S
 from edge_node.store.state import Mark
 from gridmodel.event import AlarmKind
-from protocols.sync.lanes import DownLane, Lane
+from protocols.sync.lanes import DownLane, Lane, LaneMark
 from protocols.sync.link import LinkLost
 from tests.edge_node.store.outbox_bench import NOW
 from tests.edge_node.uplink.paper_hub import JumpClock, PaperHub, lossy
@@ -113,7 +114,7 @@ def test_a_store_restored_from_a_backup_gets_a_new_epoch_and_its_new_payments_ar
             await node.until(node.settled)
             assert hub.epoch > 1
             assert sorted(told(hub, Lane.LEDGER)) == ["pay-0", "pay-1", "pay-2"]
-            assert await node.alarms.standing() == []
+            assert [row.kind for row in await node.alarms.standing()] == [AlarmKind.CUTS_STOPPED]
             kinds = {row.kind for row in await node.alarms.recent()}
             assert {AlarmKind.LANE_FORKED, AlarmKind.HUB_MOVED} <= kinds, "nobody is cut until it is clear"
 
@@ -156,14 +157,11 @@ def test_another_hub_in_its_place_is_noticed_even_when_it_has_everything(tmp_pat
             await node.write(Lane.LEDGER, "pay-0")
             await node.until(node.settled)
             hub.incarnation = "hub-2"
-            await node.until(lambda: _known(node, "hub-2"))
+            await node.until(lambda: _knows(node, "hub-2"))
             await node.until(node.settled)
             recent = [row for row in await node.alarms.recent() if row.kind == AlarmKind.HUB_MOVED]
             assert len(recent) == 1
             assert recent[0].cleared_at is not None
-
-    async def _known(node: Office, name: str) -> bool:
-        return await node.state.get(Mark.HUB_INCARNATION) == name
 
     asyncio.run(story())
 
@@ -249,3 +247,110 @@ def test_the_database_of_a_stopped_node_can_be_moved(tmp_path: Path) -> None:
             assert told(hub, Lane.LEDGER) == ["pay-0", "pay-1"]
 
     asyncio.run(story())
+
+
+def test_a_store_that_went_back_cuts_nobody_until_a_person_has_looked(tmp_path: Path) -> None:
+    """Its brakes may have forgotten cuts, and its ledger payments taken at this very desk."""
+
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        old, new, empty = (tmp_path / name for name in ("old", "new", "empty"))
+        for folder in (old, new, empty):
+            folder.mkdir()
+        async with office(old, hub, clock) as node:
+            await node.write(Lane.CONTROL, "op-0")
+            await node.until(node.settled)
+            assert await _stops(node) == []
+            await node.control.copy_to(new / "control.db")
+            await node.write(Lane.CONTROL, "op-1")
+            await node.until(node.settled)
+        for folder in (new, empty):
+            async with office(folder, hub, clock) as node:
+                await node.write(Lane.CONTROL, f"op-{folder.name}")
+                await node.until(node.settled)
+                ((by, why),) = await _stops(node)
+                assert by == "node"
+                assert "went back" in why
+                assert await node.alarms.count(AlarmKind.CUTS_STOPPED) == 1
+
+    asyncio.run(story())
+
+
+def test_a_hub_that_went_back_behind_a_new_epoch_is_no_fault_of_the_store(tmp_path: Path) -> None:
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        async with office(tmp_path, hub, clock) as node:
+            await node.write(Lane.CONTROL, "op-0")
+            await node.until(node.settled)
+            before = (hub.epoch, dict(hub.marks), {lane: dict(held) for lane, held in hub.batches.items()})
+            hub.marks[Lane.CONTROL] = LaneMark(1, 2, b"\1" * 32)
+            await node.write(Lane.CONTROL, "op-1")
+            await node.until(node.settled)
+            await node.control.write(lambda conn: conn.execute("DELETE FROM cuts_stopped"))
+            await node.write(Lane.LEDGER, "pay-1")
+            await node.until(node.settled)
+        hub.epoch, hub.marks, hub.batches = before
+        hub.incarnation = "hub-2"
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(lambda: _knows(node, "hub-2"))
+            await node.until(node.settled)
+            assert await _stops(node) == []
+            assert {"op-0", "op-1"} <= set(told(hub, Lane.CONTROL)), "what it had acknowledged is there again"
+            assert told(hub, Lane.LEDGER) == ["pay-1"]
+
+    asyncio.run(story())
+
+
+def test_a_hub_that_lost_everything_is_refilled_with_all_that_is_kept(tmp_path: Path) -> None:
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        async with office(tmp_path, hub, clock) as node:
+            await node.write(Lane.LEDGER, "pay-0")
+            await node.until(node.settled)
+            await clock.sleep(KEPT_S - 3_600)
+            await node.write(Lane.LEDGER, "pay-1")
+            await node.until(node.settled)
+            await clock.sleep(7_200)
+            assert await node.outbox.prune(clock.now()) == 1
+        hub = PaperHub(incarnation="hub-2")
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(lambda: _knows(node, "hub-2"))
+            await node.until(node.settled)
+            assert told(hub, Lane.LEDGER) == ["pay-1"]
+
+    asyncio.run(story())
+
+
+def test_nothing_is_agreed_while_a_lane_is_forked(tmp_path: Path) -> None:
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(node.settled)
+            agreed_while_forked = 0
+
+            async def look(_: str) -> None:
+                nonlocal agreed_while_forked
+                forked = await node.alarms.count(AlarmKind.LANE_FORKED)
+                agreed_while_forked += forked and await node.state.reconciled()
+
+            hub.before = look
+            for turn in (2, 3):  # a copy of the node pushes in between: the second new epoch has to wait
+                hub.marks[Lane.LEDGER] = LaneMark(hub.epoch, 9, bytes([turn]) * 32)
+                await node.write(Lane.LEDGER, f"pay-{turn}")
+                await node.until(node.drained)
+            await node.until(node.settled)
+            assert hub.epoch == 3
+            assert agreed_while_forked == 0
+
+    asyncio.run(story())
+
+
+async def _knows(node: Office, name: str) -> bool:
+    return await node.state.get(Mark.HUB_INCARNATION) == name
+
+
+async def _stops(node: Office) -> list[tuple[str, str]]:
+    rows = await node.control.read(
+        lambda conn: conn.fetch_all("SELECT stopped_by, why FROM cuts_stopped WHERE lifted_at IS NULL")
+    )
+    return [(by, why) for by, why in rows]
