@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Rehearsals of the whole country."
 )
 
-USAGE_CODES = frozenset({"TQ-SM-10", "TQ-SM-13", "TQ-SM-30", "TQ-SM-31"})
+USAGE_CODES = frozenset({"TQ-SM-10", "TQ-SM-13", "TQ-SM-20", "TQ-SM-21", "TQ-SM-22", "TQ-SM-30", "TQ-SM-31"})
 """Faults of what was typed."""
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -111,6 +111,87 @@ def meters(  # noqa: PLR0917 — the options of a command line
         return Exit.OK
 
     raise typer.Exit(run_process(main))
+
+
+Nodes = Annotated[int, typer.Option(min=1, max=64, help="Edge nodes.")]
+Meters = Annotated[int, typer.Option(min=4, max=5_000, help="Usage points of each node.")]
+Days = Annotated[int, typer.Option(min=1, max=400, help="Local days of the phase with faults.")]
+ScenarioName = Annotated[str, typer.Option(help="A file of simulate/scenarios.")]
+
+
+@app.command()
+def run(  # noqa: PLR0917 — the options of a command line
+    seed: Seed,
+    days: Days,
+    nodes: Nodes = 3,
+    meters: Meters = 20,
+    scenario: ScenarioName = "everyday",
+    json_: Json = False,
+) -> None:
+    """One rehearsal in virtual time with the product's own code. Exit 1: a law did not hold."""
+    from simulate.campaign import quiet_run, spec_of  # noqa: PLC0415
+
+    try:
+        report = quiet_run(spec_of(seed, days, nodes, meters, scenario))
+    except Fault as fault:
+        raise typer.Exit(_failed(fault, json_=json_)) from fault
+    print(json.dumps(report.as_dict(), ensure_ascii=False) if json_ else "\n".join(report.lines()))
+    raise typer.Exit(Exit.FAILED if report.violations else Exit.OK)
+
+
+@app.command()
+def campaign(  # noqa: PLR0917 — the options of a command line
+    seeds: Annotated[str, typer.Option(help="FROM:TO, TO not included.")],
+    days: Days,
+    nodes: Nodes = 2,
+    meters: Meters = 12,
+    scenario: ScenarioName = "everyday",
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes; all cores without it.")] = None,
+    json_: Json = False,
+) -> None:
+    """Many rehearsals. Exit 1: a law did not hold, or a long campaign never saw something rare."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from simulate.campaign import campaign as all_seeds  # noqa: PLC0415
+    from simulate.campaign import seeds_of, spec_of  # noqa: PLC0415
+
+    try:
+        chosen = seeds_of(seeds)
+        spec = spec_of(chosen.start, days, nodes, meters, scenario)
+    except Fault as fault:
+        raise typer.Exit(_failed(fault, json_=json_)) from fault
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("seeds", total=len(chosen))
+        report = all_seeds(chosen, spec, workers=workers, told=lambda known: progress.update(bar, completed=known.runs))
+    print(json.dumps(report.as_dict(), ensure_ascii=False) if json_ else "\n".join(report.lines()))
+    raise typer.Exit(Exit.FAILED if report.failing() else Exit.OK)
+
+
+@app.command()
+def mutants(names: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None, json_: Json = False) -> None:
+    """Plant each known bug and look whether a checker finds it. Exit 1: one was not found."""
+    from simulate.campaign import silence  # noqa: PLC0415
+    from simulate.mutants import MUTANTS, hunt_all  # noqa: PLC0415
+    from simulate.scenario import ScenarioFault  # noqa: PLC0415
+
+    unknown = sorted(set(names or ()) - {mutant.name for mutant in MUTANTS})
+    if unknown:
+        fault = ScenarioFault(
+            "TQ-SM-22", f"there is no mutant {unknown[0]:.40}", f"use {', '.join(one.name for one in MUTANTS)}"
+        )
+        raise typer.Exit(_failed(fault, json_=json_))
+    silence()
+    results = []
+    for result in hunt_all(names or ()):
+        results.append(result)
+        if not json_:
+            how = f"by {result.checker} with seed {result.seed}" if result.found else "NOT FOUND"
+            print(f"{result.name}: {how} in {result.seconds:.1f} s ({result.what})", flush=True)
+    missed = [result.name for result in results if not result.found]
+    if json_:
+        print(json.dumps({"mutants": [one.as_dict() for one in results], "not_found": missed}, ensure_ascii=False))
+    raise typer.Exit(Exit.FAILED if missed else Exit.OK)
 
 
 def main() -> None:

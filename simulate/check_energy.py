@@ -8,13 +8,12 @@ by hour, and its levels with one another. Registers are those that the meters se
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
 from central_sync.balance.cells import AREA_COLUMNS, CELL, HOURS, KNOWN, PLACE_COLUMNS, unpack
 from gridmodel.network import SupplyPointKind
-from gridmodel.period import HOUR_S, day_bounds, local_day
+from gridmodel.period import HOUR_S, day_bounds
 from gridmodel.reading import Channel
 from protocols.sync import wire
 from simulate.sight import Eye, NodeSight, Verdicts
@@ -84,14 +83,12 @@ def _gives(sight: NodeSight, index: int) -> bool:
 
 @dataclass(slots=True)
 class EnergyChecker:
-    """Compares when asked; `hub` reads the hub's database, `folders` names each node's data folder."""
+    """Compares when asked; `hub` reads the hub's database."""
 
     sights: Mapping[str, NodeSight]
     hub: Eye
-    folders: Mapping[str, Path]
     verdicts: Verdicts
     _places: dict[str, list[Place]] = field(default_factory=dict)
-    _segments: dict[Path, Eye] = field(default_factory=dict)
 
     def places(self, node: str) -> list[Place]:
         """The node's places."""
@@ -162,6 +159,20 @@ class EnergyChecker:
                             "counted_once", node, f"{level} {day}", f"the level is {apart} Wh off its places ({zone})"
                         )
 
+    def heard(self, node: str, before: int) -> None:
+        """Hours that the edge closed before then stand at the hub: a summary that was lost shows within the day."""
+        hub = self.hub_hours(node)
+        closed = self.sights[node].control.rows(
+            "SELECT c.place, c.hour_end FROM hour_cell AS c JOIN hour_closed AS h ON h.hour_end = c.hour_end"
+            " WHERE h.closed_at < ?",
+            (before,),
+        )
+        for place, end in closed:
+            if end not in hub.get(place, {}):
+                self.verdicts.against(
+                    "hub_equals_edge", node, place, f"hour {end} was closed and never reached the hub"
+                )
+
     def compare_hours(self, node: str, upto: int) -> None:
         """Every closed hour at the edge stands at the hub with the same value."""
         edge, hub, first = self.edge_hours(node), self.hub_hours(node), self.closed_from(node)
@@ -212,21 +223,12 @@ class EnergyChecker:
         wanted |= {(str(grid.points[i].id), int(Channel.EXPORT)) for i in place.points if grid.points[i].solar_w}
         base = len(grid.points)
         wanted |= {(str(grid.supplies[index - base].id), int(Channel.IMPORT)) for index in place.supply}
-        month = local_day(end, grid.spec.zone)[:7]
-        path = self.folders[sight.node] / f"readings-{month}.db"
-        if path not in self._segments:
-            self._segments[path] = Eye(path)
-        read = self._segments[path].rows(
+        read = sight.segment(end).rows(
             "SELECT p.point, p.channel FROM reading AS r JOIN point AS p ON p.number = r.point"
             " WHERE r.end = ? AND r.register_wh IS NOT NULL",
             (end,),
         )
         return wanted <= set(read)
-
-    def close(self) -> None:
-        """Give files back."""
-        for eye in self._segments.values():
-            eye.close()
 
 
 def final_days(hub: Eye, node: str) -> set[str]:

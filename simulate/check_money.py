@@ -55,6 +55,25 @@ class MoneyChecker:
                         f"{seq} is acknowledged, the hub has {there[1]}",
                     )
 
+    def complete(self, before: int) -> None:
+        """Control and ledger never expire: every relay operation and payment made before then stands at the hub."""
+        told = {(row[0], row[1]) for row in self.hub.rows("SELECT node, id FROM relay_operation")}
+        paid = {row[0] for row in self.hub.rows("SELECT id FROM ledger_entry")}
+        for node, sight in sorted(self.sights.items()):
+            for (one,) in sight.control.rows("SELECT id FROM relay_operation WHERE intent_at < ?", (before,)):
+                if (node, one) not in told:
+                    self.verdicts.against("nothing_expires", node, one, "the hub never heard of this operation")
+            for (one,) in sight.control.rows(
+                "SELECT id FROM ledger_entry WHERE origin = 'desk' AND received_at < ?", (before,)
+            ):
+                if one not in paid:
+                    self.verdicts.against("nothing_expires", node, one, "the hub never heard of this payment")
+
+    def forks(self) -> None:
+        """Nobody restored a backup here: a lane that forked is a mistake of one of the two sides."""
+        for node, lane, epoch in self.hub.rows("SELECT node, lane, epoch FROM fork_request"):
+            self.verdicts.against("no_fork_without_cause", node, f"lane {lane}", f"epoch {epoch} had to be minted")
+
     def counted_once(self) -> None:
         """No payment stands that nobody made, none stands twice."""
         places = [("hub", self.hub), *((node, sight.control) for node, sight in sorted(self.sights.items()))]

@@ -19,6 +19,11 @@ POLL_S_MAX = 45 * 60
 """A running node has read its meters within so long: two intervals, their spread and grace."""
 TALK_S_MAX = 75 * 60
 """On a clean line a whole exchange comes about within so long: the longest patience of one exchange, and a back-off."""
+METER_S_MAX = 5_400
+"""A meter that answers is read within so long: the interval's end may be an interval old, and one call may hang."""
+LOOKS_PER_METERS = 6
+"""Meters are looked at every half hour: it reads a few hundred rows."""
+REGISTRY_KNOWN = "SELECT count(*) FROM registry WHERE received_at > 0"
 DRAIN_S_MAX = 3 * HOUR_S
 """On a clean line nothing sealed or waiting is older than this: a day's backlog drains in minutes."""
 
@@ -40,6 +45,7 @@ class SupplyChecker:
     """Virtual seconds."""
     _heard: dict[str, _Heard] = field(default_factory=dict)
     _dark_since: dict[tuple[str, int], float] = field(default_factory=dict)
+    _looks: int = 0
 
     def polled(self, node: str) -> None:
         """A poll round was committed."""
@@ -51,22 +57,25 @@ class SupplyChecker:
 
     def look(self) -> None:
         """Every duty of every node."""
+        self._looks += 1
         for node in sorted(self.sights):
             sight = self.sights[node]
             self._paid_but_dark(sight)
             self._alive(sight)
+            if self._looks % LOOKS_PER_METERS == 0:
+                self._meters_read(sight)
 
     def _paid_but_dark(self, sight: NodeSight) -> None:
         now_s, now = self.time_s(), self.verdicts.now()
         up_since = sight.up_since()
-        silent = sight.silent()
+        ill = sight.ill()
         for meter, index in sight.point_of.items():
             key = (sight.node, index)
             if sight.truth.connected(index):
                 self._dark_since.pop(key, None)
                 continue
             point = sight.grid.points[index]
-            if up_since is None or meter in silent or not self._knowably_paid(sight, str(point.account), now):
+            if up_since is None or meter in ill or not self._knowably_paid(sight, str(point.account), now):
                 self._dark_since.pop(key, None)
                 continue
             since = self._dark_since.setdefault(key, now_s)
@@ -98,6 +107,19 @@ class SupplyChecker:
             )
         if now_s - clean_s > DRAIN_S_MAX:
             self._drained(sight)
+
+    def _meters_read(self, sight: NodeSight) -> None:
+        """Every meter that answers is read: one hung call must not starve it for ever."""
+        now, now_s, up_since = self.verdicts.now(), self.time_s(), sight.up_since()
+        wrong = any(over > now - METER_S_MAX for _, over in sight.clock_spans())
+        if up_since is None or now_s - up_since < METER_S_MAX or wrong or not sight.control.value(REGISTRY_KNOWN):
+            return
+        read = sight.read_since(now - METER_S_MAX)
+        ill = sight.ill()
+        for meter, point in sight.measured.items():
+            if meter in ill or now_s - sight.well_since.get(meter, -METER_S_MAX) < METER_S_MAX or point in read:
+                continue
+            self.verdicts.against("liveness", sight.node, meter, f"it answers, and was not read for {METER_S_MAX} s")
 
     def _drained(self, sight: NodeSight) -> None:
         """A backlog drains once the line is clean; a stuck lane shows here."""

@@ -4,10 +4,11 @@ Meters live on the world's time, whatever the node's clock shows. A command is w
 a node may die while one is on its way, and the meter obeys all the same.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from gridmodel.clock import IoClock, Rng, UtilityClock
-from protocols.driver import MeterTarget, RelayCommand, WritePermit
+from protocols.driver import MeterSnapshot, MeterTarget, RelayCommand, RelayReading, WritePermit
 from protocols.profile import MeterProfile
 from simulate.check_relays import RelayChecker
 from simulate.crash import SimulatedCrash
@@ -52,12 +53,13 @@ class WatchedDriver:
         io_clock: IoClock,
         rng: Rng,
         state: MeterFaults,
+        hung: set[str],
         faults: Faults,
         checker: RelayChecker,
         trace: Trace,
         die: Callable[[str], SimulatedCrash],
     ) -> None:
-        """`clock` is the world's; `state` is shared by all incarnations of the node."""
+        """`clock` is the world's; `state` and `hung` are shared by all incarnations of the node."""
         self._node = node
         self._inner = SimDriver([faces], clock=clock, io_clock=io_clock, rng=rng, faults=state)
         self._io_clock = io_clock
@@ -66,9 +68,19 @@ class WatchedDriver:
         self._checker = checker
         self._trace = trace
         self._die = die
-        self.read = self._inner.read
-        """See `MeterDriver.read`; no frame more for the most frequent call of all."""
-        self.read_relay = self._inner.read_relay
+        self._hung = hung
+
+    async def read(self, target: MeterTarget) -> MeterSnapshot:
+        """See `MeterDriver.read`."""
+        if target.meter in self._hung:
+            await self._hang()
+        return await self._inner.read(target)
+
+    async def read_relay(self, target: MeterTarget) -> RelayReading:
+        """See `MeterDriver.read_relay`."""
+        if target.meter in self._hung:
+            await self._hang()
+        return await self._inner.read_relay(target)
 
     async def control(self, target: MeterTarget, command: RelayCommand, permit: WritePermit) -> None:
         """See `MeterDriver.control`."""
@@ -76,6 +88,8 @@ class WatchedDriver:
         self._trace.add("command", self._node, f"{command.value} {meter} {permit.intent_id}")
         self._checker.command_begins(self._node, meter)
         try:
+            if target.meter in self._hung:
+                await self._hang()
             if self._faults.strikes(AtEvent.NODE_CRASH_AT_COMMAND):
                 await self._inner.control(target, command, permit)
                 raise self._die(f"while {meter} obeyed")
@@ -91,6 +105,11 @@ class WatchedDriver:
     async def close(self) -> None:
         """See `MeterDriver.close`."""
         await self._inner.close()
+
+    async def _hang(self) -> None:
+        """A broken driver: it breaks the port's promise, and only the caller's own patience helps."""
+        self._faults.happened("driver_call_hung")
+        await asyncio.get_running_loop().create_future()
 
     async def _lost(self, target: MeterTarget, command: RelayCommand, permit: WritePermit, *, arrives: bool) -> None:
         """The command or its answer is lost, as `SimDriver` would lose it."""

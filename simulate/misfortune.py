@@ -26,6 +26,7 @@ SLOW_METER_S = 0.9
 """An exchange with a slow meter, just below what a driver waits."""
 SILENT_PART = 0.3
 """Part of a node's meters that fall silent together: a gateway died."""
+HUNG_PART = 0.1
 CLOCK_S = (-1_800.0, 1_800.0)
 
 
@@ -75,6 +76,7 @@ class Misfortune:
             InTime.NODE_CRASH: self._world.nodes[node].keep_down,
             InTime.START_TWICE: lambda _: self._twice(node),
             InTime.METER_SILENT: lambda seconds: self._silent(site, seconds),
+            InTime.METER_HUNG: lambda seconds: self._hung(site, seconds),
             InTime.METER_SLOW: lambda seconds: self._slow_meters(site, seconds),
             InTime.CLOCK_STEP: lambda seconds: self._clock(site, seconds),
         }
@@ -111,15 +113,32 @@ class Misfortune:
         self._world.nodes[node].second_start()
 
     async def _silent(self, site: Site, seconds: float) -> None:
-        meters = [str(meter) for meter in site.grid.meters]
-        first = self._dice.randrange(len(meters))
-        count = max(1, round(len(meters) * SILENT_PART))
-        chosen = frozenset(meters[(first + n) % len(meters)] for n in range(count))
+        chosen = self._neighbours(site, SILENT_PART) - site.ill()
         site.meters.silent |= chosen
         try:
             await asyncio.sleep(seconds)
         finally:
             site.meters.silent -= chosen
+            self._well(site, chosen)
+
+    async def _hung(self, site: Site, seconds: float) -> None:
+        chosen = self._neighbours(site, HUNG_PART) - site.ill()
+        site.hung |= chosen
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            site.hung -= chosen
+            self._well(site, chosen)
+
+    def _neighbours(self, site: Site, part: float) -> frozenset[str]:
+        """Meters that stand together."""
+        meters = [str(meter) for meter in site.grid.meters]
+        first = self._dice.randrange(len(meters))
+        return frozenset(meters[(first + n) % len(meters)] for n in range(max(1, round(len(meters) * part))))
+
+    def _well(self, site: Site, meters: frozenset[str]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        site.well_since |= dict.fromkeys(sorted(meters), now_s)
 
     async def _slow_meters(self, site: Site, seconds: float) -> None:
         site.meters.latency_s += SLOW_METER_S

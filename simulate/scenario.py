@@ -64,6 +64,8 @@ class InTime(StrEnum):
     START_TWICE = "start_twice"
     """Someone starts the node's program once more beside the running one."""
     METER_SILENT = "meter_silent"
+    METER_HUNG = "meter_hung"
+    """A driver's call for some meters never returns, not even with a fault."""
     METER_SLOW = "meter_slow"
     FEED_DEAD = "feed_dead"
     """Payments by app are taken, but their feed to the hub is dead."""

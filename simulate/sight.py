@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gridmodel.period import rfc3339
+from gridmodel.period import local_day, rfc3339
 from gridmodel.policy_rules import PolicyRules
 from simulate.faults import Faults
 from simulate.grid import Grid
@@ -67,21 +67,55 @@ class NodeSight:
     control: Eye
     up_since: Callable[[], float | None]
     """Virtual second since when its process runs; None while it does not."""
-    silent: Callable[[], frozenset[str]]
+    ill: Callable[[], frozenset[str]]
     """Meters that do not answer now."""
+    well_since: dict[str, float]
+    """Virtual second since when meters that were ill answer again."""
     link_clean_since: Callable[[], float | None]
     """Virtual second since when line and hub are without fault; None while they are not."""
     clock_spans: Callable[[], list[tuple[int, int]]]
     """(from, to) in world time when its wall clock was wrong; the last one may still run."""
+    folder: Path
+    """Where its databases are."""
     point_of: dict[str, int] = field(default_factory=dict)
     """Meter to the index of its usage point."""
     points_at: Counter[int] = field(default_factory=Counter)
     """How many points hang on each transformer (index)."""
+    measured: dict[str, str] = field(default_factory=dict)
+    """Meter to the usage or supply point that it measures."""
+    _segments: dict[Path, Eye] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for index, point in enumerate(self.grid.points):
             self.point_of[point.meter] = index
             self.points_at[point.transformer] += 1
+            self.measured[point.meter] = point.id
+        self.measured |= {supply.meter: supply.id for supply in self.grid.supplies}
+
+    def segment(self, end: int) -> Eye:
+        """The readings of the local month of the interval ending at `end`."""
+        path = self.folder / f"readings-{local_day(end, self.grid.spec.zone)[:7]}.db"
+        if path not in self._segments:
+            self._segments[path] = Eye(path)
+        return self._segments[path]
+
+    def read_since(self, since: int) -> set[str]:
+        """Points with a register read at an interval end after `since` (UTC seconds)."""
+        now = self.truth.end
+        return {
+            row[0]
+            for eye in dict.fromkeys((self.segment(since), self.segment(now)))
+            for row in eye.rows(
+                "SELECT DISTINCT p.point FROM reading AS r JOIN point AS p ON p.number = r.point"
+                " WHERE r.end > ? AND r.register_wh IS NOT NULL",
+                (since,),
+            )
+        }
+
+    def close(self) -> None:
+        """Give files back."""
+        for eye in (self.control, *self._segments.values()):
+            eye.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,9 +114,17 @@ class Site:
         """(from, to) in world time, UTC seconds, when the wall was wrong."""
         self.line = LineState()
         self.meters = MeterFaults(latency_s=0.02)
+        self.hung: set[str] = set()
+        """Meters whose driver calls never return."""
+        self.well_since: dict[str, float] = {}
+        """Virtual second since when a meter that was ill answers again; meters that never were are not in it."""
         self.signer = signer_of(world.seed, self.node)
         self.rules = rules_of(world.scenario)
         self.config = self._config(approvers_of(world.seed))
+
+    def ill(self) -> frozenset[str]:
+        """Meters that do not answer now."""
+        return self.meters.silent | self.hung
 
     def _config(self, approvers: tuple[Signer, Signer]) -> NodeConfig:
         people = [

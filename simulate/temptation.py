@@ -51,7 +51,7 @@ class Temptations:
         for meter, index in sight.point_of.items():
             point = sight.grid.points[index]
             account = str(point.account)
-            if account not in self._book.debits or meter in sight.silent() or not sight.truth.connected(index):
+            if account not in self._book.debits or meter in sight.ill() or not sight.truth.connected(index):
                 continue
             if self._book.overdue_tiyin(account, now) < (sight.rules.min_debt_tiyin or 0):
                 continue

@@ -25,7 +25,7 @@ from simulate.book import Book
 from simulate.check_energy import EnergyChecker
 from simulate.check_money import MoneyChecker
 from simulate.check_relays import RelayChecker
-from simulate.check_supply import LOOK_S, SupplyChecker
+from simulate.check_supply import DRAIN_S_MAX, LOOK_S, SupplyChecker
 from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
 from simulate.convergence import Convergence
 from simulate.disk import SimDisk
@@ -60,6 +60,8 @@ class RunSpec:
     meters: int
     """Usage points of each node; the meters of its transformers and feeders come on top."""
     scenario: Scenario
+    stop_at_first: bool = False
+    """End with the first violation, within an hour of it: for looking after one bug."""
 
 
 @dataclass(slots=True)
@@ -123,20 +125,30 @@ class Rehearsal:
         self._background(lambda: self.office.later(papers))
         misfortune = Misfortune(self)
         self.background += misfortune.begin()
-        await asyncio.sleep(max(0.0, self.spec.days * DAY_S - self.loop.time()))
+        if await self._first_phase():
+            return self._report(None, papers)
         self.faults.cease()
         await misfortune.mend()
         converged_s = await Convergence(self).reached()
         self._last_checks(converged_s)
         return self._report(converged_s, papers)
 
+    async def _first_phase(self) -> bool:
+        """Let the days pass; gives whether the run is over already."""
+        over_s = self.spec.days * DAY_S
+        while self.loop.time() < over_s:
+            if self.spec.stop_at_first and self.verdicts.found:
+                return True
+            await asyncio.sleep(min(HOUR_S, over_s - self.loop.time()))
+        return False
+
     def end(self) -> None:
         """Stop everything and give files back."""
         for task in self.background:
             task.cancel()
-        for eye in (self.hub_eye, *(sight.control for sight in self.sights.values())):
-            eye.close()
-        self.energy.close()
+        self.hub_eye.close()
+        for sight in self.sights.values():
+            sight.close()
 
     def link_clean(self, node: str) -> bool:
         """Whether the node's line and the hub are without fault now."""
@@ -204,7 +216,9 @@ class Rehearsal:
                 rules=site.rules,
                 control=Eye(site.folder / "control.db"),
                 up_since=lambda name=node: self.nodes[name].up_since,  # type: ignore[misc]
-                silent=lambda one=site: one.meters.silent,  # type: ignore[misc]
+                ill=lambda one=site: one.ill(),  # type: ignore[misc]
+                well_since=site.well_since,
+                folder=site.folder,
                 link_clean_since=lambda name=node: self.links_clean_since.get(name),  # type: ignore[misc]
                 clock_spans=lambda one=site: one.wall_wrong,  # type: ignore[misc]
             )
@@ -212,8 +226,7 @@ class Rehearsal:
         self.supply = SupplyChecker(self.sights, self.relays, self.verdicts, self.loop.time)
         self.money = MoneyChecker(self.sights, self.hub_eye, self.book, self.verdicts)
         self.hub.on_start += [self.money.marks, self.money.kept]
-        folders = {node: site.folder for node, site in self.sites.items()}
-        self.energy = EnergyChecker(self.sights, self.hub_eye, folders, self.verdicts)
+        self.energy = EnergyChecker(self.sights, self.hub_eye, self.verdicts)
         self.temptations = Temptations(self.sights, self.book, self.relays, self.verdicts)
 
     def _wire_node(self, site: Site) -> None:
@@ -235,6 +248,7 @@ class Rehearsal:
                 io_clock=io_clock(self.loop),
                 rng=stream(self.spec.seed, f"meters/{node}/{incarnation}"),
                 state=site.meters,
+                hung=site.hung,
                 faults=self.faults,
                 checker=self.relays,
                 trace=self.trace,
@@ -299,7 +313,17 @@ class Rehearsal:
                 self.money.kept()
                 self.money.counted_once()
                 self.energy.levels_add_up()
+                self._heard_by_now()
             self.trace.add("check", "world", str(len(self.verdicts.found)))
+
+    def _heard_by_now(self) -> None:
+        """On a line that has long been clean the hub knows what the edge closed."""
+        for node in self.sites:
+            clean_since, up_since = self.links_clean_since.get(node), self.nodes[node].up_since
+            if clean_since is None or up_since is None:
+                continue
+            if self.loop.time() - max(clean_since, up_since) > DRAIN_S_MAX:
+                self.energy.heard(node, self.now() - DRAIN_S_MAX)
 
     def _tasks_alive(self) -> None:
         """No supervised task failed: no fault of this rehearsal is an excuse for an exception in a room."""
@@ -315,6 +339,8 @@ class Rehearsal:
         self.money.marks()
         self.money.counted_once()
         self.money.compare()
+        self.money.complete(self.now() - DRAIN_S_MAX // 2)
+        self.money.forks()
         self.energy.levels_add_up()
         if converged_s is None:
             self.verdicts.against("convergence", "world", "world", Convergence(self).missing())

@@ -1,0 +1,201 @@
+"""Planted bugs: proof that the checkers can see. Floor: simulate; on all walks.
+
+Each mutant patches the product from outside (the product has no switch for it), lives in the smallest world and under
+the faults that can show it, and must be found by a named checker within a few seeds. The same world without the bug
+must be clean, so that what was found is the bug. A mutant that nobody finds is a hole in the net, not a good product.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+from simulate.mutations import (
+    acknowledge_before_commit,
+    count_a_duplicate,
+    delete_before_acknowledged,
+    no_read_timeout,
+    stale_watermark_ignored,
+    store_verb_without_lock,
+)
+from simulate.report import RunReport
+from simulate.scenario import AtEvent, InTime, PeopleMix, Scenario, Spell
+from simulate.world import RunSpec, run
+
+SEEDS_MAX = 12
+"""Seeds tried for one mutant: a bug that hides longer needs a better fault, not more luck."""
+
+BRAKES = {
+    "max_cuts_per_node_day_pct": 100,
+    "max_cuts_per_transformer_day_pct": 100,
+    "max_cuts_per_transformer_hour": 10,
+    "max_cuts_per_node_10min": 10,
+}
+"""Wide open: the bug is elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A planted bug and where to look for it."""
+
+    name: str
+    what: str
+    """The bug, in one sentence."""
+    plant: Callable[[], AbstractContextManager[None]]
+    scenario: Scenario
+    checkers: frozenset[str]
+    """Any of these may find it."""
+    first_seed: int
+    """Found there when this was written; others follow."""
+    days: int = 1
+    nodes: int = 1
+    meters: int = 6
+
+    def spec(self, seed: int) -> RunSpec:
+        """The world in which it is looked for."""
+        return RunSpec(seed, self.days, self.nodes, self.meters, self.scenario, stop_at_first=True)
+
+
+def _scenario(name: str, **given: Any) -> Scenario:
+    at_event: dict[AtEvent, float] = given.pop("at_event", {})
+    in_time: dict[InTime, Spell] = given.pop("in_time", {})
+    return Scenario(
+        name=name, what=f"looks for {name}", at_event=at_event, in_time=in_time, **{"brakes": BRAKES, **given}
+    )
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        name="acknowledge_before_commit",
+        what="the hub acknowledges a batch and commits it a little later",
+        plant=acknowledge_before_commit,
+        scenario=_scenario(
+            "acknowledge_before_commit",
+            at_event={AtEvent.HUB_CRASH_BEFORE_COMMIT: 0.05},
+            restart_minutes=(0.2, 1.0),
+        ),
+        checkers=frozenset({"acknowledged_never_lost"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="count_a_duplicate",
+        what="the hub books a batch again when it comes twice",
+        plant=count_a_duplicate,
+        scenario=_scenario("count_a_duplicate", at_event={AtEvent.DUPLICATED: 0.3}),
+        checkers=frozenset({"counted_once"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="delete_before_acknowledged",
+        what="the node deletes a batch when it is sent",
+        plant=delete_before_acknowledged,
+        scenario=_scenario("delete_before_acknowledged", at_event={AtEvent.REQUEST_LOST: 0.1}),
+        checkers=frozenset(
+            {"hub_equals_edge", "convergence", "counted_once", "nothing_expires", "no_fork_without_cause"}
+        ),
+        first_seed=1,
+    ),
+    Mutant(
+        name="no_read_timeout",
+        what="the collector waits for a meter's answer for ever",
+        plant=no_read_timeout,
+        scenario=_scenario("no_read_timeout", in_time={InTime.METER_HUNG: Spell(12.0, (20.0, 40.0))}),
+        checkers=frozenset({"liveness"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="store_verb_without_lock",
+        what="store verbs share a connection without taking turns",
+        plant=store_verb_without_lock,
+        scenario=_scenario("store_verb_without_lock"),
+        checkers=frozenset(
+            {
+                "acknowledged_never_lost",
+                "counted_once",
+                "hub_equals_edge",
+                "edge_equals_meters",
+                "task_alive",
+                "process_alive",
+                "convergence",
+                "hub_handles",
+            }
+        ),
+        first_seed=1,
+    ),
+    Mutant(
+        name="stale_watermark_ignored",
+        what="a cut no longer asks how old the payment watermarks are",
+        plant=stale_watermark_ignored,
+        scenario=_scenario(
+            "stale_watermark_ignored",
+            in_time={InTime.FEED_DEAD: Spell(48.0, (2_400.0, 2_800.0))},
+            people=PeopleMix(debtors=1.0, protected=0.0, unnoticed=0.0, pays=0.0, pays_in_the_dark=0.0),
+            brakes={**BRAKES, "max_cuts_per_node_10min": 1, "max_cuts_per_transformer_hour": 1},
+            down_hours_max=48.0,
+        ),
+        checkers=frozenset({"watermark"}),
+        first_seed=1,
+        days=2,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MutantResult:
+    """What became of one mutant."""
+
+    name: str
+    found: bool
+    """By one of its checkers, while the same world without the bug is clean."""
+    checker: str | None
+    seed: int | None
+    seconds: float
+    clean: bool
+    """The world without the bug, same seed."""
+    what: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """DESIGN §4 `mutants`, with `clean` and `what` beside."""
+        return {
+            "name": self.name,
+            "found": self.found,
+            "checker": self.checker,
+            "seed": self.seed,
+            "seconds": round(self.seconds, 2),
+            "clean": self.clean,
+            "what": self.what,
+        }
+
+
+def hunt(mutant: Mutant, *, seeds_max: int = SEEDS_MAX) -> MutantResult:
+    """Try seeds until one of the mutant's checkers speaks; then run the same world without the bug."""
+    began = perf_counter()
+    for seed in range(mutant.first_seed, mutant.first_seed + seeds_max):
+        with mutant.plant():
+            report = run(mutant.spec(seed))
+        found = [one for one in report.violations if one.checker in mutant.checkers]
+        if found:
+            clean = _clean(run(replace(mutant.spec(seed), stop_at_first=False)))
+            seconds = perf_counter() - began
+            return MutantResult(mutant.name, clean, found[0].checker, seed, seconds, clean, found[0].what)
+    return MutantResult(
+        mutant.name,
+        found=False,
+        checker=None,
+        seed=None,
+        seconds=perf_counter() - began,
+        clean=True,
+        what=f"not found in {seeds_max} seeds",
+    )
+
+
+def _clean(report: RunReport) -> bool:
+    return not report.violations
+
+
+def hunt_all(names: Sequence[str] = ()) -> Iterator[MutantResult]:
+    """Every mutant (or those named), one after the other."""
+    for mutant in MUTANTS:
+        if not names or mutant.name in names:
+            yield hunt(mutant)

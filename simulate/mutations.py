@@ -1,0 +1,171 @@
+"""The planted bugs themselves: each a context in which one piece of the product is replaced. Floor: simulate.
+
+They are written as somebody would write them by mistake, not as vandalism: a reply sent a moment too early, a row
+deleted when it was sent, a lock left out because everything seems to run in one task.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from unittest.mock import patch
+
+from central_sync.balance import booking
+from central_sync.balance.cells import NewHours, PlaceDay, Revised, empty_day, movement, revise
+from central_sync.ingest import region_link
+from central_sync.ingest.region_link import RegionLink
+from central_sync.store.sqlite import SqliteHubStore
+from edge_node.metering import collector
+from edge_node.store.batches import Outbox
+from gridmodel import policy
+from gridmodel.policy import Reason
+from hosting.database import Connection, Database
+from protocols.sync.batch import Batch
+from protocols.sync.lanes import Lane, LaneMark
+from protocols.sync.state import Verdict, VerdictKind, judge
+
+COMMITS_LATER_S = 0.7
+"""How much later than its answer the mutant's commit comes."""
+
+
+_taking: ContextVar[bool] = ContextVar("taking", default=False)
+_counting: ContextVar[bool] = ContextVar("counting", default=False)
+
+
+class _NotYet(Exception):
+    """Carries a verb's result out of a transaction that is undone."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__("not yet")
+        self.result = result
+
+
+@contextmanager
+def acknowledge_before_commit() -> Iterator[None]:
+    """The hub answers with what it is about to write, and writes it a moment later."""
+    original, take = SqliteHubStore.write_for, RegionLink._take  # noqa: SLF001
+
+    async def takes(self: RegionLink, node: Any, data: bytes) -> Any:
+        _taking.set(True)
+        try:
+            return await take(self, node, data)
+        finally:
+            _taking.set(False)
+
+    async def write_for(self: SqliteHubStore, node: Any, verb: Any) -> Any:
+        if not _taking.get():
+            return await original(self, node, verb)
+
+        async def probing(tx: Any) -> Any:
+            raise _NotYet(await verb(tx))
+
+        async def later() -> None:
+            await asyncio.sleep(COMMITS_LATER_S)
+            await original(self, node, verb)
+
+        try:
+            await self.write(probing)
+        except _NotYet as told:
+            task = asyncio.ensure_future(later())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return told.result
+        raise RuntimeError("a probing verb always raises")
+
+    with patch.object(SqliteHubStore, "write_for", write_for), patch.object(RegionLink, "_take", takes):
+        yield
+
+
+@contextmanager
+def count_a_duplicate() -> Iterator[None]:
+    """A batch that is known already is booked once more on top."""
+
+    def judges(batch: Batch, **facts: Any) -> Verdict:
+        verdict = judge(batch, **facts)
+        again = verdict.kind is VerdictKind.DUPLICATE
+        _counting.set(again)
+        return Verdict(VerdictKind.APPLY, "", verdict.have) if again else verdict
+
+    def revises(old: PlaceDay, new: NewHours) -> Revised:
+        revised = revise(old, new)
+        return Revised(revised.day, changed=True, contradiction=None) if _counting.get() else revised
+
+    def moves(days: Any, old: PlaceDay, new: PlaceDay) -> None:
+        movement(days, empty_day(old.kind) if _counting.get() else old, new)
+
+    with (
+        patch.object(region_link, "judge", judges),
+        patch.object(booking, "revise", revises),
+        patch.object(booking, "movement", moves),
+    ):
+        yield
+
+
+@contextmanager
+def delete_before_acknowledged() -> Iterator[None]:
+    """A batch is deleted when it goes out; its reply will surely come."""
+    original = Outbox.following
+
+    async def following(  # noqa: PLR0917 — the signature is the product's
+        self: Outbox, lane: Lane, after: LaneMark, bytes_max: int, batches_max: int, now: int
+    ) -> list[bytes]:
+        found = await original(self, lane, after, bytes_max, batches_max, now)
+        sent = [Batch.from_bytes(data).header for data in found]
+
+        async def forget(conn: Connection) -> None:
+            rows = [(lane.value, header.epoch, header.seq) for header in sent]
+            await conn.execute_many("DELETE FROM outbox_batch WHERE lane = ? AND epoch = ? AND seq = ?", rows)
+            await conn.execute_many("DELETE FROM outbox_record WHERE lane = ? AND epoch = ? AND seq = ?", rows)
+
+        await self._control.write(forget)
+        return found
+
+    with patch.object(Outbox, "following", following):
+        yield
+
+
+@contextmanager
+def no_read_timeout() -> Iterator[None]:
+    """Whoever reads a meter waits until it answers."""
+    with patch.object(collector, "READ_S_MAX", None):
+        yield
+
+
+@contextmanager
+def store_verb_without_lock() -> Iterator[None]:
+    """Transactions begin when none is open, and whoever is ready first ends the one that is."""
+
+    async def alone(self: Database, work: Coroutine[Any, Any, Any]) -> Any:
+        del self
+        return await work
+
+    async def transaction(self: Database, begin: str, verb: Callable[[Connection], Awaitable[Any]]) -> Any:
+        connection = self._connection
+        open_already = getattr(connection, "_connection").in_transaction  # noqa: B009
+        try:
+            if not open_already:
+                await connection.execute(begin)
+            result = await verb(connection)
+            if begin == "BEGIN DEFERRED":
+                await connection.rollback()
+            elif getattr(connection, "_connection").in_transaction:  # noqa: B009
+                await connection.commit()
+        except BaseException:
+            await connection.rollback()
+            raise
+        return result
+
+    with patch.object(Database, "_alone", alone), patch.object(Database, "_transaction", transaction):
+        yield
+
+
+@contextmanager
+def stale_watermark_ignored() -> Iterator[None]:
+    """What the node cannot know is taken for "has not paid"."""
+    original = policy._against_by_knowledge  # noqa: SLF001
+
+    def against(*facts: Any) -> tuple[Reason, ...]:
+        return tuple(reason for reason in original(*facts) if reason is not Reason.WATERMARK_STALE)
+
+    with patch.object(policy, "_against_by_knowledge", against):
+        yield
