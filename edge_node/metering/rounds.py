@@ -15,7 +15,8 @@ from edge_node.metering.polling import PollTarget
 from edge_node.metering.waiting import until
 from edge_node.store.alarms import Alarms, clear_alarm, raise_alarm
 from edge_node.store.hours import Hours
-from edge_node.store.readings import Booking, Readings
+from edge_node.store.reading_round import Booking
+from edge_node.store.readings import Readings
 from edge_node.store.relays import Relays, Sighting
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import UtilityClock

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, cast
 
-from edge_node.store.segments import PointChannel, Segment
+from edge_node.store.segments import Segment
 from gridmodel.identity import MeterId
-from gridmodel.reading import IntervalReading
+from gridmodel.reading import IntervalReading, Quality
 from gridmodel.vee import Baseline, LastRegister
 from hosting.database import Connection
 from hosting.rowhash import RowField, RowHasher
@@ -27,6 +27,7 @@ Known = tuple[str, int, int, int, int | None, int | None, int | None]
 of `last_register`. A plain tuple on purpose: the garbage collector forgets those, while as many objects would make it
 stop the loop for longer than 20 ms."""
 Row = tuple[RowField, ...]
+_NUMBERS = [int(one) for one in sorted(Quality)]
 
 PUT_LAST = """
     INSERT OR REPLACE INTO last_register
@@ -41,30 +42,32 @@ def as_last(known: Known) -> LastRegister:
     return LastRegister(MeterId(meter), at, register_wh, still_since, doubt)
 
 
-def known_after(before: Known | None, last: LastRegister, intervals: tuple[IntervalReading, ...]) -> Known:
-    """What is known once these intervals and this register are durable."""
-    if last.doubt is None:
-        quality = int(intervals[-1].quality) if intervals else None
-        return (last.meter, last.at, last.register_wh, last.still_since, None, None, quality)
-    quality = None if before is None else before[6]
-    return (last.meter, last.at, last.register_wh, last.still_since, last.doubt.at, last.doubt.register_wh, quality)
+def carried(
+    before: Known | None, last: LastRegister, intervals: tuple[IntervalReading, ...], folded_to: int
+) -> tuple[Known, bool]:
+    """What is known once these intervals and this register are durable, and whether the read is plain.
 
-
-def is_plain(before: Known | None, after: Known, intervals: tuple[IntervalReading, ...], folded_to: int) -> bool:
-    """Whether the one interval's own row says all of `after`, so that `fold` finds it again."""
-    if before is None or len(intervals) != 1:
-        return False
-    only = intervals[0]
-    meter, at, register_wh, still_since, doubt_at, _, _ = after
-    return (
-        only.end == at
+    Plain: the one interval's own row says all of it, given `before`, so that a start finds it again.
+    """
+    meter, at, register_wh, still_since = last.meter, last.at, last.register_wh, last.still_since
+    if last.doubt is not None:
+        quality = None if before is None else before[6]
+        return (meter, at, register_wh, still_since, last.doubt.at, last.doubt.register_wh, quality), False
+    if not intervals:
+        return (meter, at, register_wh, still_since, None, None, None), False
+    only = intervals[-1]
+    after = (meter, at, register_wh, still_since, None, None, _NUMBERS[only.quality])
+    plain = (
+        before is not None
+        and len(intervals) == 1
+        and only.end == at
         and at > folded_to
         and only.register_wh == register_wh
         and before[4] is None
-        and doubt_at is None
         and before[0] == meter
         and still_since == (at if only.energy_wh else before[3])
     )
+    return after, plain
 
 
 def last_rows(known: Iterable[tuple[int, Known]], hasher: RowHasher) -> Iterator[Row]:
@@ -74,14 +77,14 @@ def last_rows(known: Iterable[tuple[int, Known]], hasher: RowHasher) -> Iterator
         yield (*row, digest)
 
 
-async def read_last(segment: Segment) -> dict[PointChannel, Known]:
-    """Every last register of the newest segment, the plain reads since the last fold included."""
-    found: dict[PointChannel, Known] = {}
+async def read_last(segment: Segment) -> list[Known | None]:
+    """Every last register of the newest segment by number, the plain reads since the last fold included."""
+    found: list[Known | None] = [None] * len(segment.names)
     after = 0
     while True:
         rows = await segment.database.read(partial(_last_page, after=after))
         for row in rows:
-            found[segment.names[row[0]]] = cast("Known", row[1:])
+            found[row[0]] = cast("Known", row[1:])
         if len(rows) < ROWS_PER_READ:
             break
         after = rows[-1][0]
@@ -89,10 +92,9 @@ async def read_last(segment: Segment) -> dict[PointChannel, Known]:
     while True:
         plain = await segment.database.read(partial(_plain_page, end=place[0], number=place[1]))
         for end, number, energy_wh, quality, register_wh in plain:
-            key = segment.names[number]
-            known = found.get(key)
+            known = found[number]
             if known is not None and end > known[1] and known[4] is None:
-                found[key] = (known[0], end, register_wh, end if energy_wh else known[3], None, None, quality)
+                found[number] = (known[0], end, register_wh, end if energy_wh else known[3], None, None, quality)
         if len(plain) < ROWS_PER_READ:
             return found
         place = plain[-1][:2]

@@ -59,9 +59,9 @@ async def verify_readings(readings: Readings) -> RowsChecked:
 
 def _tables(readings: Readings) -> Sequence[tuple[str, Any, int, RowHasher]]:
     return (
-        ("reading", _readings_page, 2, readings.hasher),
-        ("point", _points_page, 1, readings.point_hasher),
-        ("last_register", _last_page, 1, readings.last_hasher),
+        ("reading", _readings_page, 2, readings.hashers.reading),
+        ("point", _points_page, 1, readings.hashers.point),
+        ("last_register", _last_page, 1, readings.hashers.last),
     )
 
 

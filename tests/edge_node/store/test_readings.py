@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_node.store.chunks import sealed_chunk
-from edge_node.store.readings import Booking, Readings
+from edge_node.store.reading_round import Booking
+from edge_node.store.readings import Readings
 from edge_node.store.segments import SEGMENTS_OPEN_MAX, SegmentFault, Segments
 from edge_node.store.upkeep import purge_readings, verify_readings
 from gridmodel.identity import MeterId

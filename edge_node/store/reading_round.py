@@ -1,0 +1,166 @@
+"""One poll round in one segment: its rows, hashes and transaction. Floor: edge_node/store; walk: reading.
+
+Everything per reading is worked out on the database's thread, in the generator that SQLite asks for parameters: the
+event loop hands over a list and gets it back booked. Measured for each reading: rows 1.1 µs, hash 0.8, SQLite 1.4.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import concat
+
+from edge_node.store.last_registers import FOLD_S, PUT_LAST, Known, Row, carried, last_rows
+from edge_node.store.segments import PointChannel, Segment, insert_points, put_mark
+from gridmodel.period import hour_end
+from gridmodel.reading import Channel, IntervalReading, Quality, Revision
+from gridmodel.vee import LastRegister
+from hosting.database import Connection
+from hosting.rowhash import RowField, RowHasher
+
+ROWS_PER_STATEMENT = 50
+"""Fewer steps of SQLite, and fewer hand-overs of the interpreter's lock: 1.4 instead of 2.4 µs a row."""
+
+_INSERT = "INSERT INTO reading (epoch, revision, end, point, energy_wh, quality, register_wh, hash) VALUES "
+_REPLACE = """
+    ON CONFLICT DO UPDATE SET energy_wh = excluded.energy_wh, quality = excluded.quality,
+        register_wh = excluded.register_wh, epoch = excluded.epoch, revision = excluded.revision, hash = excluded.hash
+    WHERE (excluded.epoch, excluded.revision) >= (epoch, revision)"""
+
+
+def _statement(rows: int) -> str:
+    """Parameters: epoch and revision once, then six for each row."""
+    places = (", ".join(f"?{3 + 6 * n + k}" for k in range(6)) for n in range(rows))
+    return _INSERT + ", ".join(f"(?1, ?2, {one})" for one in places) + _REPLACE
+
+
+_PUT_READING = _statement(1)
+_PUT_READINGS = _statement(ROWS_PER_STATEMENT)
+_TOUCH = """
+    INSERT INTO touched_hour (hour_end, touches) VALUES (?, 1)
+    ON CONFLICT (hour_end) DO UPDATE SET touches = touches + 1"""
+_NUMBERS = [int(one) for one in sorted(Quality)]
+"""Plain numbers by quality: SQLite and hashes are slow with enumerations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What one accepted register read became: the intervals to book and what the next read is measured against."""
+
+    point: str
+    channel: Channel
+    intervals: tuple[IntervalReading, ...]
+    """In order of time; empty when the read only begins a count or is in doubt. None of them is MISSING."""
+    last: LastRegister
+
+
+@dataclass(frozen=True, slots=True)
+class Hashers:
+    """One for each table of a segment."""
+
+    reading: RowHasher
+    point: RowHasher
+    last: RowHasher
+
+
+class Round:
+    """The transaction of one round in one segment.
+
+    `known` are the last registers by number before the round, and follow the commit; without them the segment is not
+    the newest, and only the intervals that belong to its month are booked.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        bookings: Sequence[Booking],
+        revision: Revision,
+        hashers: Hashers,
+        known: list[Known | None] | None = None,
+    ) -> None:
+        self._segment = segment
+        self._bookings = bookings
+        self._revision = revision
+        self._hashers = hashers
+        self._known = known
+        self._fresh: dict[PointChannel, int] = {}
+        self._rows: list[Row] = []
+        self._numbers: list[int] = []
+        self._after: list[Known] = []
+        self._moved: list[tuple[int, Known]] = []
+
+    async def write(self) -> None:
+        """Readings, last registers, touches and the dictionary together; memory follows the commit."""
+        segment, known = self._segment, self._known
+        last_at = max(booking.last.at for booking in self._bookings)
+        fold = known is not None and last_at >= segment.folded_to + FOLD_S
+
+        async def verb(conn: Connection) -> None:
+            await conn.execute_many(_PUT_READINGS, self._whole_statements(fold=fold))
+            await conn.execute_many(_PUT_READING, self._rest())
+            if self._fresh:
+                await insert_points(conn, len(segment.names), list(self._fresh), self._hashers.point)
+            if self._moved:
+                await conn.execute_many(PUT_LAST, last_rows(self._moved, self._hashers.last))
+            await conn.execute_many(_TOUCH, self._touches())
+            if fold:
+                await put_mark(conn, "folded_to", str(last_at))
+
+        await segment.database.write(verb)
+        segment.adopt(list(self._fresh))
+        if fold:
+            segment.folded_to = last_at
+        if known is not None:
+            known.extend([None] * (len(segment.names) - len(known)))
+            for number, after in zip(self._numbers, self._after, strict=True):
+                known[number] = after
+
+    def _whole_statements(self, *, fold: bool) -> Iterator[list[RowField]]:
+        """The parameters of statements of many rows; all rows are worked out before the first."""
+        self._work_out(fold=fold)
+        for start in range(0, len(self._rows) - len(self._rows) % ROWS_PER_STATEMENT, ROWS_PER_STATEMENT):
+            yield self._parameters(self._rows[start : start + ROWS_PER_STATEMENT])
+
+    def _rest(self) -> Iterator[list[RowField]]:
+        for row in self._rows[len(self._rows) - len(self._rows) % ROWS_PER_STATEMENT :]:
+            yield self._parameters([row])
+
+    def _parameters(self, rows: list[Row]) -> list[RowField]:
+        """Epoch and revision, then the rows with their hashes; a hash covers the whole row."""
+        digests = self._hashers.reading.digest_rows(rows, (self._revision.epoch, self._revision.number))
+        values = chain.from_iterable(map(concat, rows, zip(digests)))  # row, hash, row, hash, …
+        return [self._revision.epoch, self._revision.number, *values]
+
+    def _work_out(self, *, fold: bool) -> None:
+        segment, known = self._segment, self._known
+        first, last, folded_to = segment.first, segment.last, segment.folded_to
+        numbers, counted = segment.numbers, 0 if known is None else len(known)
+        add_row, add_number, add_after = self._rows.append, self._numbers.append, self._after.append
+        for booking in self._bookings:
+            intervals = booking.intervals
+            try:
+                number = numbers[booking.point, booking.channel]
+            except KeyError:
+                number = self._fresh_number((booking.point, int(booking.channel)))
+            for one in intervals:
+                end = one.end
+                if first < end <= last:
+                    add_row((end, number, one.energy_wh, _NUMBERS[one.quality], one.register_wh))
+            if known is not None:
+                before = known[number] if number < counted else None
+                after, plain = carried(before, booking.last, intervals, folded_to)
+                add_number(number)
+                add_after(after)
+                if fold or not plain:
+                    self._moved.append((number, after))
+        if fold and known is not None:
+            here = set(self._numbers)
+            self._moved += [
+                (number, one) for number, one in enumerate(known) if one and one[1] > folded_to and number not in here
+            ]
+
+    def _fresh_number(self, key: PointChannel) -> int:
+        return self._fresh.setdefault(key, len(self._segment.names) + len(self._fresh))
+
+    def _touches(self) -> list[tuple[int]]:
+        ends = {row[0] for row in self._rows}
+        return [(hour,) for hour in sorted({hour_end(end) for end in ends if isinstance(end, int)})]
