@@ -121,15 +121,14 @@ async def _story(stage: Stage, narrator: Narrator, told: Told) -> None:
     told.missing[:] = [step.name for step in steps]
     words = words_of(stage.plan, stage.cast)
     for_s, speed = stage.plan.options.for_s, stage.clock.speed
-    end = None if for_s is None else stage.plan.story_from + for_s * speed
-    drained = None if end is None else end + DRAIN_S_MAX * speed
+    end = None if for_s is None else int(stage.plan.story_from + for_s * speed)
     for step in steps:
         if end is not None and step.begins_at > end:
             return
         await stage.clock.sleep_until(step.begins_at)
         narrator.step(step, stage.clock.now(), words)
         await step.act(stage)
-        by = step.ends_at if drained is None else min(step.ends_at, int(drained))
+        by = step.ends_at if end is None or step.ends_at < end else end + int(DRAIN_S_MAX * speed)
         if step.until is None or await _came(stage, step.until, by):
             told.missing.remove(step.name)
             narrator.came(step, stage.clock.now())

@@ -66,8 +66,8 @@ async def neighbour_is_dark(stage: Stage) -> bool:
 
 
 async def debtor_is_dark(stage: Stage) -> bool:
-    """The debtor was cut by the office alone."""
-    return await _dark(stage, Part.DEBTOR)
+    """The debtor was cut by the office alone, while its line was cut."""
+    return await _moved_in_the_dark(stage, Part.DEBTOR, closed=False)
 
 
 async def payer_pays_at_the_office(stage: Stage) -> None:
@@ -82,8 +82,8 @@ async def payer_pays_at_the_office(stage: Stage) -> None:
 
 
 async def payer_has_supply(stage: Stage) -> bool:
-    """The meter of the payer has closed its relay."""
-    return not await _dark(stage, Part.PAYER)
+    """The meter of the payer has closed its relay, while the line was cut."""
+    return await _moved_in_the_dark(stage, Part.PAYER, closed=True)
 
 
 async def elsewhere_pays_at_the_bank(stage: Stage) -> None:
@@ -163,6 +163,14 @@ async def _bank(stage: Stage, one: Consumer) -> None:
 async def _dark(stage: Stage, part: Part) -> bool:
     one = stage.cast.of(part)
     return await stage.dark(one.node, str(one.point.meter))
+
+
+async def _moved_in_the_dark(stage: Stage, part: Part, *, closed: bool) -> bool:
+    """Whether the last move of that meter's relay is this one and was made without a line."""
+    one = stage.cast.of(part)
+    told = await stage.meters(one.node, "moves")
+    mine = [move for move in told["moves"] if move["meter"] == one.point.meter]
+    return bool(mine) and mine[-1]["closed"] is closed and stage.lines[one.node].dark(mine[-1]["at"])
 
 
 async def _status(stage: Stage, node: str) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ class Part(StrEnum):
     PAYER = "payer"
     """Cut in the prologue; pays at the office while the line is cut, and gets supply back."""
     DEBTOR = "debtor"
-    """May be cut from 10:45 on, when the line is cut."""
+    """May be cut from 11:15 on, when the line is cut."""
     ELSEWHERE = "elsewhere"
     """Pays at the bank while the line is cut; could be cut from 13:00 on for all that the office can know."""
     NEIGHBOUR = "neighbour"
@@ -108,7 +108,7 @@ class _Role:
 _TOLD_LONG_AGO = moment("15:00", "2026-04-02")
 _FIRST_NODE = (
     _Role(Part.PAYER, 236_000, told_at=_TOLD_LONG_AGO),
-    _Role(Part.DEBTOR, 412_000, told_at=moment("10:45", "2026-04-10"), evidence=NoticeEvidence.SMS_DELIVERED),
+    _Role(Part.DEBTOR, 412_000, told_at=moment("11:15", "2026-04-10"), evidence=NoticeEvidence.SMS_DELIVERED),
     _Role(Part.ELSEWHERE, 158_000, told_at=moment("13:00", "2026-04-10"), evidence=NoticeEvidence.APP_READ),
     _Role(Part.SHELTERED, 634_000, told_at=_TOLD_LONG_AGO, sheltered=True),
     _Role(Part.PROMPT, 121_000, told_at=_TOLD_LONG_AGO, paid=True),
@@ -242,7 +242,7 @@ def _csv(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
 
 MATURE_AT = {
     Part.PAYER: moment("00:00", PROLOGUE_DAY),
-    Part.DEBTOR: moment("10:45", STORY_DAY),
+    Part.DEBTOR: moment("11:15", STORY_DAY),
     Part.ELSEWHERE: moment("13:00", STORY_DAY),
     Part.NEIGHBOUR: moment("10:10", STORY_DAY),
 }

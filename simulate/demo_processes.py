@@ -91,6 +91,10 @@ class Processes:
         child.reading.add_done_callback(lambda _: self._ended(child))
         self._children[name] = child
 
+    def pids(self) -> dict[str, int]:
+        """The process id of each child."""
+        return {name: child.process.pid for name, child in self._children.items()}
+
     async def ready(self) -> dict[str, dict[str, Any]]:
         """What each process said when it was ready. Raises DemoFault TQ-SM-33 (not in time) or -34 (dead)."""
         waiting = {name: child.ready for name, child in self._children.items() if not child.ending}

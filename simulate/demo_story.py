@@ -57,19 +57,19 @@ def story_of(offices: int) -> tuple[Step, ...]:
 
 STORY: tuple[Step, ...] = (
     Step(
-        "first_readings", "10:00", "10:50", acts.nothing, acts.everybody_was_read,
+        "first_readings", "10:00", "11:00", acts.nothing, acts.everybody_was_read,
         "A mild Wednesday. {meters} meters are read over real sockets at every full hour.",
         "{hub}/ — the republic and its offices, all of them live",
         "every meter answered; the office knows who is dark from Monday, though its machine was off for a day",
     ),
     Step(
-        "papers_at_the_offices", "10:05", "10:55", acts.bring_the_days_papers, acts.every_office_may_act,
+        "papers_at_the_offices", "10:05", "11:05", acts.bring_the_days_papers, acts.every_office_may_act,
         "Forecast, watermarks of bank and app, and a mandate that two persons signed come to the hub and go down.",
         "{office}/ — the mandate: one cut a day, and none once the channels were silent for two hours",
         "every office holds today's mandate",
     ),
     Step(
-        "link_cut", "10:30", "11:10", acts.cut_the_line, acts.line_is_lost,
+        "link_cut", "10:30", "11:15", acts.cut_the_line, acts.line_is_lost,
         "The line between {first} and the hub breaks.",
         "{office}/ and {hub}/nodes — the office says “link lost” at once, the hub slowly begins to doubt",
         "the office goes on by itself",
@@ -81,24 +81,24 @@ STORY: tuple[Step, ...] = (
         "cut, read back, and told to the hub", offices=2,
     ),
     Step(
-        "cut_while_offline", "10:50", "12:25", acts.nothing, acts.debtor_is_dark,
-        "In {first}, without any line, a debtor's notice runs out at 10:45: due, told, unprotected, mandate in force.",
-        "{office}/consumers/{debtor} — a cut that waits its random delay, then happens",
-        "cut by the office alone; the meter's relay is open",
-    ),
-    Step(
-        "restored_while_offline", "11:30", "12:25", acts.payer_pays_at_the_office, acts.payer_has_supply,
+        "restored_while_offline", "11:00", "12:10", acts.payer_pays_at_the_office, acts.payer_has_supply,
         "The one who has been dark since Monday comes to the window and pays; `edge-node pay` takes the money.",
         "{office}/consumers/{payer} — from “dark” to “on” within the minute, no hub asked",
         "the relay closed: supply is back, by the office alone",
     ),
     Step(
-        "paid_elsewhere", "12:00", "12:30", acts.elsewhere_pays_at_the_bank, None,
+        "cut_while_offline", "11:15", "12:40", acts.nothing, acts.debtor_is_dark,
+        "In {first}, without any line, a debtor's notice runs out at 11:15: due, told, unprotected, mandate in force.",
+        "{office}/consumers/{debtor} — a cut that waits its random delay, then happens",
+        "cut by the office alone; the meter's relay is open",
+    ),
+    Step(
+        "paid_elsewhere", "12:00", "13:00", acts.elsewhere_pays_at_the_bank, None,
         "A third pays at the bank. The hub knows; {first} cannot know.",
         "{hub}/consumers/{elsewhere} beside {office}/consumers/{elsewhere} — paid here, owing there",
     ),
     Step(
-        "neighbour_restored", "12:10", "12:55", acts.neighbour_pays_at_the_bank, acts.neighbour_has_supply,
+        "neighbour_restored", "12:10", "13:20", acts.neighbour_pays_at_the_bank, acts.neighbour_has_supply,
         "The neighbour pays at the bank, too; there the line holds.",
         "{other}/consumers/{neighbour} — on again within minutes",
         "supply is back by a payment that came down the line", offices=2,
@@ -115,19 +115,19 @@ STORY: tuple[Step, ...] = (
         "{hub}/balances — {first} counts what is missing, and its loss is unknown, not zero",
     ),
     Step(
-        "day_closed", "00:15", "00:50", acts.nothing, acts.day_is_closed,
+        "day_closed", "00:15", "02:00", acts.nothing, acts.day_is_closed,
         "Midnight has passed. Every office closes its day: one chunk of all readings, sealed and signed.",
         "{office}/energy — the day by transformer and feeder, complete",
         "the day is closed, in the dark as well", NEXT_DAY, NEXT_DAY,
     ),
     Step(
-        "healed", "00:25", "01:10", acts.heal_the_line, acts.backlog_is_drained,
+        "healed", "00:25", "02:00", acts.heal_the_line, acts.backlog_is_drained,
         "The line is whole again.",
         "{hub}/nodes — money and relays first, then hours, then the day; the backlog falls to nothing",
         "nothing waits any more, and the third one's payment has arrived at the office", NEXT_DAY, NEXT_DAY,
     ),
     Step(
-        "hub_complete", "00:30", "01:15", acts.nothing, acts.hub_has_the_whole_day,
+        "hub_complete", "00:30", "02:00", acts.nothing, acts.hub_has_the_whole_day,
         "The hub replaces every provisional hour by the day's final one.",
         "{hub}/balances?level=feeder&period=day&at={day} — the feeder that loses four percent stands out",
         "the day is final at every level", NEXT_DAY, NEXT_DAY,

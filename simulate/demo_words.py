@@ -30,7 +30,8 @@ class Narrator:
         for node in plan.nodes:
             table.add_row("office", f"[bold cyan]{node.console}/[/]", escape(node.name))
         table.add_row("files", escape(root), "they stay")
-        title = f"A small country: {len(plan.nodes)} offices, {plan.options.meters} homes, {plan.options.speed:g} x"
+        asked = plan.options
+        title = f"A small country: offices {asked.nodes}, homes {asked.meters}, {asked.speed:g} x real time"
         self._console.print(Panel(table, title=title, expand=False))
 
     def say(self, text: str) -> None:

@@ -30,15 +30,18 @@ class FleetDoor:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._server: asyncio.Server | None = None
+        self._path: Path | None = None
 
     async def start(self, path: Path) -> None:
         """Listen at `path`; OSError when that is not possible."""
         self._server = await asyncio.start_unix_server(self._serve, path, limit=LINE_SIZE_MAX)
+        self._path = path
 
     def close(self) -> None:
-        """Stop listening."""
-        if self._server is not None:
+        """Stop listening and take the socket away."""
+        if self._server is not None and self._path is not None:
             self._server.close()
+            self._path.unlink(missing_ok=True)
 
     def reply(self, question: object) -> dict[str, Any]:
         """The answer to one request object; faults become ``{"error": {code, what, hint}}``."""
