@@ -135,7 +135,7 @@ def measure(*, points: int, interval_minutes: int, repeats: int) -> Measured:
     def judged() -> None:
         received = Batch.from_bytes(data)
         trusted = check_signature(received.header, keyring, TimeBounds(NOW, NOW))
-        verdict = judge(received, node=node, have=mark, held_digest=None, signature=trusted, now=NOW)
+        verdict = judge(received, node=node, have=mark, held_digest=None, signature=trusted)
         if verdict.kind is not VerdictKind.APPLY:
             raise RuntimeError(verdict.reason)
 

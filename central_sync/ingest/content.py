@@ -25,6 +25,8 @@ from protocols.sync.batch import Batch
 from protocols.sync.chunk import ChunkHead, decode_columns
 from protocols.sync.lanes import Lane, Record, records_from_payload
 
+CREATED_AHEAD_S_MAX = 24 * 3_600
+"""A batch from beyond a day ahead comes from a broken clock: set aside, and tried again when its time is near."""
 ENTRY_AHEAD_S_MAX = 24 * 3_600
 """A payment from beyond a day ahead has a wrong date: it waits in quarantine for a person."""
 CLEARED = ".cleared"
@@ -64,6 +66,8 @@ Content = ControlContent | LedgerContent | EnergyContent
 def prepare(batch: Batch, known: KnownRegistry | None, now: int) -> Content:
     """The content of an authentic batch. `known` is the registry version it names, None when that is not here."""
     header = batch.header
+    if header.created_at > now + CREATED_AHEAD_S_MAX:
+        raise content_fault(3, "it was made more than a day in the future: check the clock of the node")
     match header.lane:
         case Lane.CONTROL:
             return _control(header.node, records_from_payload(batch.payload))

@@ -170,7 +170,7 @@ class RegionLink:
         async def verdict(tx: HubTransaction) -> Verdict:
             marks = await tx.marks(node)
             held = await tx.batch_digest(node, header.lane, header.epoch, header.seq)
-            return judge(batch, node=node, have=marks.get(header.lane), held_digest=held, signature=signature, now=now)
+            return judge(batch, node=node, have=marks.get(header.lane), held_digest=held, signature=signature)
 
         first = await self._store.read(verdict)
         if first.kind is not VerdictKind.APPLY:

@@ -210,3 +210,30 @@ def test_no_node_speaks_for_a_channel_of_the_centre(tmp_path: Path) -> None:
         assert (ack.outcome, ack.reason[:8]) == (AckOutcome.QUARANTINED, "TQ-HQ-09")
 
     run_hub(tmp_path, story)
+
+
+def test_a_batch_sealed_by_a_clock_a_year_ahead_waits_in_quarantine_and_the_payments_behind_it_go_on(
+    tmp_path: Path,
+) -> None:
+    async def story(hub: Hub, clock: HandClock) -> None:
+        await import_registry(hub, registry_of(A))
+        node = Speaker(hub, A)
+        right = clock.at
+        clock.at += 365 * 86_400
+        status = Record("node_status", "status-1", {"at": right + 365 * 86_400, "backlog": {}})
+        ahead = [
+            node.seal_records(Lane.CONTROL, [status]),
+            node.seal_records(Lane.LEDGER, [entry_record(payment(A, 1))]),
+        ]
+        clock.at = right
+        acks = [*await node.push(*ahead), await node.send(Lane.LEDGER, entry_record(payment(A, 2)))]
+        assert [(ack.outcome, ack.reason[:8]) for ack in acks] == [
+            (AckOutcome.QUARANTINED, "TQ-HQ-03"),
+            (AckOutcome.QUARANTINED, "TQ-HQ-03"),
+            (AckOutcome.APPLIED, ""),
+        ]
+        assert await hub.link.retry(None) == 0
+        clock.at = right + 365 * 86_400
+        assert await hub.link.retry(None) == 2, "once its time has come it counts"
+
+    run_hub(tmp_path, story)

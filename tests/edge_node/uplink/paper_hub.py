@@ -130,7 +130,6 @@ class PaperHub:
             have=self.marks.get(header.lane),
             held_digest=None if there is None else Batch.from_bytes(there).header.digest,
             signature=check_signature(header, keys, TimeBounds(NOW, NOW)),
-            now=self.now(),
         )
         if verdict.kind is VerdictKind.APPLY:
             held[header.epoch, header.seq] = data

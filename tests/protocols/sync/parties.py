@@ -121,7 +121,6 @@ class HubStore:
             have=self.marks.get(header.lane),
             held_digest=self.digests.get(key),
             signature=check_signature(header, samples.KEYRING, samples.PRESENT),
-            now=samples.NOW,
         )
         if verdict.kind is VerdictKind.APPLY:
             self.digests[key] = header.digest

@@ -9,7 +9,6 @@ from gridmodel.identity import NodeId
 from protocols.authority.signatures import RefusalReason, SignatureRefused, Verified
 from protocols.sync.messages import AckOutcome, Lane, LaneMark, fresh_mark
 from protocols.sync.state import (
-    CREATED_AHEAD_S_MAX,
     LINK_TABLE,
     NEVER_SEALED,
     LinkEvent,
@@ -75,7 +74,7 @@ TRUSTED = Verified(samples.NODE, samples.SIGNER.key_id)
 
 def _judged(number: int, have: LaneMark | None, held: bytes | None = None, **changes: Any) -> VerdictKind:
     one = samples.chain(Lane.LEDGER, 4)[number - 1]
-    arguments: dict[str, Any] = {"node": samples.NODE, "signature": TRUSTED, "now": samples.NOW} | changes
+    arguments: dict[str, Any] = {"node": samples.NODE, "signature": TRUSTED} | changes
     return judge(one, have=have, held_digest=held, **arguments).kind
 
 
@@ -98,18 +97,16 @@ def test_the_hub_refuses_what_is_not_authentic() -> None:
     bad = SignatureRefused(RefusalReason.BAD_SIGNATURE, "0" * 16)
     assert _judged(1, None, signature=bad) is VerdictKind.REFUSED
     assert _judged(1, None, node=NodeId("node-2")) is VerdictKind.REFUSED
-    assert _judged(1, None, now=samples.NOW - CREATED_AHEAD_S_MAX) is VerdictKind.APPLY
-    assert _judged(1, None, now=samples.NOW - CREATED_AHEAD_S_MAX - 1) is VerdictKind.REFUSED
     one = samples.batch()
     tampered = replace(one, payload=one.payload + b"x")
-    verdict = judge(tampered, node=samples.NODE, have=None, held_digest=None, signature=TRUSTED, now=samples.NOW)
+    verdict = judge(tampered, node=samples.NODE, have=None, held_digest=None, signature=TRUSTED)
     assert verdict.kind is VerdictKind.REFUSED
     assert verdict.have == fresh_mark(1)
 
 
 def test_an_ack_tells_applied_from_set_aside() -> None:
     one = samples.batch()
-    verdict = judge(one, node=samples.NODE, have=None, held_digest=None, signature=TRUSTED, now=samples.NOW)
+    verdict = judge(one, node=samples.NODE, have=None, held_digest=None, signature=TRUSTED)
     assert verdict.ack(one.header).outcome is AckOutcome.APPLIED
     aside = verdict.ack(one.header, quarantined="unknown point up-9")
     assert (aside.outcome, aside.reason, aside.have) == (
