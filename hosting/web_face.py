@@ -31,6 +31,8 @@ ASSETS = {"face.css": "text/css", "live.js": "text/javascript"}
 """Static files that every house serves, with their content types."""
 FOREVER = "public, max-age=31536000, immutable"
 """Of a static file whose address names its content."""
+COMPRESSED_FROM = 4_096
+"""Characters from which a page is compressed for browsers that take it: the line to it may be thin."""
 QUERY_PARTS_MAX = 16
 """Parameters of an address that a language link repeats; our own pages have at most six."""
 
@@ -108,7 +110,9 @@ class Face:
             **(values or {}),
         )
         response = web.Response(text=text, content_type="text/html", status=status)
-        response.headers["Vary"] = "Accept-Language, Cookie"
+        if len(text) > COMPRESSED_FROM:
+            response.enable_compression()
+        response.headers["Vary"] = "Accept-Encoding, Accept-Language, Cookie"
         response.headers["Content-Language"] = t.tag
         return response
 

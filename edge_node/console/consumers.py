@@ -8,6 +8,7 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from edge_node.console.office import Office
@@ -124,14 +125,7 @@ async def find(office: Office, index: ConsumerIndex, query: str, matter: Matter,
         case Matter.OWING:
             owing = await office.listing.owing(now)
             chosen = {point for point, account in index.account.items() if account in owing}
-    wanted = folded(query[:QUERY_LENGTH_MAX]).split()
-    hits: list[UsagePointId] = []
-    start = bisect_right(index.ids, counted(after), key=counted) if after else 0
-    for point in index.ids[start:]:
-        if (chosen is None or point in chosen) and all(word in index.words[point] for word in wanted):
-            hits.append(point)
-            if len(hits) > ROWS_PER_PAGE:
-                break
+    hits = await office.compute.run(_hits, index.ids, index.words, query, chosen, after)
     page = hits[:ROWS_PER_PAGE]
     lines = await _lines(office, index, registry, page, protected, waits)
     return Found(tuple(lines), page[-1] if len(hits) > ROWS_PER_PAGE else None)
@@ -193,6 +187,24 @@ async def _lines(  # noqa: PLR0917
             )
         )
     return lines
+
+
+def _hits(
+    ids: list[UsagePointId],
+    words: dict[UsagePointId, str],
+    query: str,
+    chosen: set[UsagePointId] | None,
+    after: str,
+) -> list[UsagePointId]:
+    """The points of one page and one more, if there is one. Pure; 40,000 points are 25 ms, so off the event loop."""
+    wanted = folded(query[:QUERY_LENGTH_MAX]).split()
+    start = bisect_right(ids, counted(after), key=counted) if after else 0
+    fitting = (
+        point
+        for point in islice(ids, start, None)
+        if (chosen is None or point in chosen) and all(word in words[point] for word in wanted)
+    )
+    return list(islice(fitting, ROWS_PER_PAGE + 1))
 
 
 def _words(
