@@ -7,10 +7,11 @@ done is asked at their own doors.
 from typing import Any
 
 from gridmodel.fault import Fault
+from gridmodel.period import rfc3339
 from simulate.book import Payment
 from simulate.demo_cast import BANK, Consumer, Part
 from simulate.demo_plan import NEXT_DAY, STORY_DAY, moment
-from simulate.demo_records import day_closed, hub_day_final
+from simulate.demo_records import day_closed, hours_closed, hub_day_final, hub_reader
 from simulate.demo_stage import Stage
 
 PAYER_REQUEST = "window-1-0415-0001"
@@ -22,12 +23,13 @@ async def nothing(_: Stage) -> None:
 
 
 async def everybody_was_read(stage: Stage) -> bool:
-    """Every office has readings of the story's first hour's beginning, from every meter."""
+    """Every meter was read after the power cut, and the first office still knows for what it darkened a home before."""
     for node in stage.plan.nodes:
         told = await _status(stage, node.id)
         if told is None or (told["newest_reading_end"] or 0) < stage.plan.story_from or told["meters_silent"]:
             return False
-    return True
+    payer = await explained(stage, Part.PAYER)
+    return (payer["relay"]["state"]["code"], payer["relay"]["cause"]["code"]) == ("disconnected", "debt")
 
 
 async def bring_the_days_papers(stage: Stage) -> None:
@@ -103,14 +105,24 @@ async def neighbour_has_supply(stage: Stage) -> bool:
 
 async def ask_about_elsewhere(stage: Stage) -> None:
     """What stands against a cut of the one who paid elsewhere, in the office's own words."""
-    one = stage.cast.of(Part.ELSEWHERE)
-    told = await stage.office(one.node, "explain", usage_point=str(one.point.id))
+    told = await explained(stage, Part.ELSEWHERE)
     stage.reasons[:] = [reason["code"] for reason in told["decision"]["reasons"]]
 
 
 async def elsewhere_has_supply(stage: Stage) -> bool:
     """Still not cut, though for all that the office knows the debt stands, and it has said why."""
     return bool(stage.reasons) and not await _dark(stage, Part.ELSEWHERE)
+
+
+async def only_the_office_has_the_evening(stage: Stage) -> bool:
+    """Every office has closed the hour of 19:00; the hub has it from those alone whose lines hold."""
+    hour = moment("19:00")
+    if not all(hour in hours_closed(stage.files.node_data(node.id), hour - 1) for node in stage.plan.nodes):
+        return False
+    async with hub_reader(stage) as hub:
+        told = await hub.balance("district", "hour", rfc3339(hour))
+    known = {area["id"] for area in told["areas"] if area["points_actual"]}
+    return known == {node.district for node in stage.plan.nodes[1:]}
 
 
 async def day_is_closed(stage: Stage) -> bool:
@@ -131,8 +143,7 @@ async def backlog_is_drained(stage: Stage) -> bool:
             return False
         if any(lane["records"] or lane["batches"] for name, lane in told["lanes"].items() if name != "control"):
             return False
-    paid = stage.cast.of(Part.ELSEWHERE)
-    told = await stage.office(paid.node, "explain", usage_point=str(paid.point.id))
+    told = await explained(stage, Part.ELSEWHERE)
     return told["money"] is not None and told["money"]["overdue_tiyin"] == 0
 
 
@@ -145,9 +156,14 @@ async def prologue_debtor_is_dark(stage: Stage) -> bool:
     """The payer of the story was cut in its prologue, and the office has booked it."""
     if not await _dark(stage, Part.PAYER):
         return False
-    one = stage.cast.of(Part.PAYER)
-    told = await stage.office(one.node, "explain", usage_point=str(one.point.id))
+    told = await explained(stage, Part.PAYER)
     return bool(told["relay"]["state"]["code"] == "disconnected")
+
+
+async def explained(stage: Stage, part: Part) -> dict[str, Any]:
+    """`edge-node explain` of somebody in the story. Raises DoorFault."""
+    one = stage.cast.of(part)
+    return await stage.office(one.node, "explain", usage_point=str(one.point.id))
 
 
 async def _bank(stage: Stage, one: Consumer) -> None:

@@ -110,9 +110,10 @@ STORY: tuple[Step, ...] = (
         "not cut: the office knows that it cannot know",
     ),
     Step(
-        "evening_peak", "19:30", "20:00", acts.nothing, None,
+        "evening_peak", "19:30", "21:00", acts.nothing, acts.only_the_office_has_the_evening,
         "The evening peak. {first} still reads every meter and closes every hour; nothing reaches the hub.",
         "{hub}/balances — {first} counts what is missing, and its loss is unknown, not zero",
+        "the office has the evening's hours, the hub has only its neighbour's",
     ),
     Step(
         "day_closed", "00:15", "02:00", acts.nothing, acts.day_is_closed,

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from gridmodel.period import local_time
+from gridmodel.period import local_time, parse_rfc3339
 from simulate.demo_cast import Cast, Part
 from simulate.demo_plan import STORY_DAY, ZONE, DemoPlan
 from simulate.demo_story import Step
@@ -57,7 +57,10 @@ class Narrator:
         energy, loss = report["energy_wh"], report["feeder_loss"]
         equal = energy["meters"] == energy["edges"] == energy["hub"]
         table = Table.grid(padding=(0, 2))
-        table.add_row("energy until", energy["until"], "equal to the watt-hour" if equal else "[red]NOT EQUAL[/]")
+        until = local_time(parse_rfc3339(energy["until"]), ZONE)
+        table.add_row(
+            "energy until", f"{until:%d %b %H:%M}", "equal to the watt-hour" if equal else "[red]NOT EQUAL[/]"
+        )
         for place in ("meters", "edges", "hub"):
             table.add_row(f"  {place}", f"{energy[place]:,} Wh".replace(",", " "), "")
         table.add_row("lost, doubled", f"{report['lost']}, {report['doubled']}", "payments, batches, readings by id")
