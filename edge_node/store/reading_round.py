@@ -88,10 +88,12 @@ class Round:
         self._after: list[Known] = []
         self._moved: list[tuple[int, Known]] = []
 
-    async def write(self) -> None:
-        """Readings, last registers, touches and the dictionary together; memory follows the commit."""
+    async def write(self, last_at: int) -> None:
+        """Readings, last registers, touches and the dictionary together; memory follows the commit.
+
+        `last_at` is the latest time of the round's last registers.
+        """
         segment, known = self._segment, self._known
-        last_at = max(booking.last.at for booking in self._bookings)
         fold = known is not None and last_at >= segment.folded_to + FOLD_S
 
         async def verb(conn: Connection) -> None:

@@ -130,26 +130,30 @@ class Readings:
         if not bookings:
             return
         async with self._turn:
-            for month, part in self._by_month(bookings):
-                await self._book_in(month, part, revision)
+            for month, part, last_at in self._by_month(bookings):
+                await self._book_in(month, part, last_at, revision)
+                self._newest_end = max(self._newest_end or 0, last_at)
 
-    def _by_month(self, bookings: Sequence[Booking]) -> list[tuple[str, Sequence[Booking]]]:
-        """The round by the month in which each read is kept: that of its time, never one before the newest segment."""
+    def _by_month(self, bookings: Sequence[Booking]) -> list[tuple[str, Sequence[Booking], int]]:
+        """(month, its part of the round, its latest time): each read is kept in the month of its time.
+
+        Only not in one before the newest segment, where the last registers are.
+        """
         times = [booking.last.at for booking in bookings]
         first, last = self.month_of(min(times)), self.month_of(max(times))
         newest = self._newest or first
         if last <= newest or first == last:
-            return [(max(last, newest), bookings)]
+            return [(max(last, newest), bookings, max(times))]
         parts: dict[str, list[Booking]] = {}
         for at, booking in zip(times, bookings, strict=True):
             parts.setdefault(max(self.month_of(at), newest), []).append(booking)
-        return sorted(parts.items())
+        return [(month, part, max(b.last.at for b in part)) for month, part in sorted(parts.items())]
 
     def month_of(self, end: int) -> str:
         """The local month (``2026-05``) whose segment keeps the interval ending at `end`."""
         return local_day(end, self.segments.zone)[:7]
 
-    async def _book_in(self, month: str, bookings: Sequence[Booking], revision: Revision) -> None:
+    async def _book_in(self, month: str, bookings: Sequence[Booking], last_at: int, revision: Revision) -> None:
         async with self.segments.lease(month) as segment:
             if month != self._newest:
                 await self._begin(segment)
@@ -159,9 +163,8 @@ class Readings:
             for past in sorted({self.month_of(one.end) for b in over for one in b.intervals}):
                 if past < month:
                     async with self.segments.lease(past) as past_segment:
-                        await Round(past_segment, over, revision, self.hashers).write()
-            await Round(segment, bookings, revision, self.hashers, self._known).write()
-            self._newest_end = max([self._newest_end or 0, *(booking.last.at for booking in bookings)])
+                        await Round(past_segment, over, revision, self.hashers).write(last_at)
+            await Round(segment, bookings, revision, self.hashers, self._known).write(last_at)
 
     async def _begin(self, segment: Segment) -> None:
         """Copy the last registers on into a new month, in one transaction with the mark that says so."""
