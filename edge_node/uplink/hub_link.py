@@ -19,7 +19,7 @@ from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
 from edge_node.uplink.reconciliation import Reconciliation
-from edge_node.wakeups import Wakeups
+from edge_node.wakeups import Wakeups, rung_or_over
 from gridmodel.clock import Entropy, Rng, UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.identity import NodeId
@@ -317,14 +317,7 @@ class HubLink:
 
     async def _sleep_or_fact(self, seconds: int) -> None:
         """By the steady clock: a wall that is set back makes nobody wait for days."""
-        fact = asyncio.ensure_future(self._wakeups.outbox.wait())
-        time_over = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait({fact, time_over}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            fact.cancel()
-            time_over.cancel()
-            await asyncio.gather(fact, time_over, return_exceptions=True)
+        await rung_or_over(self._wakeups.outbox, self._clock.sleep(seconds))
         self._wakeups.outbox.clear()
 
     def _heard(self, hub_time: int) -> None:
