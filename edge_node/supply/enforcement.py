@@ -2,8 +2,9 @@
 
 Level-triggered: nothing is remembered between looks but what the store holds, so that a lost event, a crash or a silent
 meter costs time and never a fact. The order of a look is the promise of the house: first what was seen, then intents a
-crash left behind, then restores, and only when no restore waits for a place, cuts. Only candidates are looked at (dark
-relays; accounts whose debt is due), a bounded number each time, round and round.
+crash left behind, then restores, and only when no restore waits for a place, cuts. Only candidates are judged (dark
+relays; accounts whose debt is due), a bounded number each time, round and round; but whether a dark home still owes is
+asked of every one at every look, so that nobody who paid waits for a turn.
 """
 
 import asyncio
@@ -68,7 +69,6 @@ class _Glance:
     looks: list[Sighting]
     unsent: bool
     """An intent without a command that nobody is carrying out."""
-    dark: list[RelayRow]
     plans: list[CutPlan]
 
 
@@ -147,7 +147,7 @@ class Enforcement:
             report.withheld = await self.door.withhold_orphans(list(self._busy))
         if glance.looks or glance.unsent:
             glance = await self._glance()
-        await self._restore_first(places, glance.dark, group, report, owing=owing)
+        await self._restore_first(places, await self._dark(places), group, report, owing=owing)
         if report.restores_waiting == 0 and not self._rules().missing():
             await self._carry_out_plans(places, glance.plans, group, report)
             if debtors:
@@ -163,16 +163,31 @@ class Enforcement:
             return _Glance(
                 looks=await sources.relays.sightings(conn, busy, SIGHTINGS_PER_TICK),
                 unsent=any(one.sent_at is None and one.usage_point not in busy for one in open_ones),
-                dark=await sources.relays.dark(conn),
                 plans=await sources.operations.plans(conn),
             )
 
         return await sources.control.read(verb)
 
+    async def _dark(self, places: Places) -> list[RelayRow]:
+        """Every point of the registry that we may have darkened, read in steps: all, for any of them may have paid."""
+        known, found = places.registry.usage_point, list[RelayRow]()
+        after = ""
+        while True:
+            part = await self._sources.control.read(
+                lambda conn, after=after: self._sources.relays.dark_by_us(conn, after)  # type: ignore[misc]
+            )
+            found += [row for row in part if row.usage_point in known]
+            if len(part) < DARK_PER_READ:
+                return found
+            after = part[-1].usage_point
+
     def _owing_due(self) -> bool:
-        """Whether dark homes that still owe were last judged long enough ago; what wakes us judges them at once."""
+        """Whether dark homes that still owe are to be judged: begun and not gone round, or long enough ago.
+
+        What wakes us has the first of them judged at once.
+        """
         now = self._clock.now()
-        if 0 <= now - self._owing_at < DEBTORS_S:
+        if self._dark_after is None and 0 <= now - self._owing_at < DEBTORS_S:
             return False
         self._owing_at = now
         return True

@@ -185,7 +185,7 @@ CREATE TABLE relay (
     operation TEXT,                  -- the relay_operation in progress or the last one
     paid_at INTEGER                  -- since when it is paid and dark
 ) STRICT;
-CREATE INDEX relay_not_connected ON relay (state) WHERE state <> 'connected';
+CREATE INDEX relay_not_connected ON relay (usage_point) WHERE state <> 'connected';
 
 CREATE TABLE relay_sighting (        -- what polls saw and the relay room has not handled yet
     usage_point TEXT PRIMARY KEY,
