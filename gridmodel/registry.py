@@ -38,6 +38,9 @@ from gridmodel.network import (
 )
 from gridmodel.period import INTERVAL_MINUTES, zone
 
+TOPOLOGIES_KEPT = 64
+"""Spans kept at once: more than a day's exchanges of the largest office (33 of 120,000 meters), 9 MB each there."""
+
 
 class RegistryFault(Fault):
     """A registry that contradicts itself."""
@@ -133,11 +136,16 @@ class Registry:
         return self.substation[self.feeder[feeder].substation].district
 
     def topology(self, end: int) -> Topology:
-        """Who hung on whom in the interval ending at `end`; shared between all intervals of one span."""
+        """Who hung on whom in the interval ending at `end`; shared between all intervals of one span, while it is kept.
+
+        May be asked from several threads at once: at worst a span is worked out twice.
+        """
         span = bisect_left(self._changes, end)
         found = self._topologies.get(span)
         if found is None:
             found = self._topologies[span] = self._topology(end)
+            for oldest in list(self._topologies)[:-TOPOLOGIES_KEPT]:
+                self._topologies.pop(oldest, None)
         return found
 
     @cached_property

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gridmodel.fault import Fault
 from gridmodel.identity import FeederId, TransformerId, UsagePointId
-from gridmodel.registry import Registry
+from gridmodel.registry import TOPOLOGIES_KEPT, Registry
 from gridmodel.registry_document import registry_from_document, registry_to_document
 
 Document = dict[str, Any]
@@ -141,6 +141,19 @@ def test_a_cached_topology_is_the_topology_of_its_moment(end: int) -> None:
     registry.topology(20_001)
     fresh = registry_from_document(document())
     assert registry.topology(end) == fresh.topology(end)
+
+
+def test_a_registry_with_many_exchanges_does_not_keep_a_topology_for_each() -> None:
+    told = document()
+    stay = next(one for one in told["installations"] if one["meter"] == "m3")
+    told["installations"].remove(stay)
+    told["installations"] += [{**stay, "valid_from": at, "valid_to": at + 100} for at in range(10_000, 50_000, 100)]
+    registry = registry_from_document(told)
+    for end in range(10_050, 50_000, 100):
+        assert registry.topology(end).installation_at[stay["point"]].valid_from == end - 50
+    assert len(registry._topologies) <= TOPOLOGIES_KEPT
+
+    assert registry.topology(10_050) == registry_from_document(told).topology(10_050)
 
 
 def test_a_document_survives_the_way_through_json(registry: Registry) -> None:
