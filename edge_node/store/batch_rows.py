@@ -4,8 +4,12 @@ On the walk of link loss; `batches.py` has the verbs that use it. A header is st
 payload, so that the same parser reads it back that reads the wire.
 """
 
+from edge_node.store.alarms import raise_alarm
 from edge_node.store.outbox import OutboxFault
+from gridmodel.event import AlarmKind
+from gridmodel.fault import Fault
 from hosting.database import Connection
+from protocols.errors import ProtocolFault
 from protocols.sync.batch import Batch, BatchHeader
 from protocols.sync.lanes import Lane, LaneMark
 
@@ -25,11 +29,14 @@ async def sealed_mark(conn: Connection, lane: Lane) -> LaneMark | None:
 
 
 async def header_at(conn: Connection, lane: Lane, epoch: int, seq: int) -> BatchHeader | None:
-    """The header of a stored batch, or None when it is not here (any more)."""
+    """The header of a stored batch, or None when it is not here (any more) or no longer one."""
     row = await conn.fetch_one(
         "SELECT header FROM outbox_batch WHERE lane = ? AND epoch = ? AND seq = ?", (lane.value, epoch, seq)
     )
-    return None if row is None else Batch.from_bytes(bytes(row[0])).header
+    try:
+        return None if row is None else Batch.from_bytes(bytes(row[0])).header
+    except ProtocolFault:
+        return None
 
 
 async def keep_batch(
@@ -68,3 +75,23 @@ def assembled(header: bytes, payload: bytes) -> bytes:
             "check the data disk; the rest goes on",
         )
     return batch.to_bytes()
+
+
+async def reopen_damaged(conn: Connection, *, lane: Lane, at: LaneMark, fault: Fault, now: int) -> None:
+    """A sealed batch of records is not what was sealed: its records wait again, an alarm names it.
+
+    The gap it leaves in the chain is a fork: the hub mints an epoch, and they travel there.
+    """
+    key = (lane.value, at.epoch, at.seq)
+    await conn.execute(
+        "UPDATE outbox_record SET epoch = NULL, seq = NULL WHERE lane = ? AND epoch = ? AND seq = ?", key
+    )
+    await conn.execute("DELETE FROM outbox_batch WHERE lane = ? AND epoch = ? AND seq = ?", key)
+    subject = f"{lane.value}-{at.epoch}-{at.seq}"
+    await raise_alarm(conn, AlarmKind.ROW_DAMAGED, subject, f"{fault.code}: {fault.what}", now)
+
+
+async def set_damaged_aside(conn: Connection, number: int, fault: Fault, now: int) -> None:
+    """A waiting record that cannot be read stops nothing: it gets number 0, an alarm names it, the lane goes on."""
+    await conn.execute("UPDATE outbox_record SET epoch = 0, seq = 0 WHERE number = ?", (number,))
+    await raise_alarm(conn, AlarmKind.ROW_DAMAGED, f"record-{number}", f"{fault.code}: {fault.what}", now)

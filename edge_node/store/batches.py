@@ -17,7 +17,16 @@ from functools import partial
 from typing import Protocol
 
 from edge_node.store.alarms import raise_alarm
-from edge_node.store.batch_rows import LANES_QUERY, assembled, header_at, keep_batch, sealed_mark, waiting_lanes
+from edge_node.store.batch_rows import (
+    LANES_QUERY,
+    assembled,
+    header_at,
+    keep_batch,
+    reopen_damaged,
+    sealed_mark,
+    set_damaged_aside,
+    waiting_lanes,
+)
 from edge_node.store.outbox import chunk_ref
 from edge_node.store.registries import newest_version
 from gridmodel.clock import Compute
@@ -25,7 +34,9 @@ from gridmodel.event import AlarmKind
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from hosting.database import Connection, Database
+from hosting.database_faults import DatabaseFault
 from protocols.authority.signatures import Signer
+from protocols.errors import ProtocolFault
 from protocols.sync import wire
 from protocols.sync.batch import Batch
 from protocols.sync.lanes import (
@@ -50,6 +61,10 @@ PRUNED_PER_TURN_MAX = 500
 """Rows deleted in one transaction, so that pruning never holds up a payment."""
 CHUNKS_PER_FETCH_MAX = 1
 """A chunk travels alone."""
+
+
+DAMAGED = frozenset({"TQ-DB-03", "TQ-DB-08"})
+"""A segment that no waiting makes readable; other trouble with a file (locked, full, a disk's error) may pass."""
 
 
 class ChunkSource(Protocol):
@@ -240,14 +255,20 @@ class Outbox:
         found: list[bytes] = []
         size = 0
         for seq, header, payload, day, chunk_id in rows:
-            if payload is None:
-                try:
+            try:
+                if payload is None:
                     data = await self._compute.run(assembled, header, await self._chunks.payload(day, chunk_id))
-                except Fault as fault:
-                    await self._set_aside(LaneMark(after.epoch, seq, after.hash), chunk_id, fault, now)
-                    continue
-            else:
-                data = assembled(header, payload)
+                else:
+                    data = assembled(header, payload)
+            except Fault as fault:
+                if _passes(fault):
+                    raise
+                at = LaneMark(after.epoch, seq, after.hash)
+                if payload is None:
+                    await self._set_aside(at, chunk_id, fault, now)
+                else:
+                    await self._control.write(partial(reopen_damaged, lane=lane, at=at, fault=fault, now=now))
+                break
             size += len(data)
             if found and size > bytes_max:
                 break
@@ -274,16 +295,21 @@ class Outbox:
         )
         if after is None or not rows:
             return False
-        read: list[Record] = []
+        read: list[tuple[int, Record]] = []
         size = 0
-        for _, kind, id_, body in rows:
+        for number, kind, id_, body in rows:
             size += len(body)
             if read and size > RECORD_PAYLOAD_BYTES_MAX:
                 break
-            read.append(Record(kind, id_, wire.unpack(bytes(body), RECORD_LIMITS)))
-        count = fitting(read)
+            try:
+                read.append((number, Record(kind, id_, wire.unpack(bytes(body), RECORD_LIMITS))))
+            except ProtocolFault as fault:
+                await set_damaged_aside(conn, number, fault, now)
+        if not read:
+            return True
+        count = fitting([record for _, record in read])
         batch = seal(
-            records_to_payload(read[:count]),
+            records_to_payload([record for _, record in read[:count]]),
             node=self._node,
             lane=lane,
             after=after,
@@ -291,7 +317,7 @@ class Outbox:
             now=now,
             signer=self._signer,
         )
-        await keep_batch(conn, batch, [row[0] for row in rows[:count]], payload=batch.payload)
+        await keep_batch(conn, batch, [number for number, _ in read[:count]], payload=batch.payload)
         return True
 
     async def _seal_chunk(self, now: int) -> int:
@@ -321,6 +347,8 @@ class Outbox:
             )
             batch: Batch = await self._compute.run(make, payload)
         except Fault as fault:
+            if _passes(fault):
+                raise
             await self._set_aside(None, ref.chunk_id, fault, now, number=number)
             return 1
 
@@ -352,3 +380,8 @@ class Outbox:
             await raise_alarm(conn, AlarmKind.CHUNK_UNREADABLE, chunk_id, f"{fault.code}: {fault.what}", now)
 
         await self._control.write(verb)
+
+
+def _passes(fault: Fault) -> bool:
+    """Whether it is trouble of the moment: then nothing is set aside, the task fails by name and is started again."""
+    return isinstance(fault, DatabaseFault) and fault.code not in DAMAGED

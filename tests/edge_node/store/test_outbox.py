@@ -8,7 +8,8 @@ import pytest
 
 from edge_node.store.batches import KEPT_S, Outbox
 from edge_node.store.outbox import ChunkRef, OutboxFault, append_chunk, append_record
-from hosting.database import Connection
+from hosting.database import Connection, Database
+from hosting.database_faults import DatabaseFault
 from protocols.sync.batch import FRAME_BYTES_MAX, Batch
 from protocols.sync.lanes import AckOutcome, Lane, LaneMark, fresh_mark, records_from_payload
 from tests.edge_node.store.outbox_bench import NODE, NOW, SIGNER, Chunks, ids, opened, put
@@ -199,5 +200,72 @@ def test_a_chunk_that_cannot_be_read_is_named_and_stops_nothing(tmp_path: Path) 
             await outbox.new_epoch(Lane.INTERVAL, fresh_mark(2))
             again = await everything(outbox, Lane.INTERVAL, fresh_mark(2))
             assert [Batch.from_bytes(data).payload for data in again] == [b"three"]
+
+    asyncio.run(story())
+
+
+async def _alarms(control: Database) -> list[tuple[str, str]]:
+    rows = await control.read(lambda conn: conn.fetch_all("SELECT kind, subject FROM alarm ORDER BY kind, subject"))
+    return [(kind, subject) for kind, subject in rows]
+
+
+@pytest.mark.parametrize("column", ["payload", "header"])
+def test_a_sealed_batch_damaged_on_the_disk_travels_anew_in_another_epoch(tmp_path: Path, column: str) -> None:
+    async def story() -> None:
+        async with opened(tmp_path) as (control, outbox):
+            await outbox.new_epoch(Lane.LEDGER, fresh_mark(1))
+            await put(control, Lane.LEDGER, "pay-1")
+            (first,) = await everything(outbox, Lane.LEDGER, fresh_mark(1))
+            mark = Batch.from_bytes(first).header.mark()
+            await control.write(
+                lambda conn: conn.execute(
+                    f"UPDATE outbox_batch SET {column} = CAST(substr({column}, 1, 20) || x'ff00' AS BLOB)"
+                )
+            )
+            assert (await outbox.local({Lane.LEDGER: mark}))[Lane.LEDGER].at_hub in {None, mark.hash}
+            await everything(outbox, Lane.LEDGER, fresh_mark(1))
+            assert ("row_damaged", "ledger-1-1") in await _alarms(control)
+            await outbox.new_epoch(Lane.LEDGER, fresh_mark(2))
+            (again,) = await everything(outbox, Lane.LEDGER, fresh_mark(2))
+            assert ids(records_from_payload(Batch.from_bytes(again).payload)) == ["pay-1"]
+
+    asyncio.run(story())
+
+
+def test_a_record_damaged_on_the_disk_is_named_and_stops_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path) as (control, outbox):
+            await outbox.new_epoch(Lane.LEDGER, fresh_mark(1))
+            await put(control, Lane.LEDGER, "pay-1", "pay-2", "pay-3")
+            await control.write(lambda conn: conn.execute("UPDATE outbox_record SET body = x'c1' WHERE id = 'pay-2'"))
+            sent = await everything(outbox, Lane.LEDGER, fresh_mark(1))
+            told = [one for data in sent for one in ids(records_from_payload(Batch.from_bytes(data).payload))]
+            assert told == ["pay-1", "pay-3"]
+            assert ("row_damaged", "record-2") in await _alarms(control)
+
+    asyncio.run(story())
+
+
+def test_a_segment_that_cannot_be_read_at_this_moment_costs_no_chunk(tmp_path: Path) -> None:
+    class Locked(Chunks):
+        locked = True
+
+        async def payload(self, day: str, chunk_id: str) -> bytes:
+            if self.locked:
+                raise DatabaseFault("TQ-DB-04", "readings-2026-11 is locked by another process", "try again")
+            return await super().payload(day, chunk_id)
+
+    async def story() -> None:
+        chunks = Locked({"c1": b"one"})
+        async with opened(tmp_path, chunks) as (control, outbox):
+            await outbox.new_epoch(Lane.INTERVAL, fresh_mark(1))
+            await control.write(lambda conn: append_chunk(conn, ChunkRef("2026-11-24", "c1", 7), NOW))
+            for sealed in (False, True):
+                chunks.locked = True
+                with pytest.raises(DatabaseFault):
+                    await outbox.following(Lane.INTERVAL, fresh_mark(1), FRAME_BYTES_MAX, 1, NOW)
+                chunks.locked = False
+                assert len(await outbox.following(Lane.INTERVAL, fresh_mark(1), FRAME_BYTES_MAX, 1, NOW)) == 1, sealed
+            assert await _alarms(control) == []
 
     asyncio.run(story())
