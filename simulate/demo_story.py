@@ -118,7 +118,7 @@ STORY: tuple[Step, ...] = (
     Step(
         "day_closed", "00:15", "02:00", acts.nothing, acts.day_is_closed,
         "Midnight has passed. Every office closes its day: one chunk of all readings, sealed and signed.",
-        "{office}/energy — the day by transformer and feeder, complete",
+        "{office}/energy?day={day} — the day by transformer and feeder, complete",
         "the day is closed, in the dark as well", NEXT_DAY, NEXT_DAY,
     ),
     Step(
