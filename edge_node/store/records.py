@@ -35,7 +35,7 @@ from protocols.authority.mandate import Mandate, MandateOutcome
 from protocols.sync.fields import Fields
 
 PROTECTIONS_MAX = 100
-"""Standing assertions looked at for one point: one is enough, and locks come first."""
+"""Assertions looked at for one point: one that stands is enough; revoked ones come last, locks first."""
 ROWS_VERIFIED_MAX = 50_000
 """Rows `verify` looks at in each table: far above a district's notices and protections of a month."""
 
@@ -135,7 +135,7 @@ class Records:
             f"SELECT {columns}, p.hash, r.revoked_by, r.received_at, r.hash"
             " FROM protection AS p LEFT JOIN protection_revoked AS r ON r.id = p.id"
             " WHERE (p.usage_point = ? OR (p.usage_point IS NULL AND (p.district = ? OR p.district IS NULL)))"
-            " ORDER BY p.kind = 'safety_lock' DESC, p.valid_to DESC, p.id LIMIT ?",
+            " ORDER BY r.id IS NOT NULL, p.kind = 'safety_lock' DESC, p.valid_to DESC, p.id LIMIT ?",
             (point, district, PROTECTIONS_MAX),
         )
         standing: list[Protection] = []

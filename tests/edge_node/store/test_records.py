@@ -101,6 +101,18 @@ def test_protections_reach_points_districts_and_all(tmp_path: Path) -> None:
     told(tmp_path, story)
 
 
+def test_a_standing_protection_is_found_behind_any_number_of_revoked_ones(tmp_path: Path) -> None:
+    async def story(control: Database, records: Records) -> None:
+        gone = [f"lock-{number:03}" for number in range(150)]
+        for name in gone:
+            await records.put_protection(protection(name, ProtectionKind.SAFETY_LOCK), NOW)
+        await records.put_protection(protection("p1"), NOW)
+        await control.write(lambda conn: records.revoke_protections(conn, gone, "office", NOW))
+        assert await standing(control, records) == ({"p1": ProtectionKind.MEDICAL}, ())
+
+    told(tmp_path, story)
+
+
 def test_a_damaged_protection_locks_and_a_damaged_revocation_revokes_nothing(tmp_path: Path) -> None:
     async def story(control: Database, records: Records) -> None:
         await records.put_protection(protection("a"), NOW)
