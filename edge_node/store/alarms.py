@@ -34,15 +34,21 @@ class AlarmRow:
 
 async def raise_alarm(conn: Connection, kind: AlarmKind, subject: str, detail: str, now: int) -> bool:
     """Raise unless it stands already, within the caller's transaction; gives whether it is new."""
-    alarm_id = "alarm-" + sha256(f"{kind.value}\0{subject}\0{now}".encode()).hexdigest()[:24]
+    checked_id("subject of an alarm", subject)
+    standing = "SELECT 1 FROM alarm WHERE kind = ? AND subject = ? AND cleared_at IS NULL"
+    if await conn.fetch_one(standing, (kind.value, subject)) is not None:
+        return False
     told = detail[:DETAIL_LENGTH_MAX]
-    made = await conn.execute(
-        "INSERT OR IGNORE INTO alarm (id, kind, subject, at, detail) VALUES (?, ?, ?, ?, ?)",
-        (alarm_id, kind.value, checked_id("subject of an alarm", subject), now, told),
-    )
-    if made:
-        await append_record(conn, Lane.CONTROL, "alarm", alarm_id, _body(kind, subject, now, told, None), now)
-    return bool(made)
+    name, made = f"{kind.value}\0{subject}\0{now}", 0
+    while not made:  # one that ended within this very second has the name already
+        alarm_id = "alarm-" + sha256(name.encode()).hexdigest()[:24]
+        made = await conn.execute(
+            "INSERT OR IGNORE INTO alarm (id, kind, subject, at, detail) VALUES (?, ?, ?, ?, ?)",
+            (alarm_id, kind.value, subject, now, told),
+        )
+        name += "\0again"
+    await append_record(conn, Lane.CONTROL, "alarm", alarm_id, _body(kind, subject, now, told, None), now)
+    return True
 
 
 async def clear_alarm(conn: Connection, kind: AlarmKind, subject: str, now: int) -> bool:

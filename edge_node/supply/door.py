@@ -310,6 +310,8 @@ class Door:
         if seen.outcome is not None and operation is not None:
             await self._sources.operations.finish(conn, operation, seen.outcome, now)
         for kind, detail in seen.raised:
+            if kind is AlarmKind.RELAY_MOVED_WITHOUT_INTENT:  # an event: one that still stands must not hide the next
+                await clear_alarm(conn, kind, seen.row.usage_point, now)
             await raise_alarm(conn, kind, seen.row.usage_point, detail, now)
         for kind in seen.cleared:
             await clear_alarm(conn, kind, seen.row.usage_point, now)

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from edge_node.store.alarms import clear_alarm, raise_alarm
 from edge_node.store.operations import Outcome
 from edge_node.store.relays import Sighting
 from edge_node.supply.explain import ExplainFault, explain
 from edge_node.supply.preview import preview
 from gridmodel.control import Cause, RelayState
+from gridmodel.event import AlarmKind
 from gridmodel.identity import UsagePointId
+from hosting.database import Connection
 from tests.edge_node.supply.network import account_id, meter_id, point_id
 from tests.edge_node.supply.office import Office, alarms, told
 from tests.edge_node.supply.ports import MORNING
@@ -178,5 +181,40 @@ def test_explain_and_preview_tell_without_writing(tmp_path: Path) -> None:
         assert off["money"]["account"] == account_id(3)
         with pytest.raises(ExplainFault, match="TQ-SU-01"):
             await explain(office.enforcement, office.sources, UsagePointId("nobody"))
+
+    told(tmp_path, story)
+
+
+def test_every_movement_by_a_stranger_is_told_not_only_the_first(tmp_path: Path) -> None:
+    async def story(office: Office) -> None:
+        for closed in (False, True, False):
+            office.clock.at += 3_600
+            office.meters.closed[meter_id(4)] = closed
+            await office.see_all()
+        rows = await office.control.read(
+            lambda conn: conn.fetch_all(
+                "SELECT detail FROM alarm WHERE kind = 'relay_moved_without_intent' ORDER BY at"
+            )
+        )
+        assert [detail.split(":")[0] for (detail,) in rows] == [
+            "seen open while connected",
+            "seen closed while disconnected",
+            "seen open while connected",
+        ]
+
+    told(tmp_path, story)
+
+
+def test_an_alarm_that_ends_and_begins_within_a_second_stands(tmp_path: Path) -> None:
+    async def story(office: Office) -> None:
+        async def verb(conn: Connection) -> None:
+            for number in range(3):
+                assert await raise_alarm(conn, AlarmKind.METER_SILENT, "m-1", f"{number}", office.clock.at)
+                assert not await raise_alarm(conn, AlarmKind.METER_SILENT, "m-1", "again", office.clock.at)
+                if number < 2:
+                    await clear_alarm(conn, AlarmKind.METER_SILENT, "m-1", office.clock.at)
+
+        await office.control.write(verb)
+        assert ("meter_silent", "m-1") in await alarms(office)
 
     told(tmp_path, story)
