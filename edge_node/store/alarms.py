@@ -39,7 +39,7 @@ async def raise_alarm(conn: Connection, kind: AlarmKind, subject: str, detail: s
     if await conn.fetch_one(standing, (kind.value, subject)) is not None:
         return False
     told = detail[:DETAIL_LENGTH_MAX]
-    name, made = f"{kind.value}\0{subject}\0{now}", 0
+    name, alarm_id, made = f"{kind.value}\0{subject}\0{now}", "", 0
     while not made:  # one that ended within this very second has the name already
         alarm_id = "alarm-" + sha256(name.encode()).hexdigest()[:24]
         made = await conn.execute(
