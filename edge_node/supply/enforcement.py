@@ -14,12 +14,12 @@ from typing import Any
 
 from edge_node.store.operations import DAY_S, CutPlan, Movement
 from edge_node.store.registries import Registries
-from edge_node.store.relays import RelayRow, Sighting
+from edge_node.store.relays import DARK_PER_READ, RelayRow, Sighting
 from edge_node.supply.door import Door
 from edge_node.supply.facts import Moment, Sources, moment_of
 from edge_node.supply.place import Place, Places
 from edge_node.supply.relay import RelayRoom
-from edge_node.wakeups import Wakeups
+from edge_node.wakeups import Wakeups, rung_or_over
 from gridmodel.clock import Entropy, UtilityClock
 from gridmodel.control import Cause, RelayState
 from gridmodel.identity import UsagePointId
@@ -351,12 +351,4 @@ class Enforcement:
 
     async def _pause(self) -> bool:
         """Wait until woken, or for a while; gives whether it was woken."""
-        woken = asyncio.ensure_future(self._wakeups.enforcement.wait())
-        time_over = asyncio.ensure_future(self._clock.sleep(PERIOD_S))
-        try:
-            await asyncio.wait({woken, time_over}, return_when=asyncio.FIRST_COMPLETED)
-            return woken.done()
-        finally:
-            woken.cancel()
-            time_over.cancel()
-            await asyncio.gather(woken, time_over, return_exceptions=True)
+        return await rung_or_over(self._wakeups.enforcement, self._clock.sleep(PERIOD_S))
