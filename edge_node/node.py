@@ -185,12 +185,14 @@ async def build(
     profiles: Mapping[str, MeterProfile] | None = None,
     time_heard: Callable[[int], object] | None = None,
     floor_known: Callable[[int], object] | None = None,
+    doubt_known: Callable[[], object] | None = None,
 ) -> Node:
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
     `drivers` by protocol name; `profiles` are the shipped ones unless given; `time_heard` is told the hub's time at
-    every reply, `floor_known` the time that an earlier run was certain of (`ScaledClock.confirm`, `.raise_floor`). On a
-    fault nothing stays open but what was handed in: link and drivers are the caller's until a Node is given back.
+    every reply, `floor_known` the time that an earlier run was certain of, `doubt_known` that it ended in doubt of its
+    clock (`ScaledClock.confirm`, `.raise_floor`, `.doubt`). On a fault nothing stays open but what was handed in: link
+    and drivers are the caller's until a Node is given back.
     """
     ports = Ports(
         clock=clock,
@@ -221,4 +223,6 @@ async def build(
     floor = await store.state.get(Mark.CLOCK_FLOOR)
     if floor is not None and floor_known is not None:
         floor_known(int(floor))
+    if doubt_known is not None and await store.state.get(Mark.CLOCK_DOUBTED) is not None:
+        doubt_known()
     return Node(config, ports, store)

@@ -96,6 +96,7 @@ async def serve(
             profiles=profiles,
             time_heard=clock.confirm,
             floor_known=clock.raise_floor,
+            doubt_known=clock.doubt,
         )
         try:
             application = console_app(node, config.console, entropy)

@@ -28,7 +28,7 @@ SLEW_S_PER_S_MAX = 0.001
 UNCERTAINTY_S = 2
 """Half-width of the present while the clock is trusted (utility seconds): an NTP client holds well under one second."""
 AGREEMENT_S_MAX = 120
-"""Another source within so many seconds confirms the clock: a signed reply may be a minute old on a slow link."""
+"""Another source within so many seconds confirms the clock: a reply may be a minute old on a slow link."""
 
 
 class ScaledClock:
@@ -94,8 +94,12 @@ class ScaledClock:
         """The present cannot be before `at` (UTC seconds, remembered from an earlier run); a floor never sinks."""
         self._floor = at if self._floor is None else max(self._floor, at)
 
+    def doubt(self) -> None:
+        """An earlier run ended in doubt: a restart alone clears nothing, another source must confirm (`confirm`)."""
+        self._confirmed = False
+
     def confirm(self, other: int) -> ClockTrust:
-        """Another source (the hub's signed time) shows `other` UTC seconds: agree and trust, or differ and doubt."""
+        """Another source (the hub's replies) shows `other` UTC seconds: agree and trust, or differ and doubt."""
         allowed_s = AGREEMENT_S_MAX * max(1.0, self.speed)
         self._confirmed = abs(self._utility() - other) <= allowed_s
         if self._confirmed:

@@ -25,6 +25,8 @@ class Mark(StrEnum):
     """UTC seconds since when marks of node and hub agree; absent in a new or rebuilt store."""
     CLOCK_FLOOR = "clock_floor"
     """UTC seconds: the present was never before it."""
+    CLOCK_DOUBTED = "clock_doubted"
+    """UTC seconds as the clock showed them when it was last in doubt; absent once another source has confirmed it."""
 
 
 async def read_mark(conn: Connection, mark: Mark) -> str | None:

@@ -1,7 +1,11 @@
 """The node's status, told to the hub: a snapshot in the control lane at a named period. Room: uplink; walk: link loss.
 
-A snapshot supersedes the one before: while the link is lost one waits, not thousands. Beside it the clock's floor is
-made durable, so that the present is never before a time that was once certain; and old acknowledged batches go.
+A snapshot supersedes the one before: while the link is lost one waits, not thousands. Beside it what is known of the
+clock is made durable, and old acknowledged batches go.
+
+The clock's floor is a time that the present cannot be before. A clock that nobody else confirmed may be wrong from the
+start (a board without a battery): by itself it moves the floor no further than the program has run, for a floor in the
+future would make bills look overdue and protections ended. A doubt is remembered until another source confirms.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,7 +13,7 @@ from typing import Any
 
 from edge_node.store.batches import Outbox
 from edge_node.store.outbox import append_latest
-from edge_node.store.state import Mark, write_mark
+from edge_node.store.state import Mark, forget_mark, read_mark, write_mark
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import ClockTrust, UtilityClock
 from hosting.database import Connection, Database
@@ -38,25 +42,38 @@ class StatusRoom:
         self._clock = clock
         self._wakeups = wakeups
         self._period_s = period_s
+        self._ran_s = 0
+        """Utility seconds by the steady clock since the floor was last looked at."""
 
     async def run(self) -> None:
         """One status at the start, then one at each full period of the clock (waited for by the steady one)."""
         while True:
             now = self._clock.now()
             await self.tick(now)
-            await self._clock.sleep(self._period_s - now % self._period_s)
+            pause_s = self._period_s - now % self._period_s
+            await self._clock.sleep(pause_s)
+            self._ran_s += pause_s
 
     async def tick(self, now: int) -> None:
-        """Write one status and the floor, and let old batches go."""
+        """Write one status and what is known of the clock, and let old batches go."""
         body = dict(await self._collect()) | {"at": now}
-        floor = self._clock.bounds().earliest if self._clock.trust() is ClockTrust.TRUSTED else None
+        trusted, confirmed = self._clock.trust() is ClockTrust.TRUSTED, bool(body.get("link_up"))
+        earliest, ran_s = self._clock.bounds().earliest, self._ran_s
 
         async def verb(conn: Connection) -> None:
             await append_latest(conn, NODE_STATUS, f"status-{now}", body, now)
-            if floor is not None:
-                await write_mark(conn, Mark.CLOCK_FLOOR, str(floor))
+            if not trusted:
+                await write_mark(conn, Mark.CLOCK_DOUBTED, str(now))
+                return
+            known = await read_mark(conn, Mark.CLOCK_FLOOR)
+            if confirmed:
+                await forget_mark(conn, Mark.CLOCK_DOUBTED)
+            if confirmed or known is not None:
+                floor = earliest if known is None or confirmed else min(earliest, int(known) + ran_s)
+                await write_mark(conn, Mark.CLOCK_FLOOR, str(max(floor, int(known or 0))))
 
         await self._control.write(verb)
+        self._ran_s -= ran_s
         self._wakeups.outbox.set()
         for _ in range(PRUNES_PER_TURN_MAX):
             if not await self._outbox.prune(now):

@@ -143,6 +143,7 @@ async def built(given: Office, link: Link | None = None) -> AsyncIterator[Node]:
         row_key=row_key(given.config, SystemEntropy()),
         profiles=profiles,
         floor_known=given.clock.raise_floor,
+        doubt_known=given.clock.doubt,
     )
     try:
         yield node

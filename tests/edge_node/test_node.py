@@ -261,6 +261,18 @@ def test_the_present_is_never_before_what_an_earlier_run_was_certain_of(tmp_path
     asyncio.run(story())
 
 
+def test_a_restart_alone_clears_no_doubt_of_the_clock(tmp_path: Path) -> None:
+    async def story() -> None:
+        given = await office(tmp_path)
+        async with built(given) as node:
+            assert given.clock.trust() is ClockTrust.TRUSTED
+            await node.store.state.put(Mark.CLOCK_DOUBTED, "1")
+        async with built(given):
+            assert given.clock.trust() is ClockTrust.DOUBTFUL
+
+    asyncio.run(story())
+
+
 def test_a_number_changed_in_the_file_is_found(tmp_path: Path) -> None:
     async def story() -> None:
         async with running(tmp_path) as at:
