@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gridmodel.period import local_time
+from gridmodel.period import HOUR_S, local_time
 from hosting.clocks import SystemEntropy
 from simulate import demo_acts as acts
 from simulate.demo_cast import book_of, choose_cast
@@ -32,8 +32,10 @@ from simulate.demo_words import Narrator, words_of
 T = TypeVar("T")
 
 PROLOGUE_FROM, PROLOGUE_BY = "08:10", "13:45"
-PROLOGUE_SPEED = 1_200.0
-"""Five seconds for an hour and a half: a reading before, a reading after, and the random delay of a cut."""
+PROLOGUE_SPEED_MIN, PROLOGUE_SPEED_MAX = 300.0, 1_200.0
+"""At the highest, five seconds for an hour and a half: a reading, another one, and the random delay of a cut."""
+READS_PER_S = 200
+"""What the prologue asks of a machine: all meters are read within an hour of its calendar."""
 WARM_UP_FACTOR = 1.5
 """How much longer than in the prologue a start may take: its files are cached by then, but more is read at once."""
 WARM_UP_S_MIN = 2.0
@@ -96,7 +98,8 @@ async def _prologue_and_curtain(stage: Stage, narrator: Narrator) -> bool:
     """Two days earlier one debtor is cut; then everything stops and starts again for the story."""
     narrator.say("Prologue, two days earlier: debts and notices come in, and the office cuts its first debtor.")
     began = stage.wall()
-    await stage.raise_curtain(moment(PROLOGUE_FROM, PROLOGUE_DAY), 0.0, PROLOGUE_SPEED, stage.plan.nodes)
+    speed = min(PROLOGUE_SPEED_MAX, max(PROLOGUE_SPEED_MIN, HOUR_S * READS_PER_S / stage.plan.options.meters))
+    await stage.raise_curtain(moment(PROLOGUE_FROM, PROLOGUE_DAY), 0.0, speed, stage.plan.nodes)
     start_s = stage.wall() - began
     await stage.import_registries()
     await stage.import_papers()

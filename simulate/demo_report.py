@@ -15,7 +15,7 @@ from simulate.demo_books import SHOWN_MAX, Findings, compare, compare_batches, c
 from simulate.demo_cast import Part
 from simulate.demo_energy import Energy, measure
 from simulate.demo_judge import Papers, Verdict, Violation, judge
-from simulate.demo_plan import PLANTED_PCT, STORY_DAY, ZONE
+from simulate.demo_plan import NEXT_DAY, PLANTED_PCT, STORY_DAY, ZONE, moment
 from simulate.demo_records import (
     days_closed,
     edge_batches,
@@ -60,7 +60,7 @@ async def build_report(stage: Stage, told: Told) -> dict[str, Any]:
     found = await _found(stage, energy)
     violations = [*verdict.violations, *energy.violations]
     violations += [Violation("differs", told.until, "", what) for what in found.differing[:SHOWN_MAX]]
-    violations += _energy_violations(energy, told)
+    violations += energy_violations(energy, whole=told.whole)
     closed = set.intersection(*(days_closed(stage.files.node_data(node.id), STORY_DAY) for node in stage.plan.nodes))
     return {
         "seed": stage.plan.options.seed,
@@ -164,12 +164,17 @@ async def _readings(stage: Stage, energy: Energy) -> Findings:
     return found
 
 
-def _energy_violations(energy: Energy, told: Told) -> list[Violation]:
+def energy_violations(energy: Energy, *, whole: bool) -> list[Violation]:
+    """Energies that differ; of a whole story also hours that never met, and a planted loss that was not found."""
     found = []
+    if whole and energy.until < moment("00:00", NEXT_DAY):
+        found.append(
+            Violation("energy_equal", energy.until, "", "the hub does not have the whole day from every office")
+        )
     if not energy.meters_wh == energy.edges_wh == energy.hub_wh:
         what = f"meters {energy.meters_wh} Wh, edges {energy.edges_wh} Wh, hub {energy.hub_wh} Wh"
         found.append(Violation("energy_equal", energy.until, "", what))
     loss_pct = energy.loss_pct()
-    if told.whole and (loss_pct is None or abs(loss_pct - PLANTED_PCT) > LOSS_TOLERANCE_PCT):
+    if whole and (loss_pct is None or abs(loss_pct - PLANTED_PCT) > LOSS_TOLERANCE_PCT):
         found.append(Violation("loss_found", energy.until, "", f"planted {PLANTED_PCT} %, found {loss_pct} %"))
     return found

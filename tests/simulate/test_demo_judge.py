@@ -11,11 +11,11 @@ from hosting.process import Exit
 from simulate.book import Payment
 from simulate.demo_books import compare, compare_batches, compare_payments
 from simulate.demo_cast import BANK, Cast, Part, book_of, choose_cast
-from simulate.demo_energy import disagreements
+from simulate.demo_energy import Energy, disagreements
 from simulate.demo_judge import Papers, Verdict, judge
 from simulate.demo_line import Cut
 from simulate.demo_plan import STORY_DAY, DemoOptions, DemoPlan, moment, plan_demo
-from simulate.demo_report import exit_code
+from simulate.demo_report import energy_violations, exit_code
 from simulate.relay_memory import RelayMove
 
 PLAN: DemoPlan = plan_demo(DemoOptions(meters=160, port=21_700))
@@ -154,6 +154,26 @@ def test_levels_that_disagree_are_found() -> None:
     whole = {"republic": areas(30), "region": areas(30), "district": areas(10, 20), "feeder": areas(4, 6, 20)}
     assert disagreements(0, whole) == []
     assert len(disagreements(0, whole | {"feeder": areas(4, 6, 19)})) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "checkers_found"),
+    [
+        ({}, set()),
+        ({"hub_wh": 99}, {"energy_equal"}),
+        ({"edges_wh": 101}, {"energy_equal"}),
+        ({"until": moment("15:00")}, {"energy_equal"}),
+        ({"feeder_loss_wh": 60}, {"loss_found"}),
+        ({"feeder_loss_wh": None}, {"loss_found"}),
+    ],
+)
+def test_energies_that_differ_and_a_loss_that_hides_are_found(
+    changed: dict[str, int | None], checkers_found: set[str]
+) -> None:
+    energy = Energy(moment("00:00", "2026-04-16"), 100, 100, 100, 1_000, 41)
+    for name, value in changed.items():
+        setattr(energy, name, value)
+    assert {one.checker for one in energy_violations(energy, whole=True)} == checkers_found
 
 
 @pytest.mark.parametrize(
