@@ -125,27 +125,35 @@ def registry_of(points: int) -> Registry:
     )
 
 
-async def rounds_of(points: int, interval: int, size: int) -> AsyncIterator[list[Booking]]:
+Fleet = list[tuple[str, MeterId]]
+"""(point, meter): the same texts in every round, as a collector's plan holds them."""
+
+
+def fleet_of(points: int) -> Fleet:
+    """So many points and their meters."""
+    return [(f"up-{n:06}", MeterId(f"m-up-{n:06}")) for n in range(points)]
+
+
+async def rounds_of(fleet: Fleet, interval: int, size: int) -> AsyncIterator[list[Booking]]:
     """The rounds of one interval (0 begins the counts), made slice by slice so that the loop stays free."""
     end = MIDNIGHT + interval * QUARTER
     register_wh = 10_000 + 100 * interval
-    for start in range(0, points, size):
+    for start in range(0, len(fleet), size):
         made: list[Booking] = []
-        for number in range(start, min(start + size, points)):
-            point = f"up-{number:06}"
+        for number, (point, meter) in enumerate(fleet[start : start + size]):
             one = IntervalReading(point, Channel.IMPORT, end, 100, Quality.ACTUAL, register_wh)
-            last = LastRegister(MeterId(f"m-{point}"), end, register_wh, end)
+            last = LastRegister(meter, end, register_wh, end)
             made.append(Booking(point, Channel.IMPORT, (one,) if interval else (), last))
             if number % MADE_PER_CALLBACK == 0:
                 await asyncio.sleep(0)
         yield made
 
 
-async def book(readings: Readings, points: int, intervals: range, size: int) -> tuple[float, float]:
+async def book(readings: Readings, fleet: Fleet, intervals: range, size: int) -> tuple[float, float]:
     """Book these intervals; gives the seconds that the store took, and its processor seconds."""
     took = worked = 0.0
     for interval in intervals:
-        async for made in rounds_of(points, interval, size):
+        async for made in rounds_of(fleet, interval, size):
             begun, before = time.perf_counter(), time.process_time()
             await readings.book(made, FIRST)
             took += time.perf_counter() - begun
@@ -172,12 +180,13 @@ def permanent() -> None:
 
 async def booking(points: int, ends: int, size: int, callbacks: Callbacks) -> tuple[float, float]:
     """Readings a second in rounds of `size`, and processor microseconds for each."""
+    fleet = fleet_of(points)
     with TemporaryDirectory() as name:
         async with opened(Path(name), ThreadCompute()) as readings:
-            await book(readings, points, range(1), size)
+            await book(readings, fleet, range(1), size)
             permanent()
             with callbacks.watched():
-                took, worked = await book(readings, points, range(1, ends + 1), size)
+                took, worked = await book(readings, fleet, range(1, ends + 1), size)
     gc.unfreeze()
     return points * ends / took, worked / (points * ends) * 1e6
 
@@ -208,7 +217,7 @@ async def bare(points: int, ends: int, size: int) -> float:
 
 async def closing(points: int, callbacks: Callbacks) -> dict[str, float]:
     """Close an hour and seal chunks of a full district while the next interval is booked."""
-    registry = registry_of(points)
+    registry, fleet = registry_of(points), fleet_of(points)
     compute = ThreadCompute()
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -216,12 +225,12 @@ async def closing(points: int, callbacks: Callbacks) -> dict[str, float]:
             folder / "control.db", "control", load_migrations("edge_node.store", "schema/control")
         )
         async with opened(folder, compute) as readings:
-            await book(readings, points, range(5), 5_000)
+            await book(readings, fleet, range(5), 5_000)
             hours = Hours(control)
             parts = await compute.run(day_parts, registry, DAY, MIDNIGHT)
             permanent()
             with callbacks.watched():
-                next_interval = asyncio.ensure_future(book(readings, points, range(5, 6), 1_000))
+                next_interval = asyncio.ensure_future(book(readings, fleet, range(5, 6), 1_000))
                 begun = time.perf_counter()
                 await close_hour(readings, hours, registry, MIDNIGHT + HOUR_S, MIDNIGHT + 2 * HOUR_S, told=True)
                 hour_s = time.perf_counter() - begun

@@ -11,6 +11,7 @@ bytes quoted and escaped, so that no two rows share a text. Put the row's identi
 
 import hashlib
 import hmac
+import struct
 from collections.abc import Iterable, Sequence
 
 from gridmodel.fault import Fault
@@ -21,6 +22,9 @@ KEY_SIZE_BYTES_MIN = 16
 """A key below 128 bits is a mistake in the key file."""
 TABLE_SIZE_BYTES_MAX = 16
 """BLAKE2b's personalisation holds so many bytes."""
+
+_INTEGER = struct.Struct("<q")
+_NONE = -(2**63)
 
 RowField = int | str | bytes | None
 """What a hashed column may hold; an `IntEnum` or `bool` counts as its integer, a `StrEnum` as its text."""
@@ -50,22 +54,38 @@ class RowHasher:
         state.update(_row_text(fields))
         return state.digest()
 
-    def digest_rows(self, rows: Iterable[Sequence[RowField]], tail: tuple[RowField, ...] = ()) -> list[bytes]:
-        """The digests of many rows, in order; the fast way for a batch, fit for the `compute` port.
-
-        `tail` are last columns that all these rows share.
-        """
-        lines = rows if isinstance(rows, list) else list(rows)
+    def digest_rows(self, rows: Iterable[Sequence[RowField]]) -> list[bytes]:
+        """The digests of many rows, in order; the fast way for a batch, fit for the `compute` port."""
         digests: list[bytes] = []
         append, copy = digests.append, self._keyed.copy
-        integers = _integers_text(lines[0], tail) if lines else None
-        for row in lines:
-            try:
-                text = _row_text((*row, *tail)) if integers is None else integers % row
-            except TypeError:  # a None or a text among integers, another length, a list
-                text = _row_text((*row, *tail))
+        for row in rows:
             state = copy()
-            state.update(text)
+            state.update(_row_text(row))
+            append(state.digest())
+        return digests
+
+    def digest_integers(self, rows: Iterable[Sequence[int | None]], head: Sequence[int] = ()) -> list[bytes]:
+        """The digests of many rows of integers, packed instead of written out: two thirds of the time.
+
+        `head` are the first columns, which all these rows share. Integers are plain ones of 64 bits; `None` counts as
+        the lowest of them, which must stand for nothing else. A table is hashed either so or by the other methods:
+        the digests differ.
+        """
+        begun = self._keyed.copy()
+        begun.update(b"".join(map(_INTEGER.pack, head)))
+        digests: list[bytes] = []
+        append, copy, width = digests.append, begun.copy, -1
+        pack = _INTEGER.pack
+        for row in rows:
+            if len(row) != width:
+                width = len(row)
+                pack = struct.Struct(f"<{width}q").pack
+            state = copy()
+            try:
+                packed = pack(*row)
+            except struct.error:
+                packed = pack(*(_NONE if field is None else field for field in row))
+            state.update(packed)
             append(state.digest())
         return digests
 
@@ -80,14 +100,6 @@ def _row_text(fields: Sequence[RowField]) -> bytes:
     if "<" in text or "True" in text or "False" in text:
         text = ascii(_plain(fields))
     return text.encode()
-
-
-def _integers_text(row: Sequence[RowField], tail: Sequence[RowField]) -> bytes | None:
-    """Where a row is all integers: the literal of such a row with places for them, half the time of `ascii`."""
-    if not row or not all(isinstance(field, int) for field in (*row, *tail)):
-        return None
-    fields = [*[b"%d"] * len(row), *(b"%d" % field for field in tail if isinstance(field, int))]
-    return b"(" + fields[0] + b",)" if len(fields) == 1 else b"(" + b", ".join(fields) + b")"
 
 
 def _plain(fields: Sequence[RowField]) -> tuple[RowField, ...]:

@@ -1,7 +1,7 @@
 """One poll round in one segment: its rows, hashes and transaction. Floor: edge_node/store; walk: reading.
 
 Everything per reading is worked out on the database's thread, in the generator that SQLite asks for parameters: the
-event loop hands over a list and gets it back booked. Measured for each reading: rows 1.1 µs, hash 0.8, SQLite 1.4.
+event loop hands over a list and gets it back booked. Measured for each reading: rows 1.3 µs, hash 0.6, SQLite 1.4.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from operator import concat
 
-from edge_node.store.last_registers import FOLD_S, PUT_LAST, Known, Row, carried, last_rows
+from edge_node.store.last_registers import FOLD_S, PUT_LAST, Known, carried, last_rows
 from edge_node.store.segments import PointChannel, Segment, insert_points, put_mark
 from gridmodel.period import hour_end
 from gridmodel.reading import Channel, IntervalReading, Quality, Revision
@@ -17,7 +17,7 @@ from gridmodel.vee import LastRegister
 from hosting.database import Connection
 from hosting.rowhash import RowField, RowHasher
 
-ROWS_PER_STATEMENT = 50
+ROWS_PER_STATEMENT = 100
 """Fewer steps of SQLite, and fewer hand-overs of the interpreter's lock: 1.4 instead of 2.4 µs a row."""
 
 _INSERT = "INSERT INTO reading (epoch, revision, end, point, energy_wh, quality, register_wh, hash) VALUES "
@@ -40,6 +40,9 @@ _TOUCH = """
     ON CONFLICT (hour_end) DO UPDATE SET touches = touches + 1"""
 _NUMBERS = [int(one) for one in sorted(Quality)]
 """Plain numbers by quality: SQLite and hashes are slow with enumerations."""
+
+ReadingRow = tuple[int, int, int | None, int, int | None]
+"""(end, point, energy_wh, quality, register_wh)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class Round:
         self._hashers = hashers
         self._known = known
         self._fresh: dict[PointChannel, int] = {}
-        self._rows: list[Row] = []
+        self._rows: list[ReadingRow] = []
+        self._ends: set[int] = set()
         self._numbers: list[int] = []
         self._after: list[Known] = []
         self._moved: list[tuple[int, Known]] = []
@@ -97,8 +101,8 @@ class Round:
         fold = known is not None and last_at >= segment.folded_to + FOLD_S
 
         async def verb(conn: Connection) -> None:
-            await conn.execute_many(_PUT_READINGS, self._whole_statements(fold=fold))
-            await conn.execute_many(_PUT_READING, self._rest())
+            await conn.execute_many(_PUT_READINGS, self._statements(fold=fold))
+            await conn.execute_many(_PUT_READING, (self._parameters([row]) for row in self._rows))
             if self._fresh:
                 await insert_points(conn, len(segment.names), list(self._fresh), self._hashers.point)
             if self._moved:
@@ -116,27 +120,21 @@ class Round:
             for number, after in zip(self._numbers, self._after, strict=True):
                 known[number] = after
 
-    def _whole_statements(self, *, fold: bool) -> Iterator[list[RowField]]:
-        """The parameters of statements of many rows; all rows are worked out before the first."""
-        self._work_out(fold=fold)
-        for start in range(0, len(self._rows) - len(self._rows) % ROWS_PER_STATEMENT, ROWS_PER_STATEMENT):
-            yield self._parameters(self._rows[start : start + ROWS_PER_STATEMENT])
-
-    def _rest(self) -> Iterator[list[RowField]]:
-        for row in self._rows[len(self._rows) - len(self._rows) % ROWS_PER_STATEMENT :]:
-            yield self._parameters([row])
-
-    def _parameters(self, rows: list[Row]) -> list[RowField]:
+    def _parameters(self, rows: list[ReadingRow]) -> list[RowField]:
         """Epoch and revision, then the rows with their hashes; a hash covers the whole row."""
-        digests = self._hashers.reading.digest_rows(rows, (self._revision.epoch, self._revision.number))
-        values = chain.from_iterable(map(concat, rows, zip(digests)))  # row, hash, row, hash, …
-        return [self._revision.epoch, self._revision.number, *values]
+        head = (self._revision.epoch, self._revision.number)
+        digests = self._hashers.reading.digest_integers(rows, head)
+        return [*head, *chain.from_iterable(map(concat, rows, zip(digests)))]  # …, row, hash, row, hash
 
-    def _work_out(self, *, fold: bool) -> None:
-        segment, known = self._segment, self._known
+    def _statements(self, *, fold: bool) -> Iterator[list[RowField]]:
+        """The parameters of whole statements, worked out row by row; what does not fill one stays in `_rows`.
+
+        Nothing but the last registers outlives its statement: long lists of rows would be the garbage collector's work.
+        """
+        segment, known, rows = self._segment, self._known, self._rows
         first, last, folded_to = segment.first, segment.last, segment.folded_to
-        numbers, counted = segment.numbers, 0 if known is None else len(known)
-        add_row, add_number, add_after = self._rows.append, self._numbers.append, self._after.append
+        numbers, counted, end = segment.numbers, 0 if known is None else len(known), 0
+        add_number, add_after = self._numbers.append, self._after.append
         for booking in self._bookings:
             intervals = booking.intervals
             try:
@@ -144,9 +142,11 @@ class Round:
             except KeyError:
                 number = self._fresh_number((booking.point, int(booking.channel)))
             for one in intervals:
-                end = one.end
+                if one.end != end:
+                    end = one.end
+                    self._ends.add(end)
                 if first < end <= last:
-                    add_row((end, number, one.energy_wh, _NUMBERS[one.quality], one.register_wh))
+                    rows.append((end, number, one.energy_wh, _NUMBERS[one.quality], one.register_wh))
             if known is not None:
                 before = known[number] if number < counted else None
                 after, plain = carried(before, booking.last, intervals, folded_to)
@@ -154,6 +154,9 @@ class Round:
                 add_after(after)
                 if fold or not plain:
                     self._moved.append((number, after))
+            while len(rows) >= ROWS_PER_STATEMENT:
+                yield self._parameters(rows[:ROWS_PER_STATEMENT])
+                del rows[:ROWS_PER_STATEMENT]
         if fold and known is not None:
             here = set(self._numbers)
             self._moved += [
@@ -164,5 +167,5 @@ class Round:
         return self._fresh.setdefault(key, len(self._segment.names) + len(self._fresh))
 
     def _touches(self) -> list[tuple[int]]:
-        ends = {row[0] for row in self._rows}
-        return [(hour,) for hour in sorted({hour_end(end) for end in ends if isinstance(end, int)})]
+        ends = (end for end in self._ends if self._segment.first < end <= self._segment.last)
+        return [(hour,) for hour in sorted({hour_end(end) for end in ends})]

@@ -4,7 +4,7 @@ SQLite's own check finds few flipped bits; the keyed hash beside each row finds 
 Raw readings of closed days go after a while, the chunks that were made of them stay.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -27,6 +27,8 @@ ENDS_PER_PURGE = 96
 PAGES_PER_PURGE = 4_000
 """Free pages given back in one transaction: 16 MB."""
 
+_Digests = Callable[[list[tuple[Any, ...]]], list[bytes]]
+
 
 @dataclass(frozen=True, slots=True)
 class RowsChecked:
@@ -43,11 +45,11 @@ async def verify_readings(readings: Readings) -> RowsChecked:
     rows, altered = 0, list[str]()
     for month in readings.segments.months():
         async with readings.segments.lease(month) as segment:
-            for name, page, width, hasher in _tables(readings):
+            for name, page, width, digests_of in _tables(readings):
                 place: tuple[int, ...] = (-1,) * width
                 while True:
                     found = await segment.database.read(partial(page, place=place))
-                    wrong = await readings.compute.run(_altered, hasher, found)
+                    wrong = await readings.compute.run(_altered, digests_of, found)
                     rows += len(found)
                     altered += [f"{month} {name} {row[:width]}" for row in wrong]
                     if len(found) < ROWS_PER_CHECK or len(altered) >= FINDINGS_MAX:
@@ -57,16 +59,22 @@ async def verify_readings(readings: Readings) -> RowsChecked:
     return RowsChecked(rows, tuple(altered[:FINDINGS_MAX]))
 
 
-def _tables(readings: Readings) -> Sequence[tuple[str, Any, int, RowHasher]]:
+def _tables(readings: Readings) -> Sequence[tuple[str, Any, int, _Digests]]:
+    """(name, page, columns of the key, how its rows are hashed)."""
+    hashers = readings.hashers
     return (
-        ("reading", _readings_page, 2, readings.hashers.reading),
-        ("point", _points_page, 1, readings.hashers.point),
-        ("last_register", _last_page, 1, readings.hashers.last),
+        ("reading", _readings_page, 2, partial(_reading_digests, hashers.reading)),
+        ("point", _points_page, 1, hashers.point.digest_rows),
+        ("last_register", _last_page, 1, hashers.last.digest_rows),
     )
 
 
-def _altered(hasher: RowHasher, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    digests = hasher.digest_rows([row[:-1] for row in rows])
+def _reading_digests(hasher: RowHasher, rows: list[tuple[Any, ...]]) -> list[bytes]:
+    return hasher.digest_integers([(*row[-2:], *row[:-2]) for row in rows])
+
+
+def _altered(digests_of: _Digests, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    digests = digests_of([row[:-1] for row in rows])
     return [row for row, digest in zip(rows, digests, strict=True) if bytes(row[-1]) != digest]
 
 

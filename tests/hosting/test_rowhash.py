@@ -34,6 +34,25 @@ def test_a_batch_gives_what_single_rows_give(rows: list[tuple[int | str | bytes 
     assert hasher.digest_rows(rows) == [hasher.digest(*row) for row in rows]
 
 
+whole = st.integers(-(2**63) + 1, 2**63 - 1)
+
+
+@given(st.lists(st.lists(whole | st.none(), max_size=4).map(tuple), max_size=5), st.lists(whole, max_size=2))
+def test_packed_integers_differ_whenever_rows_do_and_the_head_is_part_of_the_row(
+    rows: list[tuple[int | None, ...]], head: list[int]
+) -> None:
+    hasher = RowHasher(KEY, "reading")
+    digests = hasher.digest_integers(rows, head)
+    assert digests == hasher.digest_integers([(*head, *row) for row in rows])
+    assert [digests.index(one) for one in digests] == [rows.index(one) for one in rows]
+    assert not set(digests) & set(hasher.digest_rows([(*head, *row) for row in rows if row or head]))
+
+
+def test_golden_bytes_of_packed_integers_hold_over_years() -> None:
+    digests = RowHasher(KEY, "reading").digest_integers([(1763956800, 7, 250, 0, None)], (1, 1))
+    assert digests[0].hex() == "1b9909b7255c95ed"
+
+
 def test_golden_bytes_hold_over_years() -> None:
     digest = RowHasher(KEY, "reading").digest("up-1", 1763956800, None, b"\x00\xff", "Toshkent ʻ'")
     assert digest.hex() == "ef02c0b24eb37322"
