@@ -67,6 +67,14 @@ async def stop_cuts(  # noqa: PLR0917
     return bool(made)
 
 
+async def stop_cuts_once(conn: Connection, node: NodeId, by: str, why: str, at: int) -> bool:
+    """`stop_cuts` unless one by `by` stands already; gives whether it is new."""
+    standing = "SELECT 1 FROM cuts_stopped WHERE stopped_by = ? AND lifted_at IS NULL"
+    if await conn.fetch_one(standing, (by,)) is not None:
+        return False
+    return await stop_cuts(conn, node, f"stop-{by}-{at}", by, why, at)
+
+
 class Records:
     """The records of one node. Methods that take `conn` run in the caller's transaction."""
 

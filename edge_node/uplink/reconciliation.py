@@ -11,7 +11,7 @@ payments that its own desk took; no pull brings those. So cuts are stopped, unti
 from collections.abc import Mapping
 
 from edge_node.store.alarms import clear_alarm, raise_alarm
-from edge_node.store.records import stop_cuts
+from edge_node.store.records import stop_cuts_once
 from edge_node.store.state import Mark, forget_mark, read_mark, write_mark
 from edge_node.wakeups import Wakeups
 from gridmodel.event import AlarmKind
@@ -76,14 +76,8 @@ class Reconciliation:
 
     async def went_back(self, lane: Lane, now: int) -> None:
         """The hub holds what this store does not: stop cuts, once, for a person to lift when books are compared."""
-
-        async def verb(conn: Connection) -> None:
-            standing = "SELECT 1 FROM cuts_stopped WHERE stopped_by = ? AND lifted_at IS NULL"
-            if await conn.fetch_one(standing, (ITSELF,)) is None:
-                why = f"this store went back (lane {lane.value}): compare cuts and payments with the hub, then lift"
-                await stop_cuts(conn, self._node, f"stop-went-back-{now}", ITSELF, why, now)
-
-        await self._control.write(verb)
+        why = f"this store went back (lane {lane.value}): compare cuts and payments with the hub, then lift"
+        await self._control.write(lambda conn: stop_cuts_once(conn, self._node, ITSELF, why, now))
         self._wakeups.outbox.set()
 
     async def settle(self, held: Mapping[Lane, LaneMark], local: Mapping[Lane, LocalLane], now: int) -> bool:
