@@ -27,8 +27,13 @@ from protocols.sync.lanes import Lane, Record, records_from_payload
 
 CREATED_AHEAD_S_MAX = 24 * 3_600
 """A batch from beyond a day ahead comes from a broken clock: set aside, and tried again when its time is near."""
-ENTRY_AHEAD_S_MAX = 24 * 3_600
-"""A payment from beyond a day ahead has a wrong date: it waits in quarantine for a person."""
+AHEAD_S_MAX = 24 * 3_600
+"""A payment, an alarm or a relay's movement from beyond a day ahead has a wrong date: it waits in quarantine. Shown, it
+would stand above everything else, or lie outside the calendar and break the page."""
+CALENDAR_FROM = 946_684_800
+"""The year 2000, where the calendar of files and pages begins: what happened earlier was told by a broken clock."""
+DUE_AHEAD_S_MAX = 20 * 366 * 24 * 3_600
+"""A debt may fall due that much later: instalments run for some years."""
 CLEARED = ".cleared"
 """The suffix of the record that tells that an alarm ended."""
 
@@ -70,7 +75,7 @@ def prepare(batch: Batch, known: KnownRegistry | None, now: int) -> Content:
         raise content_fault(3, "it was made more than a day in the future: check the clock of the node")
     match header.lane:
         case Lane.CONTROL:
-            return _control(header.node, records_from_payload(batch.payload))
+            return _control(header.node, records_from_payload(batch.payload), now)
         case Lane.LEDGER:
             return _ledger(records_from_payload(batch.payload), now)
         case Lane.SUMMARY:
@@ -85,7 +90,7 @@ def _needed(known: KnownRegistry | None, version: int) -> KnownRegistry:
     return known
 
 
-def _control(node: NodeId, records: tuple[Record, ...]) -> ControlContent:
+def _control(node: NodeId, records: tuple[Record, ...], now: int) -> ControlContent:
     alarms: list[AlarmRow] = []
     operations: list[OperationRow] = []
     statuses: list[tuple[int, bytes]] = []
@@ -94,19 +99,31 @@ def _control(node: NodeId, records: tuple[Record, ...]) -> ControlContent:
         match record.kind:
             case facts.ALARM:
                 alarm = facts.AlarmFact.from_body(record.body)
+                _dated(record, now, alarm.at, alarm.cleared_at)
                 name = record.id.removesuffix(CLEARED)
                 alarms.append(AlarmRow(node, name, alarm.kind, alarm.subject, alarm.at, alarm.detail, alarm.cleared_at))
             case facts.RELAY_OPERATION:
-                operations.append(_operation(node, record.id, record.body))
+                operation = _operation(node, record.id, record.body)
+                _dated(record, now, operation.intent_at, operation.sent_at, operation.result_at)
+                operations.append(operation)
             case facts.NODE_STATUS:
                 at, status = facts.status_from_body(record.body)
+                _dated(record, now, at, status.get("newest_reading_end"), status.get("oldest_waiting_at"))
+                _dated(record, now + DUE_AHEAD_S_MAX, status.get("mandate_until"))
                 statuses.append((at, wire.pack(dict(status), facts.ITEM_LIMITS)))
             case facts.AUDIT_HEAD:
-                at, head = facts.status_from_body(record.body)
+                at, head = facts.head_from_body(record.body)
+                _dated(record, now, at)
                 heads.append((record.id, at, wire.pack(dict(head), facts.ITEM_LIMITS)))
             case _:
                 raise content_fault(10, f"lane control carries no {record.kind}")
     return ControlContent(tuple(alarms), tuple(operations), tuple(statuses), tuple(heads))
+
+
+def _dated(record: Record, now: int, *moments: int | None) -> None:
+    """Nothing that is told lies outside the calendar, or later than the clocks allow."""
+    if any(moment is not None and not CALENDAR_FROM <= moment <= now + AHEAD_S_MAX for moment in moments):
+        raise content_fault(3, f"{record.kind} {record.id} has a date that cannot be: see the clock of the node")
 
 
 def _operation(node: NodeId, name: str, body: Mapping[str, Any]) -> OperationRow:
@@ -136,8 +153,8 @@ def _ledger(records: tuple[Record, ...], now: int) -> LedgerContent:
         entry = facts.ledger_entry_from_body(record.body)
         if entry.id != record.id:
             raise content_fault(6, f"the record {record.id} holds the entry {entry.id}")
-        if entry.at > now + ENTRY_AHEAD_S_MAX:
-            raise content_fault(3, f"entry {entry.id} is dated more than a day ahead")
+        _dated(record, now, entry.at)
+        _dated(record, now + DUE_AHEAD_S_MAX, entry.due_at)
         entries.append(entry)
     return LedgerContent(tuple(entries))
 

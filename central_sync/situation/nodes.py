@@ -184,7 +184,7 @@ def _alarm(row: AlarmRow) -> dict[str, Any]:
 
 
 def operation_told(row: OperationRow) -> dict[str, Any]:
-    """A relay operation as plain values."""
+    """A relay operation as plain values; its basis always has reasons, if only none (a damaged row lost them)."""
     return {
         "node": row.node,
         "id": row.id,
@@ -193,7 +193,7 @@ def operation_told(row: OperationRow) -> dict[str, Any]:
         "transformer": row.transformer,
         "action": row.action,
         "cause": row.cause,
-        "basis": wire.unpack(row.basis, ITEM_LIMITS),
+        "basis": {"reasons": []} | wire.unpack(row.basis, ITEM_LIMITS),
         "mandate": row.mandate,
         "intent_at": rfc3339(row.intent_at),
         "sent_at": None if row.sent_at is None else rfc3339(row.sent_at),

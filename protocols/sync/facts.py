@@ -38,6 +38,10 @@ CELL_VALUE_MAX = 2**53
 """Beyond every energy and count; whether it makes sense is judged by the hub."""
 STATUS_BYTES_MAX = 4_096
 """A node's status is a few dozen figures."""
+REASONS_MAX = 64
+"""Reason codes under one relay operation: there are not so many."""
+LANES_MAX = 16
+"""Lanes in a backlog: a later version may have more than four."""
 ITEM_LIMITS = wire.Limits(bytes_max=65_536)
 """An item down other than a registry, which is a compressed document (chunk.document)."""
 
@@ -177,7 +181,7 @@ class RelayOperationFact:
             transformer=read.identity("transformer"),
             action=action,
             cause=read.identity("cause"),
-            basis=read.mapping("basis", 256),
+            basis=_basis(read.mapping("basis", 256)),
             mandate=read.identity("mandate") if read.given("mandate") else None,
             intent_at=read.time("intent_at"),
             sent_at=read.time("sent_at") if read.given("sent_at") else None,
@@ -186,15 +190,59 @@ class RelayOperationFact:
         )
 
 
-def status_from_body(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
-    """(at, the whole status) of a `node_status` or `audit_head`; raises MessageFault.
+def _basis(basis: dict[str, Any]) -> dict[str, Any]:
+    """A basis that can be shown: values of JSON, and reasons that are codes."""
+    _shown("relay operation.basis", basis)
+    for reason in f.listed("relay operation.basis.reasons", basis.get("reasons", []), REASONS_MAX):
+        f.identity("relay operation.basis.reasons", reason)
+    return basis
 
-    A status is shown and decides nothing, so it may grow: `at` is required; the hub also knows `backlog`
-    ({lane: batches not yet acknowledged}), `oldest_waiting_at`, `registry_version`, `reconciled`, `cuts_stopped`,
-    `clock_trusted`, `mandate_until`, `software`.
+
+def status_from_body(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+    """(at, the whole status) of a `node_status`; raises MessageFault.
+
+    A status is shown and decides nothing, so it may grow: `at` is required, what is unknown is taken as it is, and what
+    a hub of this version shows has its type: `backlog` ({lane: batches not yet acknowledged}), the counts, times and
+    flags below, `software`.
     """
+    at = _moment_of(body)
+    _shown("status", body)
+    for name in ("cuts_today", "meters", "meters_silent", "refused_items", "registry_version", "usage_points"):
+        if body.get(name) is not None:
+            f.integer(f"status.{name}", body[name], 0, f.COUNT_MAX)
+    for name in ("mandate_until", "newest_reading_end", "oldest_waiting_at"):
+        if body.get(name) is not None:
+            f.integer(f"status.{name}", body[name], 0, f.TIME_MAX)
+    for name in ("clock_trusted", "cuts_stopped", "link_up", "reconciled"):
+        if not isinstance(body.get(name, False), bool):
+            raise fault(21, f"status.{name} is not true or false")
+    f.text("status.software", body.get("software", ""), NAME_TEXT_MAX)
+    backlog = body.get("backlog", {})
+    if not isinstance(backlog, dict) or len(backlog) > LANES_MAX:
+        raise fault(21, "status.backlog is no map of lanes")
+    for owed in backlog.values():
+        f.integer("status.backlog", owed, 0, f.COUNT_MAX)
+    return at, body
+
+
+def head_from_body(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+    """(at, the whole record) of an `audit_head`; raises MessageFault."""
+    return _moment_of(body), body
+
+
+def _moment_of(body: Mapping[str, Any]) -> int:
     if "at" not in body:
         raise fault(20, "a status says at what time it was true")
     at = f.integer("status.at", body["at"], 0, f.TIME_MAX)
     wire.pack(dict(body), wire.Limits(bytes_max=STATUS_BYTES_MAX))
-    return at, body
+    return at
+
+
+def _shown(what: str, value: object) -> None:
+    """Raises MessageFault for binary anywhere in `value`: JSON and pages have no form for it."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, bytes):
+            raise fault(21, f"{what} holds binary, which cannot be shown")
+        waiting.extend(one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
