@@ -31,39 +31,27 @@ class PointsBoard:
     def __init__(self, store: EdgeStore, clock: UtilityClock) -> None:
         self._store = store
         self._clock = clock
-        self._registry: Registry | None = None
-        self._ids: list[UsagePointId] = []
-        self._accounts: dict[UsagePointId, list[AccountId]] = {}
 
     async def page(self, after: str, limit: int, state: str) -> dict[str, Any]:
         """``{"points": […], "next": id or null}`` after the id `after`, of relay state `state` if one is given."""
         if state and state not in set(RelayState):
             raise PageFault("TQ-CN-03", f"{state:.40} is no state of a relay", f"use one of {', '.join(RelayState)}")
-        registry = self._indexed()
+        registry = self._store.registries.newest
         if registry is None:
             return {"points": [], "next": None}
-        start = bisect_right(self._ids, after)
+        ids = registry.usage_point_ids
+        start = bisect_right(ids, after)
         chosen: list[UsagePointId] = []
         rows: dict[UsagePointId, RelayRow] = {}
         end = start
-        while end < len(self._ids) and len(chosen) < limit and end - start < SCANNED_MAX:
-            part = self._ids[end : end + max(1, limit - len(chosen))]
+        while end < len(ids) and len(chosen) < limit and end - start < SCANNED_MAX:
+            part = ids[end : end + max(1, limit - len(chosen))]
             found = await self._store.control.read(lambda conn, part=part: self._store.relays.rows(conn, part))  # type: ignore[misc]
             rows |= found
             chosen += [one for one in part if not state or _state(found.get(one)) == state]
             end += len(part)
         points = [await self._point(registry, point, rows.get(point)) for point in chosen]
-        return {"points": points, "next": self._ids[end - 1] if end < len(self._ids) and end > start else None}
-
-    def _indexed(self) -> Registry | None:
-        registry = self._store.registries.newest
-        if registry is not None and registry is not self._registry:
-            self._ids = sorted(point.id for point in registry.usage_points)
-            self._accounts = {}
-            for account in registry.accounts:
-                self._accounts.setdefault(account.usage_point, []).append(account.id)
-            self._registry = registry
-        return registry
+        return {"points": points, "next": ids[end - 1] if end < len(ids) and end > start else None}
 
     async def _point(self, registry: Registry, point_id: UsagePointId, row: RelayRow | None) -> dict[str, Any]:
         now = self._clock.now()
@@ -88,7 +76,7 @@ class PointsBoard:
             "paid_and_dark_since": None if row is None else row.paid_at,
             "latest_end": None if latest is None else latest.end,
             "latest_quality": None if latest is None else latest.quality.name.lower(),
-            "accounts": await self._money(self._accounts.get(point_id, []), now),
+            "accounts": await self._money(registry.accounts_at.get(point_id, ()), now),
         }
 
     async def _money(self, accounts: Sequence[AccountId], now: int) -> list[Mapping[str, Any]]:

@@ -28,7 +28,7 @@ class RegistryStoreFault(Fault):
 
 def read_document(packed: bytes) -> Registry:
     """The registry in a packed document; pure and heavy: hand it to `compute`. Raises WireFault or RegistryFault."""
-    return registry_from_document(documents.unpack_document(packed))
+    return registry_from_document(documents.unpack_document(packed)).indexed()
 
 
 def read_item(body: bytes) -> tuple[Registry, bytes]:

@@ -45,16 +45,13 @@ class Place:
 
 
 class Places:
-    """The places of one registry version; indexes are made once for each version."""
+    """The places of one registry version."""
 
     def __init__(self, registry: Registry, profiles: Mapping[str, MeterProfile], cut_profiles: Collection[str]) -> None:
         """`cut_profiles` names the meter profiles whose relay may be opened from here."""
         self.registry = registry
         self._cut_profiles = frozenset(cut_profiles)
         self._profiles = profiles
-        self._accounts: dict[UsagePointId, list[AccountId]] = {}
-        for account in registry.accounts:
-            self._accounts.setdefault(account.usage_point, []).append(account.id)
 
     def at(self, point: UsagePointId, now: int) -> Place | None:
         """The place of `point` at `now`, or None when the registry does not know it."""
@@ -65,7 +62,7 @@ class Places:
         placed = topology.installation_at.get(point)
         meter = None if placed is None else self.registry.meter.get(placed.meter)
         transformer = topology.transformer_of.get(point)
-        accounts = self._accounts.get(point, [])
+        accounts = self.accounts_of(point)
         return Place(
             point=known,
             account=accounts[0] if len(accounts) == 1 else None,
@@ -84,7 +81,7 @@ class Places:
 
     def accounts_of(self, point: UsagePointId) -> tuple[AccountId, ...]:
         """Every account at a point."""
-        return tuple(self._accounts.get(point, ()))
+        return self.registry.accounts_at.get(point, ())
 
     def point_of(self, account: AccountId) -> UsagePointId | None:
         """The usage point of an account."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gridmodel.fault import Fault
 from gridmodel.identity import FeederId, TransformerId, UsagePointId
+from gridmodel.network import FAR_FUTURE
 from gridmodel.registry import TOPOLOGIES_KEPT, Registry
 from gridmodel.registry_document import registry_from_document, registry_to_document
 
@@ -154,6 +155,16 @@ def test_a_registry_with_many_exchanges_does_not_keep_a_topology_for_each() -> N
     assert len(registry._topologies) <= TOPOLOGIES_KEPT
 
     assert registry.topology(10_050) == registry_from_document(told).topology(10_050)
+
+
+def test_an_indexed_registry_has_nothing_left_to_work_out(registry: Registry) -> None:
+    ready = registry.indexed()
+    assert ready is registry
+    assert {"usage_point", "meter", "account", "accounts_at", "usage_point_ids"} <= vars(registry).keys()
+    latest = registry.topology(2**39)
+    assert latest is registry.topology(FAR_FUTURE)
+    assert registry.accounts_at == {"u1": ("a1",)}
+    assert list(registry.usage_point_ids) == sorted(registry.usage_point)
 
 
 def test_a_document_survives_the_way_through_json(registry: Registry) -> None:
