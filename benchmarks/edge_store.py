@@ -54,13 +54,15 @@ MIDNIGHT = day_bounds(DAY, ZONE)[0]
 QUARTER = 900
 POINTS, POINTS_SMOKE = 42_000, 2_000
 POINTS_PER_TRANSFORMER = 80
-ENDS, ENDS_SMOKE = 12, 4
-ROUNDS = (1_000, 5_000, 10_000)
+ENDS, ENDS_SMOKE = 24, 4
+ROUNDS = (1_000, 10_000)
 """Readings in one transaction: the limit of a collector's round, and larger ones of a backlog."""
 MADE_PER_CALLBACK = 250
 """Bookings that the benchmark makes before it gives the loop back: its own work is not to be measured."""
 CALLBACK_S_MAX = 0.020
 CHUNKS_SEALED = 3
+REPEATS = 2
+"""Passes for each size of round, the better one counts: other programs take turns on the same disk."""
 RATE_MIN = 200_000
 FIRST = Revision(1, 1)
 
@@ -257,8 +259,9 @@ def run(*, smoke: bool) -> Report:
     rows: list[dict[str, Any]] = []
     rates: list[float] = []
     for size in sizes:
-        rate, cpu_us = asyncio.run(booking(points, ends, size, callbacks))
-        peer = asyncio.run(bare(points, ends, size))
+        passes = range(1 if smoke else REPEATS)
+        rate, cpu_us = max(asyncio.run(booking(points, ends, size, callbacks)) for _ in passes)
+        peer = max(asyncio.run(bare(points, ends, size)) for _ in passes)
         rates.append(rate)
         rows.append(
             {
