@@ -208,7 +208,8 @@ class Outbox:
                     "SELECT count(*), min(created_at) FROM outbox_record WHERE lane = ? AND seq IS NULL", (lane.value,)
                 )
                 sealed = await conn.fetch_one(
-                    "SELECT count(*), min(created_at) FROM outbox_batch WHERE lane = ? AND acked_at IS NULL",
+                    "SELECT count(*), min(created_at) FROM outbox_batch INDEXED BY outbox_batch_unacked"
+                    " WHERE lane = ? AND acked_at IS NULL",
                     (lane.value,),
                 )
                 records, waits_since = waiting or (0, None)

@@ -50,6 +50,8 @@ CREATE TABLE outbox_batch (          -- sealed before it is sent, kept after it 
     PRIMARY KEY (lane, epoch, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outbox_batch_unacked ON outbox_batch (lane, epoch, seq) WHERE acked_at IS NULL;
+CREATE INDEX outbox_batch_acked ON outbox_batch (acked_at) WHERE acked_at IS NOT NULL;  -- a scan reads every payload
+CREATE INDEX outbox_batch_aside ON outbox_batch (acked_at) WHERE outcome = 'quarantined';
 
 -- Down from the hub -----------------------------------------------------------------------------------------------
 CREATE TABLE downlink (
