@@ -130,7 +130,7 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
         quota_left=0 if mandate is None else mandate.quota_per_day - counts.node_day,
         reading_actual=latest is not None
         and latest.quality is Quality.ACTUAL
-        and now.latest - latest.end <= READING_AGE_S_MAX,
+        and 0 <= now.latest - latest.end <= READING_AGE_S_MAX,
         clock_trusted=moment.trusted,
         cuts_stopped=bool(await sources.records.stops(conn)),
         reconciled=await is_reconciled(conn),

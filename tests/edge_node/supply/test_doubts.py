@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from edge_node.store.downlink import Downlink
+from edge_node.store.readings import Latest
 from edge_node.store.registries import insert_registry, pack_document
 from gridmodel.control import RelayState
 from gridmodel.policy import Reason
+from gridmodel.reading import Quality
 from gridmodel.registry_document import registry_to_document
 from protocols.sync import wire
 from protocols.sync.chunk import document as documents
@@ -128,5 +130,21 @@ def test_a_refused_registry_is_settled_by_a_later_one(tmp_path: Path) -> None:
         assert Reason.RECORDS_DOUBTFUL in await _reasons(office, 3)
         await downlink.apply([DownItem(DownLane.REGISTRY, 2, "registry", "r-3", later)], office.clock.at)
         assert await _reasons(office, 3) == (Reason.DEBT_OVERDUE,)
+
+    told(tmp_path, story)
+
+
+@pytest.mark.parametrize("ahead_s", [3_600, 365 * 86_400])
+def test_a_reading_from_the_future_is_no_fresh_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    """A clock that was wrong for one poll leaves such a reading, and every later one counts as older than it."""
+
+    async def story(office: Office) -> None:
+        await office.debtor(3)
+        monkeypatch.setattr(office.qualities, "latest", lambda _: Latest(office.clock.at + ahead_s, Quality.ACTUAL))
+        await office.tick_twice()
+        assert office.meters.moved == []
+        assert await _reasons(office, 3) == (Reason.READING_DOUBTFUL,)
 
     told(tmp_path, story)
