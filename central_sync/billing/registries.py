@@ -11,7 +11,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from central_sync.billing.tables import FILE_BYTES_MAX
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import OwnerRow
 from gridmodel.clock import Compute, UtilityClock
@@ -25,6 +24,8 @@ from protocols.sync.chunk import document as documents
 from protocols.sync.lanes import ITEM_BYTES_MAX, DownLane
 
 IDS_SHOWN_MAX = 5
+REGISTRY_BYTES_MAX = 256 * 1024 * 1024
+"""A registry in JSON: 120,000 usage points have 75 MB."""
 
 
 class RegistryImportFault(Fault):
@@ -49,8 +50,8 @@ class ReadRegistry:
 
 def read_registry(data: bytes) -> ReadRegistry:
     """The registry in a JSON file; pure and heavy. Raises RegistryImportFault, RegistryFault or IdentityFault."""
-    if len(data) > FILE_BYTES_MAX:
-        raise _fault(24, f"the file has {len(data)} bytes", f"at most {FILE_BYTES_MAX}")
+    if len(data) > REGISTRY_BYTES_MAX:
+        raise _fault(24, f"the file has {len(data)} bytes", f"at most {REGISTRY_BYTES_MAX}")
     try:
         told = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:

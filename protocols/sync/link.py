@@ -139,7 +139,9 @@ class HttpLink:
             self._session = aiohttp.ClientSession(
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s_max),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=self._connect_s_max, sock_read=self._answer_s_max
+                ),
             )
         return self._session
 

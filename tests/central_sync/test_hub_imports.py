@@ -1,6 +1,8 @@
 """Files from billing and the registry office: strict, whole or not at all, twice is once, watermark after entries."""
 
+import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +274,21 @@ def test_a_registry_is_newer_in_scope_and_claims_nothing_foreign(tmp_path: Path)
 async def down_registry(hub: Hub) -> list[str]:
     reply = await Speaker(hub, A).pull({DownLane.REGISTRY: 0})
     return [item.id for item in reply.items]
+
+
+def test_only_ordinary_files_are_read(tmp_path: Path) -> None:
+    """A pipe would hold the hub for ever, /dev/zero fill it, /dev/fd/N is another file here than at the caller."""
+    pipe, ours = tmp_path / "pipe", tmp_path / "bank.csv"
+    os.mkfifo(pipe)
+    ours.write_bytes(csv_of(PAYMENT))
+
+    async def story(hub: Hub, clock: HandClock) -> None:
+        await with_registries(hub)
+        verb = hub.verbs()["import-ledger"]
+        with ours.open("rb") as opened:
+            for path in (str(pipe), "/dev/zero", str(tmp_path), f"/dev/fd/{opened.fileno()}", str(tmp_path / "none")):
+                with pytest.raises(Fault, match="TQ-HB-62"):
+                    await asyncio.wait_for(verb({"channel": "bank", "path": path}), 5)
+        assert (await verb({"channel": "bank", "path": str(ours)}))["applied"] == 1
+
+    run_hub(tmp_path, story)

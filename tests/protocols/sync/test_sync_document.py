@@ -18,10 +18,79 @@ def test_a_document_comes_back_with_equal_bytes() -> None:
     assert pack_document(value) == pack_document(dict(reversed(value.items())))
 
 
+@pytest.mark.slow
 def test_the_largest_node_fits_one_item() -> None:
-    row = {"account": "", "class": "household", "street": "Street 17, house 4", "meter": "", "place": "127.1.0.1:5020"}
-    rows = [row | {"account": f"n1-a{number}", "meter": f"n1-m{number}"} for number in range(120_000)]
-    assert len(pack_document({"rows": rows})) < ITEM_BYTES_MAX
+    """Identifiers, serials and addresses as random as real ones, each identifier in every table that names it."""
+    rng = random.Random(3)
+    points = [f"up-{rng.randrange(16**10):010x}" for _ in range(120_000)]
+    accounts = [f"{rng.randrange(10**12):012}" for _ in points]
+    meters = [f"m-{rng.randrange(16**12):012x}" for _ in points]
+    document = {
+        "version": 1,
+        "usage_points": [
+            {"id": one, "class": "household", "address": f"Street {rng.randrange(360)}, {rng.randrange(300)}"}
+            for one in points
+        ],
+        "accounts": [
+            {"id": account, "usage_point": one, "person": f"p-{rng.randrange(16**12):012x}"}
+            for account, one in zip(accounts, points, strict=True)
+        ],
+        "meters": [
+            {
+                "id": meter,
+                "serial": f"{rng.randrange(10**11):011}",
+                "address": f"10.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(256)}:502",
+                "unit": number % 247,
+            }
+            for number, meter in enumerate(meters)
+        ],
+        "installations": [
+            {"meter": meter, "point": one, "channels": [1], "multiplier": [1, 1], "valid_from": rng.randrange(2**24)}
+            for meter, one in zip(meters, points, strict=True)
+        ],
+        "links": [{"usage_point": one, "transformer": f"t-{number % 1_200}"} for number, one in enumerate(points)],
+    }
+    packed = pack_document({"document": document})
+    assert len(packed) < ITEM_BYTES_MAX
+    assert unpack_document(packed) == {"document": document}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        [{}],
+        [{}, {}],
+        [{"a": 1}, {"b": 1}],
+        [{"a": 1}, 2],
+        [{"columns": 1}],
+        [[{"columns": {"a": [1]}}]],
+        {"columns": 1, "rows": [{"a": {"columns": 1}}]},
+        {"a": {"b": [{"c": [{"d": 1}], "e": {"f": None}}]}},
+    ],
+)
+def test_whatever_its_shape_a_document_comes_back(value: object) -> None:
+    assert unpack_document(pack_document(value)) == value
+
+
+def test_columns_that_are_no_table_are_refused() -> None:
+    with pytest.raises(WireFault, match="TQ-SY-06"):
+        pack_document({"columns": [1]})
+    few = Limits(bytes_max=1_000_000, containers_max=100)
+    wrongs: tuple[object, ...] = (
+        None,
+        [],
+        {},
+        {"a": 1},
+        {"a": []},
+        {"a": [1], "b": []},
+        {"a": [1, 2], "b": [1]},
+        {"a": [0] * 101},
+    )
+    for wrong in wrongs:
+        with pytest.raises(WireFault):
+            unpack_document(zstandard.ZstdCompressor().compress(pack({"columns": wrong})), few)
 
 
 def test_a_bomb_is_refused_before_it_grows() -> None:
