@@ -14,6 +14,7 @@ from gridmodel.control import Cause, RelayState
 from gridmodel.period import HOUR_S, local_time
 from gridmodel.policy_rules import PolicyRules
 from gridmodel.record import Notice, NoticeEvidence, Protection, ProtectionKind, WeatherForecast
+from gridmodel.replicated import FUTURE_S_MAX
 
 DAY_S = 24 * HOUR_S
 
@@ -253,7 +254,7 @@ def against_by_hours(rules: PolicyRules, zone: str, now: TimeBounds) -> tuple[Re
 def _against_by_calendar(facts: Facts, rules: PolicyRules, now: TimeBounds) -> tuple[Reason, ...]:
     against = list(against_by_hours(rules, facts.zone, now))
     weather = facts.weather
-    if weather is None or now.latest - weather.issued_at > rules.weather_max_age_h * HOUR_S:
+    if weather is None or not _fresh(weather.issued_at, rules.weather_max_age_h, now):
         against.append(Reason.WEATHER_UNKNOWN)
     else:
         if weather.min_c < rules.cold_moratorium_c:
@@ -263,12 +264,17 @@ def _against_by_calendar(facts: Facts, rules: PolicyRules, now: TimeBounds) -> t
     return tuple(against)
 
 
+def _fresh(at: int, age_h_max: int, now: TimeBounds) -> bool:
+    """Whether a stamp from elsewhere is young enough. One from the future shows that this clock is behind."""
+    return -FUTURE_S_MAX <= now.latest - at <= age_h_max * HOUR_S
+
+
 def _against_by_knowledge(facts: Facts, rules: PolicyRules, now: TimeBounds) -> tuple[Reason, ...]:
     against = []
     age_h_max = min(rules.fresh_balance_max_age_h, facts.mandate_watermark_age_h_max)
     if facts.oldest_watermark_at is None:
         against.append(Reason.WATERMARK_MISSING)
-    elif now.latest - facts.oldest_watermark_at > age_h_max * HOUR_S:
+    elif not _fresh(facts.oldest_watermark_at, age_h_max, now):
         against.append(Reason.WATERMARK_STALE)
     if not facts.reading_actual:
         against.append(Reason.READING_DOUBTFUL)

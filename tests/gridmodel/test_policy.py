@@ -116,6 +116,8 @@ HOLDS: list[tuple[str, dict[str, Any], Reason]] = [
     ("an old forecast", {"weather": WeatherForecast(DISTRICT, NOW - 25 * HOUR, 8, 20)}, Reason.WEATHER_UNKNOWN),
     ("a channel never vouched", {"oldest_watermark_at": None}, Reason.WATERMARK_MISSING),
     ("November 2022: 47 h without payments", {"oldest_watermark_at": NOW - 47 * HOUR}, Reason.WATERMARK_STALE),
+    ("a watermark hours ahead: this clock is behind", {"oldest_watermark_at": NOW + 10 * HOUR}, Reason.WATERMARK_STALE),
+    ("a forecast of tomorrow", {"weather": WeatherForecast(DISTRICT, NOW + DAY, 8, 20)}, Reason.WEATHER_UNKNOWN),
     ("the mandate allows less", {"mandate_watermark_age_h_max": 0}, Reason.WATERMARK_STALE),
     ("no mandate", {"mandate_valid": False}, Reason.NO_MANDATE),
     ("the quota is spent", {"quota_left": 0}, Reason.QUOTA_SPENT),
