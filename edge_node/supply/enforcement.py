@@ -31,6 +31,8 @@ from protocols.profile import MeterProfile
 
 PERIOD_S = 60
 """Utility seconds between two looks when nothing wakes us."""
+QUIET_S = 300
+"""The same when the last look found nothing and nothing was written since: what can change that wakes us."""
 SIGHTINGS_PER_TICK = 500
 """Booked in one transaction: some 0.3 s at a node's first poll, when every relay is new."""
 DARK_PER_TICK = 200
@@ -107,6 +109,9 @@ class Enforcement:
         self._debtors_after: tuple[int, str] = _BEGINNING
         self._debtors_at = 0
         """When debtors were last gone round from the beginning."""
+        self._quiet_at = -1
+        """The store's count of commits before the last look that found nothing at all."""
+        self._quiet_places: Places | None = None
         self._owing_at = 0
         """When dark homes that owe were last judged by the clock."""
 
@@ -138,8 +143,9 @@ class Enforcement:
         report = TickReport()
         self._again = False
         places = self.places()
-        if places is None:
-            return report
+        seen = self._sources.control.commits
+        if places is None or (seen == self._quiet_at and places is self._quiet_places and not debtors):
+            return report  # nothing was written since a look that found nothing
         glance = await self._glance()
         if glance.looks:
             report.sightings = await self._book_sightings(places, glance.looks)
@@ -147,7 +153,10 @@ class Enforcement:
             report.withheld = await self.door.withhold_orphans(list(self._busy))
         if glance.looks or glance.unsent:
             glance = await self._glance()
-        await self._restore_first(places, await self._dark(places), group, report, owing=owing)
+        dark = await self._dark(places)
+        if not (glance.looks or glance.unsent or glance.plans or dark or self._busy):
+            self._quiet_at, self._quiet_places = seen, places
+        await self._restore_first(places, dark, group, report, owing=owing)
         if report.restores_waiting == 0 and not self._rules().missing():
             await self._carry_out_plans(places, glance.plans, group, report)
             if debtors:
@@ -351,4 +360,5 @@ class Enforcement:
 
     async def _pause(self) -> bool:
         """Wait until woken, or for a while; gives whether it was woken."""
-        return await rung_or_over(self._wakeups.enforcement, self._clock.sleep(PERIOD_S))
+        quiet = self._quiet_at == self._sources.control.commits
+        return await rung_or_over(self._wakeups.enforcement, self._clock.sleep(QUIET_S if quiet else PERIOD_S))

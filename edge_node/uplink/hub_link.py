@@ -126,6 +126,8 @@ class HubLink:
         self._pulled_whole = False
         self._heard_until = 0
         self._refetched: frozenset[DownLane] = frozenset()
+        self._maybe_held = set(Lane)
+        """Lanes whose alarm may stand: at first nothing is known of any."""
         self._view = LinkView(up=False, since=0, heard_at=None, retry_at=None, error=None)
         self._log = logger("uplink")
 
@@ -279,7 +281,9 @@ class HubLink:
             match effect:
                 case Acknowledged():
                     await self._outbox.acknowledge(effect.lane, effect.mark, effect.outcome, effect.reason, now)
-                    await self._alarms.clear(AlarmKind.LANE_HELD, effect.lane.value, now)
+                    if effect.lane in self._maybe_held:
+                        await self._alarms.clear(AlarmKind.LANE_HELD, effect.lane.value, now)
+                        self._maybe_held.discard(effect.lane)
                     if effect.reason:
                         self._log.warning("batch_set_aside", lane=effect.lane.value, reason=effect.reason)
                 case NewEpoch():
@@ -292,6 +296,7 @@ class HubLink:
                     if effect.lane in REMEMBERED_BY_BRAKES - behind:
                         await self._reconciliation.went_back(effect.lane, now)
                 case Held():
+                    self._maybe_held.add(effect.lane)
                     await self._alarms.put(AlarmKind.LANE_HELD, effect.lane.value, effect.reason, now)
                 case HubChanged():
                     await self._reconciliation.moved(f"hub {effect.after} answers, {effect.before} did before", now)
