@@ -5,6 +5,7 @@ lock first (one process per folder), then the store, then the faces, and only a 
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ async def serve(
             floor_known=clock.raise_floor,
             doubt_known=clock.doubt,
         )
+        gc.collect()
+        gc.freeze()  # the registry lives as long as the process: walking 42,000 points held the loop up to 100 ms
         try:
             application = console_app(node, config.console, entropy)
             office = Office(
