@@ -115,6 +115,13 @@ def _problems(entropy: Entropy, status_of: Callable[[Fault], int]) -> Callable[.
             return answer
         except Fault as fault:
             return _told(request, fault, status_of(fault))
+        except web.RequestPayloadError as error:
+            what = f"the body of the request cannot be read: {error!s:.80}"
+            return _told(request, WebFault("TQ-WB-07", what, "send it again"), HTTPStatus.BAD_REQUEST)
+        except ConnectionResetError:
+            if request.transport is not None:
+                raise  # another connection than the asker's
+            return problem(WebFault("TQ-WB-08", "the asker is gone", "nobody reads this"), HTTPStatus.BAD_REQUEST)
         except Exception:  # noqa: BLE001 — logged whole under a trace id; the asker gets the id, the process lives on
             trace = entropy.token(TRACE_SIZE_BYTES).hex()
             logger(__name__).exception("request_failed", trace=trace, method=request.method, path=request.path)

@@ -3,9 +3,10 @@
 `hub_app` gives the application, pages add their routes to it. Sync speaks its own signed messages; the JSON only reads.
 Answers carry an ETag worked out from their bytes, so that a page that asks again pays for a few bytes.
 
-Codes: TQ-HB-70 a query that makes no sense, -71 nobody can listen there, -72 too many exchanges at once.
+Codes: TQ-HB-70 a query that makes no sense, -71 nobody can listen there, -73 a body that came too slowly.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,12 +20,17 @@ from central_sync.balance.reading import losses
 from gridmodel.clock import Entropy
 from gridmodel.identity import NodeId, checked_id
 from hosting.web import WebFault, web_application
-from protocols.sync.link import CONTENT_TYPE, REQUEST_BYTES_MAX
+from protocols.sync.link import CONTENT_TYPE, RATE_BYTES_S_MIN, REQUEST_BYTES_MAX
 
 STOP_S_MAX = 5.0
 """Requests in progress get so long to end when the hub stops."""
 EXCHANGES_AT_ONCE_MAX = 64
 """Sync exchanges in progress: at a megabyte each they stay within memory; the others are asked to come back."""
+READING_AT_ONCE_MAX = 512
+"""Bodies on their way in, beside the exchanges: 206 offices on slow lines, twice over. Whoever is no node and drips its
+bytes takes one of these places for a while, never one of those where nodes are answered."""
+BODY_S_MIN = 10.0
+"""Real seconds for any body; a longer one gets a second more for each RATE_BYTES_S_MIN of its bytes."""
 RETRY_AFTER_S = 15
 PAGE_MAX = 500
 HUB = web.AppKey("hub", HubFace)
@@ -36,6 +42,7 @@ class _Exchanges:
 
     def __init__(self) -> None:
         self.count = 0
+        self.reading = 0
 
 
 _EXCHANGES = web.AppKey("exchanges", _Exchanges)
@@ -72,7 +79,7 @@ def hub_app(hub: HubFace, entropy: Entropy) -> web.Application:
 async def serve_hub(application: web.Application, listen: str) -> AsyncIterator[str]:
     """Serve on ``host:port`` for the length of the block; gives the address as it is (port 0: the system's choice)."""
     host, _, port = listen.rpartition(":")
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_S_MAX)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_S_MAX, auto_decompress=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host.strip("[]"), int(port))
@@ -96,18 +103,36 @@ async def _sync(request: web.Request) -> web.Response:
         raise web.HTTPUnsupportedMediaType
     if request.content_length is not None and request.content_length > limit:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length)
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise web.HTTPUnsupportedMediaType  # a few bytes could become as many as they like
     exchanges = request.app[_EXCHANGES]
+    body = await _body(request, exchanges, limit)
     if exchanges.count >= EXCHANGES_AT_ONCE_MAX:
         raise web.HTTPServiceUnavailable(headers={"Retry-After": str(RETRY_AFTER_S)})
     exchanges.count += 1
     try:
-        body = await request.read()
-        if len(body) > limit:
-            raise web.HTTPRequestEntityTooLarge(limit, len(body))
         reply = await request.app[HUB].handle(kind, body)
     finally:
         exchanges.count -= 1
     return web.Response(body=reply, content_type=CONTENT_TYPE)
+
+
+async def _body(request: web.Request, exchanges: _Exchanges, limit: int) -> bytes:
+    """The whole body within its time; a refused one costs its connection, too."""
+    if exchanges.reading >= READING_AT_ONCE_MAX:
+        raise web.HTTPServiceUnavailable(headers={"Retry-After": str(RETRY_AFTER_S)})
+    exchanges.reading += 1
+    size = limit if request.content_length is None else request.content_length
+    try:
+        async with asyncio.timeout(BODY_S_MIN + size / RATE_BYTES_S_MIN):
+            body = await request.read()
+    except TimeoutError as error:
+        raise WebFault("TQ-HB-73", "the request came too slowly", "look at the line; it is sent again", 408) from error
+    finally:
+        exchanges.reading -= 1
+    if len(body) > limit:
+        raise web.HTTPRequestEntityTooLarge(limit, len(body))
+    return body
 
 
 async def _healthz(_: web.Request) -> web.Response:

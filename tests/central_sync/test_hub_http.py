@@ -13,7 +13,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from central_sync.api import app
 from central_sync.api.app import EXCHANGES_AT_ONCE_MAX, hub_app, serve_hub
 from central_sync.config import HubConfig
 from central_sync.door_verbs import MISTAKES_SUFFIX
@@ -25,6 +27,7 @@ from gridmodel.registry_document import registry_to_document
 from hosting.clocks import ScaledClock, SystemEntropy
 from hosting.config import load_toml
 from hosting.door import call_door
+from hosting.web import web_application
 from protocols.authority.signatures import key_to_text
 from protocols.sync.lanes import DownLane, Lane
 from protocols.sync.link import CONTENT_TYPE, HttpLink, LinkLost
@@ -309,3 +312,69 @@ def test_the_example_configuration_holds() -> None:
     example = Path(__file__).parents[2] / "configs" / "central-sync.example.toml"
     config = load_toml(example, HubConfig, {})
     assert len(config.keyring().keys()) == 3
+
+
+PUSH_HEAD = f"POST /sync/v1/push HTTP/1.1\r\nHost: localhost\r\nContent-Type: {CONTENT_TYPE}\r\n".encode()
+
+
+async def dripped(address: str, count: int) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connections whose first byte of a megabyte came, and no more."""
+    host, port = address.removeprefix("http://").split(":")
+    opened = [await asyncio.open_connection(host, int(port)) for _ in range(count)]
+    for _, writer in opened:
+        writer.write(PUSH_HEAD + b"Content-Length: 1000000\r\n\r\nx")
+        await writer.drain()
+    return opened
+
+
+def test_strangers_that_drip_keep_no_node_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "BODY_S_MIN", 0.2)
+    monkeypatch.setattr(app, "RATE_BYTES_S_MIN", 10_000_000)
+
+    async def story() -> None:
+        async with served(tmp_path) as (_, address), aiohttp.ClientSession(address) as session:
+            slow = await dripped(address, EXCHANGES_AT_ONCE_MAX)
+            body, headers = Push(node=A, batches=()).to_bytes(), {"Content-Type": CONTENT_TYPE}
+            async with session.post("/sync/v1/push", data=body, headers=headers) as reply:
+                assert reply.status == 200
+            answers = [await asyncio.wait_for(reader.read(4_096), 10) for reader, _ in slow]
+            assert {b"TQ-HB-73" in answer for answer in answers} == {True}
+            for _, writer in slow:
+                writer.close()
+
+    asyncio.run(story())
+
+
+def test_a_broken_body_is_no_failure_of_ours(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A line that breaks within a body is daily weather: no traceback, no 500."""
+
+    async def story() -> None:
+        async with served(tmp_path) as (_, address), aiohttp.ClientSession(address) as session:
+            for _, writer in await dripped(address, 3):
+                writer.close()
+            headers = {"Content-Type": CONTENT_TYPE, "Content-Encoding": "gzip"}
+            async with session.post("/sync/v1/push", data=b"no gzip", headers=headers) as reply:
+                assert reply.status == 415
+
+    asyncio.run(story())
+    assert "request_failed" not in "".join(capfd.readouterr())
+
+
+def test_bad_compression_is_told_by_every_face(tmp_path: Path) -> None:
+    async def story() -> None:
+        async def echo(request: web.Request) -> web.Response:
+            return web.Response(body=await request.read())
+
+        application = web_application((), SeededEntropy())
+        application.router.add_post("/", echo)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            where = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+            async with aiohttp.request("POST", where, data=b"no gzip", headers={"Content-Encoding": "gzip"}) as reply:
+                assert (reply.status, (await reply.json())["code"]) == (400, "TQ-WB-07")
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(story())
