@@ -4,6 +4,7 @@ An interval is stamped by its END. The interval ending 00:00 local time belongs 
 and years are half-open on the left: (from, to].
 """
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -14,6 +15,9 @@ from gridmodel.fault import Fault
 HOUR_S = 3_600
 INTERVAL_MINUTES = (15, 30, 60)
 """The lengths of interval that the house knows."""
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
+_YEAR = re.compile(r"\d{4}", re.ASCII)
 ZONES = ("Asia/Tashkent", "Asia/Samarkand")
 
 
@@ -104,12 +108,15 @@ def local_time(at: int, zone_name: str) -> datetime:
 
 
 def parse_day(text: str) -> date:
-    """A local date of 2000 to 2199, where no arithmetic leaves the calendar; raises PeriodFault (TQ-PD-02)."""
+    """A local date of 2000 to 2199, where no arithmetic leaves the calendar; raises PeriodFault (TQ-PD-02).
+
+    One day has one spelling: days are keys, and ISO weeks (``2026-W19-1``) would make a second one.
+    """
     try:
-        day = date.fromisoformat(text)
+        day = date.fromisoformat(text if _DAY.fullmatch(text) else "")
     except ValueError as error:
         raise PeriodFault("TQ-PD-02", f"{text!r:.40} is not a date", "write YYYY-MM-DD") from error
-    if not 2000 <= day.year < 2200 or len(text) != 10:
+    if not 2000 <= day.year < 2200:
         raise PeriodFault("TQ-PD-02", f"{text!r:.40} is not a date of this network", "write YYYY-MM-DD, from 2000 on")
     return day
 
@@ -125,9 +132,16 @@ def parse_at(period: Period, text: str, zone_name: str) -> tuple[int, int]:
         case Period.DAY:
             return day_bounds(text, zone_name)
         case Period.MONTH:
-            return month_bounds(text[:7], zone_name)
+            return month_bounds(_shortened(text, _MONTH, 7), zone_name)
         case Period.YEAR:
-            return year_bounds(text[:4], zone_name)
+            return year_bounds(_shortened(text, _YEAR, 4), zone_name)
+
+
+def _shortened(text: str, form: re.Pattern[str], length: int) -> str:
+    """A month or a year as it is, or the one of a date; raises PeriodFault (TQ-PD-02)."""
+    if not form.fullmatch(text):
+        parse_day(text)
+    return text[:length]
 
 
 def parse_rfc3339(text: str) -> int:

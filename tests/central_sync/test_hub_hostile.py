@@ -1,6 +1,7 @@
 """Validly signed hostile batches: each applied or set aside, no lane stops, no aggregate is wrong, nothing raises."""
 
 import asyncio
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -170,6 +171,12 @@ def test_an_impossible_hour_is_set_aside(tmp_path: Path, code: str, place: str, 
     run_hub(tmp_path, story)
 
 
+def renamed(chunk: bytes, day: str, other: str) -> bytes:
+    """A sound chunk of another day of as many letters."""
+    body = chunk[:-32].replace(day.encode(), other.encode())
+    return body + sha256(body).digest()
+
+
 def test_a_chunk_with_wrong_sums_or_foreign_points_is_set_aside(tmp_path: Path) -> None:
     async def story(hub: Hub, _: HandClock) -> None:
         registry = registry_of(A)
@@ -195,6 +202,8 @@ def test_a_chunk_with_wrong_sums_or_foreign_points_is_set_aside(tmp_path: Path) 
         more = chunk_bytes(registry_of(A, transformers=3), rng)
         ack = await node.send_chunk(more)
         assert (ack.outcome, ack.reason[:8]) == (AckOutcome.QUARANTINED, "TQ-HQ-02")
+        ack = await node.send_chunk(renamed(good, DAY, "2026-W19-1"))
+        assert (ack.outcome, ack.reason[:8]) == (AckOutcome.QUARANTINED, "TQ-SY-35"), "one day under two names"
         assert (await areas(hub, "district", "day", DAY))["1703202"]["delivered_wh"] == 0
         ack = await node.send_chunk(encode_chunk(whole))
         assert ack.outcome is AckOutcome.APPLIED, ack.reason

@@ -102,3 +102,21 @@ def test_times_travel_as_rfc_3339() -> None:
 def test_an_unknown_zone_is_refused() -> None:
     with pytest.raises(Fault, match="TQ-PD-01"):
         day_bounds("2026-05-04", "Europe/Paris")
+
+
+@pytest.mark.parametrize("text", ["2026-W19-1", "20260504", "2026-5-04", "２026-05-04", "2026-05-04 ", "2026-05-04T00"])
+def test_a_day_has_one_spelling(text: str) -> None:
+    """Days are keys: an ISO week would book the same hours under a second one, where no balance looks."""
+    with pytest.raises(Fault, match="TQ-PD-02"):
+        parse_day(text)
+
+
+@pytest.mark.parametrize(
+    ("period", "text"), [(Period.MONTH, "2026-05zzz"), (Period.MONTH, "2026-W19"), (Period.YEAR, "2026 or so")]
+)
+def test_what_follows_a_month_or_year_is_not_overlooked(period: Period, text: str) -> None:
+    with pytest.raises(Fault, match="TQ-PD-02"):
+        parse_at(period, text, ZONE)
+    assert parse_at(period, "2026-05-04", ZONE) == parse_at(
+        period, "2026-05" if period is Period.MONTH else "2026", ZONE
+    )
