@@ -8,7 +8,13 @@ from gridmodel.fault import Fault
 class DatabaseFault(Fault):
     """The database cannot do what was asked: missing, locked, full, damaged, of another version."""
 
+    @property
+    def lasting(self) -> bool:
+        """Whether no waiting makes the file readable: it is damaged. A lock, a full or failing disk may pass."""
+        return self.code in _LASTING
 
+
+_LASTING = frozenset({"TQ-DB-03", "TQ-DB-08"})
 _TROUBLE: dict[int, tuple[str, str, str]] = {
     sqlite3.SQLITE_NOTADB: (
         "TQ-DB-03",

@@ -63,10 +63,6 @@ CHUNKS_PER_FETCH_MAX = 1
 """A chunk travels alone."""
 
 
-DAMAGED = frozenset({"TQ-DB-03", "TQ-DB-08"})
-"""A segment that no waiting makes readable; other trouble with a file (locked, full, a disk's error) may pass."""
-
-
 class ChunkSource(Protocol):
     """Where payloads of the interval lane lie: the segments."""
 
@@ -385,4 +381,4 @@ class Outbox:
 
 def _passes(fault: Fault) -> bool:
     """Whether it is trouble of the moment: then nothing is set aside, the task fails by name and is started again."""
-    return isinstance(fault, DatabaseFault) and fault.code not in DAMAGED
+    return isinstance(fault, DatabaseFault) and not fault.lasting
