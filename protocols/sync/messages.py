@@ -103,7 +103,7 @@ class Hello:
     """The last *sealed* batch of each lane, sent or not."""
     signed_at: int
     nonce: bytes
-    """16 bytes: the same hello twice is a replay."""
+    """16 bytes: a fork asked for twice under one nonce is answered with one epoch. Freshness is TLS's."""
     key_id: str
     signature: bytes = b""
     fork_lane: Lane | None = None
