@@ -21,12 +21,12 @@ from central_sync.config import HubConfig
 from central_sync.hub import Hub, path_of
 from central_sync.serving import Serving, reading, serve
 from gridmodel.fault import Fault
-from gridmodel.period import parse_rfc3339
-from hosting.clocks import SystemEntropy, clock_from_environment
+from gridmodel.period import parse_day, parse_rfc3339
+from hosting.clocks import ScaledClock, SystemEntropy, clock_from_environment
 from hosting.config import json_schema, load_toml
 from hosting.door import NOBODY_HOME, DoorFault, call_door
 from hosting.log import LogForm, configure_log
-from hosting.process import Exit, run_process, tell
+from hosting.process import Exit, run_process, speak_anywhere, tell
 
 USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-PD-", "TQ-HB-10", "TQ-HB-61", "TQ-AU-1")
 """Faults of what was typed."""
@@ -69,7 +69,7 @@ def run(
     log: Annotated[LogForm, typer.Option(help="Form of the log on stderr.")] = LogForm.CONSOLE,
 ) -> None:
     """Run the hub until SIGTERM or Ctrl-C."""
-    clock = clock_from_environment(os.environ)
+    clock = _clock()
     configure_log(log, clock.now)
 
     def ready(serving: Serving) -> None:
@@ -186,7 +186,7 @@ def mandate(  # noqa: PLR0917 — the options of a command line
     json_: Json = False,
 ) -> None:
     """Draft (new) and sign mandates on a person's machine; publish them at the hub and list them."""
-    clock, entropy = clock_from_environment(os.environ), SystemEntropy()
+    clock, entropy = _clock(), SystemEntropy()
 
     async def ask() -> dict[str, Any]:
         match action:
@@ -224,6 +224,8 @@ def verify(
     """Work balances out anew, from hours and from chunks, and compare. The hub must run. Exit 1 on a difference."""
 
     async def ask() -> dict[str, Any]:
+        if since:
+            parse_day(since)
         return await call_door(_load(config).door, "verify", {"since": since}, answer_s_max=600.0)
 
     told = _ask(json_, ask)
@@ -242,7 +244,7 @@ def doctor(config: Config, json_: Json = False) -> None:
     async def ask() -> dict[str, Any]:
         loaded = _load(config)
         try:
-            async with reading(loaded, clock=clock_from_environment(os.environ), entropy=SystemEntropy()) as hub:
+            async with reading(loaded, clock=_clock(), entropy=SystemEntropy()) as hub:
                 return await look(hub)
         except Fault as fault:
             return doctor_.as_report(doctor_.failed(fault))
@@ -279,7 +281,17 @@ def check_config(
 
 def main() -> None:
     """The console script."""
+    speak_anywhere()
     app(prog_name="central-sync")
+
+
+def _clock() -> ScaledClock:
+    """The clock that the environment asks for; a wrong one is told, and ends the command."""
+    try:
+        return clock_from_environment(os.environ)
+    except Fault as fault:
+        tell(fault)
+        raise typer.Exit(Exit.FAILED) from fault
 
 
 def _load(path: Path, database: str | None = None) -> HubConfig:
@@ -288,7 +300,7 @@ def _load(path: Path, database: str | None = None) -> HubConfig:
 
 
 async def _look(config: Path, look: Callable[[Hub], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    async with reading(_load(config), clock=clock_from_environment(os.environ), entropy=SystemEntropy()) as hub:
+    async with reading(_load(config), clock=_clock(), entropy=SystemEntropy()) as hub:
         return await look(hub)
 
 
@@ -314,7 +326,7 @@ def _ask(json_: bool, ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str,
     async def asked() -> dict[str, Any]:
         return await ask()
 
-    configure_log(LogForm.CONSOLE, clock_from_environment(os.environ).now)
+    configure_log(LogForm.CONSOLE, _clock().now)
     try:
         return asyncio.run(asked())
     except Fault as fault:

@@ -19,7 +19,7 @@ from central_sync.billing.imports import ImportReport
 from central_sync.billing.registries import REGISTRY_BYTES_MAX, RegistryReport
 from central_sync.billing.tables import FILE_BYTES_MAX, mistakes_csv
 from gridmodel.fault import Fault
-from gridmodel.period import parse_rfc3339
+from gridmodel.period import parse_day, parse_rfc3339
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 MISTAKES_SUFFIX = ".mistakes.csv"
@@ -85,7 +85,8 @@ def door_verbs(hub: Office) -> Mapping[str, Verb]:
         return await hub.publish_mandate(_text(body, "document").encode("utf-8"))
 
     async def verify(body: dict[str, Any]) -> dict[str, Any]:
-        return asdict(await hub.verify(_text(body, "since", "")))
+        since = _text(body, "since", "")
+        return asdict(await hub.verify(since and parse_day(since).isoformat()))
 
     return {
         "status": status,
@@ -104,7 +105,7 @@ def _reported(body: Mapping[str, Any], report: ImportReport) -> dict[str, Any]:
     if path and report.mistakes:
         beside = Path(path + MISTAKES_SUFFIX)
         try:
-            beside.write_text(mistakes_csv(report.mistakes), encoding="utf-8")
+            beside.write_text(mistakes_csv(report.mistakes), encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             told["mistakes_file_error"] = f"{beside} cannot be written: {error.strerror}"
         else:

@@ -17,10 +17,7 @@ from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
 from hosting.compute import ThreadCompute
 from hosting.database import open_database
 from hosting.door import serve_door
-from hosting.instance import FreeSpaceGuard, InstanceLock
-
-FOLDER_MODE = 0o700
-"""The data folder is for its owner only."""
+from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ async def serve(
 ) -> None:
     """Run the hub until `stop` is set; raises the fault that ended it otherwise."""
     path_of(config)  # another engine is refused before anything is made
-    config.data_dir.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    make_data_folder(config.data_dir)
     with ExitStack() as held:
         held.enter_context(InstanceLock(config.data_dir))
         FreeSpaceGuard(config.data_dir).check()

@@ -20,10 +20,10 @@ from edge_node.serving import Serving, serve
 from gridmodel.fault import Fault
 from gridmodel.identity import new_id
 from gridmodel.quantity import parse_som
-from hosting.clocks import SystemEntropy, clock_from_environment
+from hosting.clocks import ScaledClock, SystemEntropy, clock_from_environment
 from hosting.config import json_schema, load_toml, read_secret
 from hosting.log import LogForm, configure_log
-from hosting.process import Exit, run_process, tell
+from hosting.process import Exit, run_process, speak_anywhere, tell
 
 USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-VB-")
 """Faults of what was typed."""
@@ -45,7 +45,7 @@ def run(
     config: Config, log: Annotated[LogForm, typer.Option(help="Form of the log on stderr.")] = LogForm.CONSOLE
 ) -> None:
     """Run the node until SIGTERM or Ctrl-C."""
-    clock = clock_from_environment(os.environ)
+    clock = _clock()
     configure_log(log, clock.now)
 
     def ready(serving: Serving) -> None:
@@ -150,7 +150,7 @@ def probe(
     json_: Json = False,
 ) -> None:
     """Read one meter once and print what it told. Exit 1 when it did not answer."""
-    told = _ask(json_, lambda: commands.probe_meter(profile, address, unit, clock_from_environment(os.environ)))
+    told = _ask(json_, lambda: commands.probe_meter(profile, address, unit, _clock()))
     _tell(told, json_, reports.probe_lines)
     raise typer.Exit(Exit.OK if told["ok"] else Exit.FAILED)
 
@@ -196,7 +196,17 @@ def make_key(
 
 def main() -> None:
     """The console script."""
+    speak_anywhere()
     app(prog_name="edge-node")
+
+
+def _clock() -> ScaledClock:
+    """The clock that the environment asks for; a wrong one is told, and ends the command."""
+    try:
+        return clock_from_environment(os.environ)
+    except Fault as fault:
+        tell(fault)
+        raise typer.Exit(Exit.FAILED) from fault
 
 
 def _load(path: Path) -> NodeConfig:
@@ -213,7 +223,7 @@ def _ask(json_: bool, ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str,
     async def asked() -> dict[str, Any]:
         return await ask()
 
-    clock = clock_from_environment(os.environ)
+    clock = _clock()
     configure_log(LogForm.CONSOLE, clock.now)
     try:
         return asyncio.run(asked())

@@ -22,16 +22,13 @@ from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
 from hosting.compute import ThreadCompute
 from hosting.database import open_database
 from hosting.door import serve_door
-from hosting.instance import FreeSpaceGuard, InstanceLock
+from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
 from protocols.authority.signatures import Signer
 from protocols.driver import MeterDriver
 from protocols.modbus.driver import ModbusDriver
 from protocols.profile import load_profiles
 from protocols.sync.link import HttpLink
-
-FOLDER_MODE = 0o700
-"""The data folder is for its owner only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ async def serve(
     ready: Callable[[Serving], None],
 ) -> None:
     """Run the node until `stop` is set; raises the fault that ended it otherwise."""
-    config.data_dir.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    make_data_folder(config.data_dir)
     with ExitStack() as held:
         held.enter_context(InstanceLock(config.data_dir))
         FreeSpaceGuard(config.data_dir).check()

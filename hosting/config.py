@@ -65,7 +65,7 @@ def load_toml(path: Path, model: type[M], environ: Mapping[str, str]) -> M:
     text = _text_of(path)
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # beside its own: a number of 5,000 digits, a nest without end
         found = re.search(r"line (\d+)", str(error))  # absent when the file breaks off at its end
         raise ConfigFault(
             "TQ-CF-02",
@@ -138,7 +138,7 @@ def _value_of(text: str) -> Any:
     """A variable's text as a TOML value where it is one (numbers, true, lists), else as the text it is."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -16,6 +16,8 @@ from gridmodel.fault import Fault
 
 LOCK_NAME = "tarmoq.lock"
 """In the data folder; it stays there when nobody holds it."""
+FOLDER_MODE = 0o700
+"""Of a data folder: for its owner only."""
 FREE_BYTES_MIN = 512 * 1024 * 1024
 """Below this nothing but control and ledger is written: enough for days of those at the largest node, and for the
 copies that a recovery needs."""
@@ -23,6 +25,16 @@ copies that a recovery needs."""
 
 class InstanceFault(Fault):
     """Another process owns the folder, or its disk is nearly full."""
+
+
+def make_data_folder(folder: Path) -> None:
+    """Make the data folder, for its owner only, unless it is there; raises `InstanceFault` ``TQ-IN-02``."""
+    try:
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InstanceFault(
+            "TQ-IN-02", f"the data folder {folder} cannot be made: {error.strerror}", "correct data_dir, or its owner"
+        ) from error
 
 
 class InstanceLock:

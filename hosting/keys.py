@@ -76,6 +76,8 @@ def _create(path: Path, kind: str, domain: KeyDomain, key: bytes) -> None:
         raise KeyFault("TQ-KY-04", f"there is a key in {path} already", "keep it; choose another name") from error
     except FileNotFoundError as error:
         raise KeyFault("TQ-KY-01", f"the folder {path.parent} is missing", "make the folder first") from error
+    except OSError as error:
+        raise KeyFault("TQ-KY-06", f"{path} cannot be written: {error.strerror}", "choose a folder of yours") from error
 
 
 def _load(path: Path, kind: str, domain: KeyDomain) -> bytes:

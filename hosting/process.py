@@ -5,6 +5,7 @@ door closes, the database is given back); a second one no longer asks.
 """
 
 import asyncio
+import io
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -44,6 +45,13 @@ def run_process(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
         return Exit.FAILED
     except KeyboardInterrupt:
         return Exit.FAILED
+
+
+def speak_anywhere() -> None:
+    """Let a terminal that lacks a letter (or a file name that is no text) show its code, not end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def tell(fault: Fault) -> None:

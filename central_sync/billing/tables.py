@@ -102,6 +102,8 @@ def _inert(text: str) -> str:
 def _lines(text: str, required: Sequence[str], optional: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any], str]]:
     """Rows of a CSV with their lines."""
     head, _, rest = text.partition("\n")
+    if len(head) > LINE_CHARACTERS_MAX:
+        raise TableFault("TQ-IM-02", f"the header has {len(head)} characters", f"it is: {';'.join(required)}")
     separator = max(SEPARATORS, key=head.count)
     columns = [name.strip().strip('"') for name in head.strip("\r\n").split(separator)]
     unknown = sorted(set(columns) - set(required) - set(optional))
@@ -152,7 +154,9 @@ def _objects(text: str) -> Iterator[tuple[int, Mapping[str, Any], str]]:
 
 def _same_columns(row: Mapping[str, Any], required: Sequence[str], optional: Sequence[str]) -> None:
     if "" in row:
-        raise TableFault("TQ-IM-02", f"the row does not fit: {row['']}", "compare it with the header; mend its quotes")
+        raise TableFault(
+            "TQ-IM-02", f"the row does not fit: {row['']}"[:300], "compare it with the header; mend its quotes"
+        )
     missing = sorted(set(required) - set(row))
     unknown = sorted(set(map(str, row)) - set(required) - set(optional))
     if missing or unknown:

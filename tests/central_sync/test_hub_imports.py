@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from central_sync.billing.tables import LINE_CHARACTERS_MAX, Mistake, TableFault, mistakes_csv, read_table
+from central_sync.door_verbs import MISTAKES_SUFFIX
 from central_sync.hub import Hub
 from gridmodel.fault import Fault
 from gridmodel.period import rfc3339
@@ -292,3 +293,24 @@ def test_only_ordinary_files_are_read(tmp_path: Path) -> None:
         assert (await verb({"channel": "bank", "path": str(ours)}))["applied"] == 1
 
     run_hub(tmp_path, story)
+
+
+def test_a_header_without_end_is_refused_before_it_is_cut_up() -> None:
+    with pytest.raises(TableFault, match="TQ-IM-02"):
+        read_table(b"a;" * 10_000_000, ("entry_id",), (), lambda row: row)
+
+
+def test_half_a_letter_in_a_row_is_told_in_the_file_of_mistakes(tmp_path: Path) -> None:
+    """JSON may hold half a surrogate pair, which no UTF-8 file can: the good rows were applied, and the verb failed."""
+    given = tmp_path / "bank.json"
+    row = {"entry_id": "\\ud800", "account": ACCOUNT, "kind": "payment", "amount": 5, "at": "2026-05-04"}
+    given.write_text(json.dumps([row, row | {"entry_id": "e-1"}]).replace("\\\\ud800", "\\ud800"), "utf-8")
+
+    async def story(hub: Hub, clock: HandClock) -> None:
+        await with_registries(hub)
+        told = await hub.verbs()["import-ledger"]({"channel": "bank", "path": str(given), "skip_bad": True})
+        assert (told["applied"], told["mistakes"]) == (1, 1)
+        assert told["mistakes_file"] == f"{given}{MISTAKES_SUFFIX}"
+
+    run_hub(tmp_path, story)
+    assert "TQ-ID-01" in Path(f"{given}{MISTAKES_SUFFIX}").read_text("utf-8")

@@ -113,3 +113,15 @@ def test_secrets_come_from_private_files(tmp_path: Path) -> None:
     path.write_text("x" * 5000, encoding="utf-8")
     with pytest.raises(ConfigFault, match="longer"):
         read_secret(path)
+
+
+@pytest.mark.parametrize("text", ["node = " + "[" * 100_000, "node = " + "1" * 5_000, 'node = "' + "x" * 2**20])
+def test_a_file_that_breaks_the_reader_is_named_too(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigFault, match=r"TQ-CF-0[12]"):
+        load(tmp_path, text)
+
+
+def test_a_variable_that_breaks_the_reader_is_a_text(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text('node = "n-1"\n', "utf-8")
+    with pytest.raises(ConfigFault, match="TQ-CF-05"):
+        load_toml(tmp_path / "node.toml", Node, {"TARMOQ_HUB": "[" * 100_000})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hosting.instance import FreeSpaceGuard, InstanceFault, InstanceLock, free_bytes_of
+from hosting.instance import FreeSpaceGuard, InstanceFault, InstanceLock, free_bytes_of, make_data_folder
 
 HOLDER = """
 import pathlib, sys
@@ -43,3 +43,12 @@ def test_a_disk_nearly_full_is_named_before_it_is_full(tmp_path: Path) -> None:
     with pytest.raises(InstanceFault, match="TQ-IN-03"):
         guard.check()
     assert FreeSpaceGuard(tmp_path, 1000, measure=lambda _: 1000).check() == 1000
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    make_data_folder(tmp_path / "a" / "b")
+    make_data_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none/below")):
+        with pytest.raises(InstanceFault, match="TQ-IN-02"):
+            make_data_folder(wrong)

@@ -64,3 +64,9 @@ def test_a_demo_key_is_refused_in_production_and_the_other_way_round(tmp_path: P
     with pytest.raises(KeyFault, match="TQ-KY-05"):
         load_signing_key(tmp_path / "real.key", KeyDomain.DEMO)
     load_signing_key(tmp_path / "demo.key", KeyDomain.DEMO)
+
+
+def test_a_place_that_takes_no_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KeyFault, match="TQ-KY-06"):
+        create_signing_key(tmp_path / "file" / "node.key", ENTROPY)
