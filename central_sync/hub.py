@@ -228,7 +228,7 @@ async def build(
 
     `row_key` is read from (or made in) the data directory unless it is given, as the simulator does.
     """
-    key = row_key_of(config.data_dir, entropy, config.key_domain) if row_key is None else row_key
+    key = row_key_of(config.data_dir, path_of(config), entropy, config.key_domain) if row_key is None else row_key
     store = await open_sqlite(path_of(config), key, open_database)
     try:
         fresh = new_id("hub", entropy)
@@ -253,8 +253,7 @@ async def build_reader(
 ) -> Hub:
     """The same rooms over the database opened for reading only, beside a running hub: for commands that only look."""
     path = path_of(config)
-    key_domain = config.key_domain
-    key = row_key_of(config.data_dir, entropy, key_domain) if path.exists() else bytes(32)
+    key = row_key_of(config.data_dir, path, entropy, config.key_domain) if path.exists() else bytes(32)
     store = await open_sqlite_reader(path, key)
     incarnation = await store.read(lambda tx: tx.hub_value(INCARNATION))
     return _wired(config, store, incarnation or "", clock=clock, io_clock=io_clock, rng=rng, compute=compute)

@@ -77,10 +77,15 @@ def database_path(url: str) -> Path:
     return Path(url[len(SCHEME) :])
 
 
-def row_key_of(folder: Path, entropy: Entropy, domain: KeyDomain) -> bytes:
-    """The key of this database's row hashes: beside it, made with the first start."""
+def row_key_of(folder: Path, database: Path, entropy: Entropy, domain: KeyDomain) -> bytes:
+    """The key of this database's row hashes: in its folder, made with the first start.
+
+    Raises KeyFault (TQ-KY-01) when rows stand and their key is gone: under a new one all of them would seem damaged.
+    """
     path = folder / ROW_KEY_NAME
-    return load_row_key(path, domain) if path.exists() else create_row_key(path, entropy, domain)
+    if path.exists() or database.exists():
+        return load_row_key(path, domain)
+    return create_row_key(path, entropy, domain)
 
 
 async def open_sqlite(path: Path, row_key: bytes, open_database: DatabaseOpener) -> SqliteHubStore:

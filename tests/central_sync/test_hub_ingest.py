@@ -4,12 +4,15 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
-from central_sync.hub import Hub
+from central_sync.hub import Hub, build, build_reader
 from gridmodel.fault import Fault
 from gridmodel.period import HOUR_S, rfc3339
+from hosting.compute import InlineCompute
+from hosting.database import open_database
 from protocols.sync.facts import AlarmFact, RelayOperationFact
 from protocols.sync.lanes import AckOutcome, DownLane, Lane, Record
 from protocols.sync.messages import Push, PushReply
@@ -20,11 +23,14 @@ from tests.central_sync.hub_rig import (
     A,
     B,
     HandClock,
+    IdleIoClock,
+    SeededEntropy,
     Speaker,
     areas,
     chunk_bytes,
     entry_record,
     hour_record,
+    hub_config,
     import_registry,
     open_hub,
     payment,
@@ -264,5 +270,46 @@ def test_the_way_down_numbers_without_gaps(tmp_path: Path) -> None:
         assert (await hub.situation.node(A))["down_waiting"] == 1
         reply = await node.pull({DownLane.REGISTRY: 9})
         assert reply.refetch == (DownLane.REGISTRY,)
+
+    run_hub(tmp_path, story)
+
+
+def test_a_lost_row_key_is_told_and_never_made_anew(tmp_path: Path) -> None:
+    """Under a new key every row of the ledger would seem damaged; a reader must not make one in passing either."""
+
+    async def opened(*, reading: bool) -> None:
+        config, clock = hub_config(tmp_path), HandClock(END)
+        ports: dict[str, Any] = {
+            "clock": clock,
+            "io_clock": IdleIoClock(),
+            "rng": Random(1),
+            "compute": InlineCompute(),
+        }
+        if reading:
+            hub = await build_reader(config, entropy=SeededEntropy(), **ports)
+        else:
+            hub = await build(config, entropy=SeededEntropy(), open_database=open_database, **ports)
+        await hub.close()
+
+    asyncio.run(opened(reading=False))
+    key = tmp_path / "row.key"
+    kept = key.read_bytes()
+    key.unlink()
+    for reading in (True, False):
+        with pytest.raises(Fault, match="TQ-KY-01"):
+            asyncio.run(opened(reading=reading))
+        assert not key.exists()
+    key.write_bytes(kept)
+    key.chmod(0o600)
+    asyncio.run(opened(reading=True))
+
+
+def test_what_waits_for_another_reason_by_now_says_so(tmp_path: Path) -> None:
+    async def story(hub: Hub, _: HandClock) -> None:
+        ack = await Speaker(hub, A).send(Lane.SUMMARY, hour_record("t-gone", START + HOUR_S, supply_cell(1)))
+        assert ack.reason[:8] == "TQ-HQ-01"
+        await import_registry(hub, registry_of(A))
+        (batch,) = await hub.situation.quarantine(A, 5)
+        assert batch["code"] == "TQ-HQ-02", "its registry came, and does not know the place"
 
     run_hub(tmp_path, story)
