@@ -23,6 +23,8 @@ class VeeRules:
     """The register value after which the meter starts at zero; None when it cannot be reached."""
     gap_intervals_max: int = 96 * 45
     """45 days of quarter hours: a longer silence is an exchange or a new start, not a gap to fill."""
+    ahead_s_max: int = 24 * 3_600
+    """A last register further ahead than this was stamped by a wrong clock: counting starts anew at the read."""
     stuck_intervals: int = 96 * 14
     """Two weeks without one watt-hour is worth a look; an empty flat is no fault."""
 
@@ -71,8 +73,9 @@ def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> 
     start = LastRegister(read.meter, read.at, read.register_wh, read.at)
     if last is None or last.meter != read.meter:
         return Validated((), (), start)
-    if read.at <= (last.doubt.at if last.doubt else last.at):
-        return Validated((), (Mark.STALE,), last)
+    latest_at = last.doubt.at if last.doubt else last.at
+    if read.at <= latest_at:
+        return Validated((), (Mark.STALE,), start if latest_at - read.at > rules.ahead_s_max else last)
     if _intervals_between(last.at, read.at, rules) > rules.gap_intervals_max:
         return Validated((), (Mark.GAP,), start)
     step = _step(Baseline(last.at, last.register_wh), read, rules)

@@ -96,7 +96,9 @@ class SupplyChecker:
             return
         heard = self._heard.setdefault(sight.node, _Heard())
         known = sight.control.value("SELECT count(*) FROM registry")
-        if known and now_s - max(heard.polled_s, up_since) > POLL_S_MAX:
+        # a node whose clock is in doubt polls, and stamps nothing
+        doubted = any(over > self.verdicts.now() - POLL_S_MAX for _, over in sight.clock_spans())
+        if known and not doubted and now_s - max(heard.polled_s, up_since) > POLL_S_MAX:
             self.verdicts.against("liveness", sight.node, "polling", f"no poll round for {POLL_S_MAX // 60} minutes")
         if clean_since is None:
             return

@@ -15,7 +15,7 @@ from edge_node.metering.polling import SPREAD_S, PollPlan, PollTarget, plan_of, 
 from edge_node.metering.rounds import Answer, Rounds
 from edge_node.metering.waiting import until
 from edge_node.store.registries import Registries
-from gridmodel.clock import Compute, UtilityClock
+from gridmodel.clock import ClockTrust, Compute, UtilityClock
 from gridmodel.period import interval_end
 from gridmodel.registry import Registry, Topology
 from protocols.driver import MeterDriver
@@ -168,7 +168,9 @@ class Collector:
             self._failed(one, "the interval ended during the read", may_retry=False)
             return
         self._answered.add(poll.target.meter)
-        await self._rounds.add(Answer(poll, one.end, asked_at, snapshot.registers, snapshot.relay, snapshot.serial))
+        # A doubtful clock stamps no register: the next trusted read spreads the same energy over its true hours.
+        registers = snapshot.registers if self._clock.trust() is ClockTrust.TRUSTED else {}
+        await self._rounds.add(Answer(poll, one.end, asked_at, registers, snapshot.relay, snapshot.serial))
 
     def _failed(self, one: _Try, why: str, *, may_retry: bool) -> None:
         self._reasons[one.poll.target.meter] = why

@@ -150,6 +150,24 @@ def test_a_read_over_an_intervals_end_stands_for_neither(tmp_path: Path) -> None
     run_virtual(story())
 
 
+def test_a_doubtful_clock_stamps_no_register_and_no_energy_is_lost(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with office(tmp_path, now=MIDNIGHT) as one:
+            one.meters.steady("m-1", wh=100)
+            await one.take(grid(LINKS, PLACED[:1]))
+            await one.live(MIDNIGHT + QUARTER + 300)
+            one.clock.doubt()
+            await one.live(MIDNIGHT + 3 * QUARTER + 300)
+            assert (await one.booked())["up-1", Channel.IMPORT] == {MIDNIGHT + QUARTER: (100, Quality.ACTUAL)}
+            one.clock.confirm(one.clock.now())
+            await one.live(MIDNIGHT + 4 * QUARTER + 300)
+            line = (await one.booked())["up-1", Channel.IMPORT]
+            assert [line[MIDNIGHT + n * QUARTER] for n in (2, 3)] == [(100, Quality.ESTIMATED)] * 2
+            assert line[MIDNIGHT + 4 * QUARTER] == (100, Quality.ACTUAL)
+
+    run_virtual(story())
+
+
 def test_a_start_in_mid_interval_polls_at_once(tmp_path: Path) -> None:
     async def story() -> None:
         async with office(tmp_path, now=MIDNIGHT + 400) as one:
