@@ -302,7 +302,7 @@ def _wired(
         consumers=Consumers(store, clock),
         mandates=MandateOffice(store, clock, keyring),
         changes=changes,
-        _ledger=LedgerImport(store, clock),
+        _ledger=LedgerImport(store, clock, compute),
         _records=RecordImport(store, clock, config.node_of_district()),
         _registries=RegistryImport(store, clock, compute),
     )

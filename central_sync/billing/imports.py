@@ -9,13 +9,14 @@ Codes: TQ-IM-10 a wrong value, -11 an unknown account, -12 an id with two conten
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from central_sync.billing.tables import Mistake, Row, Table, TableFault, read_table
 from central_sync.store.port import HubStore, HubTransaction
+from central_sync.store.rows import LedgerRow, OwnerRow
 from gridmodel.account import EntryKind, LedgerEntry
-from gridmodel.clock import UtilityClock
+from gridmodel.clock import Compute, UtilityClock
 from gridmodel.identity import AccountId, ChannelId, EntryId, NodeId, checked_id
 from gridmodel.period import day_bounds, parse_rfc3339
 from gridmodel.quantity import parse_som
@@ -108,11 +109,12 @@ class _Sorted:
 
 
 class LedgerImport:
-    """Applies tables of ledger entries."""
+    """Applies tables of ledger entries; what a million rows cost goes through the compute port."""
 
-    def __init__(self, store: HubStore, clock: UtilityClock) -> None:
+    def __init__(self, store: HubStore, clock: UtilityClock, compute: Compute) -> None:
         self._store = store
         self._clock = clock
+        self._compute = compute
 
     async def apply(
         self,
@@ -129,7 +131,7 @@ class LedgerImport:
             raise _fault(13, "a channel cannot be complete up to a time that has not come", "mend --complete-up-to")
 
         async def verb(tx: HubTransaction) -> ImportReport:
-            found = await _sorted(tx, table)
+            found = await _sorted(tx, self._compute, table)
             wrong = (*table.mistakes, *found.mistakes)
             mark = None if wrong else complete_up_to
             held_back = bool(wrong) and not skip_bad
@@ -137,7 +139,7 @@ class LedgerImport:
             nodes = [row.id for row in await tx.nodes()] if mark is not None else []
             touched = sorted({node for node, _ in found.new} | set(nodes))
             if done:
-                await _write(tx, found.new, channel, mark=mark, nodes=touched, now=now)
+                await _write(tx, self._compute, found.new, channel, mark=mark, nodes=touched, now=now)
             return ImportReport(
                 read=len(table.rows),
                 applied=0 if held_back else len(found.new),
@@ -151,11 +153,22 @@ class LedgerImport:
         return await (self._store.read(verb) if dry_run else self._store.write(verb))
 
 
-async def _sorted(tx: HubTransaction, table: Table[LedgerEntry]) -> _Sorted:
+async def _sorted(tx: HubTransaction, compute: Compute, table: Table[LedgerEntry]) -> _Sorted:
     """Which entries are new, which are here, which cannot be: judged in the transaction that will write them."""
-    owners = await tx.owners("account", sorted({entry.account for _, entry in table.rows}))
-    held = await tx.ledger_entries(sorted({entry.id for _, entry in table.rows}))
-    standing = {entry_id: row.entry for entry_id, row in held.items()}
+    accounts, ids = await compute.run(_named, table)
+    owners = await tx.owners("account", accounts)
+    held = await tx.ledger_entries(ids)
+    return await compute.run(_judged, table, owners, held)
+
+
+def _named(table: Table[LedgerEntry]) -> tuple[list[str], list[str]]:
+    """Pure: the accounts and the entries of a table."""
+    return sorted({entry.account for _, entry in table.rows}), sorted({entry.id for _, entry in table.rows})
+
+
+def _judged(table: Table[LedgerEntry], owners: Mapping[str, OwnerRow], held: Mapping[str, LedgerRow]) -> _Sorted:
+    """Pure: `_sorted`, once the rows of the store are here."""
+    standing: dict[str, LedgerEntry] = {entry_id: row.entry for entry_id, row in held.items()}
     new: list[tuple[NodeId, LedgerEntry]] = []
     mistakes: list[Mistake] = []
     known = 0
@@ -185,6 +198,7 @@ def _mistake(line: int, number: int, what: str, hint: str, entry: LedgerEntry) -
 
 async def _write(
     tx: HubTransaction,
+    compute: Compute,
     new: Sequence[tuple[NodeId, LedgerEntry]],
     channel: str,
     *,
@@ -192,9 +206,7 @@ async def _write(
     nodes: Sequence[NodeId],
     now: int,
 ) -> None:
-    by_node: dict[NodeId, list[LedgerEntry]] = defaultdict(list)
-    for node, entry in new:
-        by_node[node].append(entry)
+    by_node = await compute.run(_parted, new)
     body = None
     if mark is not None:
         await tx.put_watermark(channel, mark, now)
@@ -203,9 +215,20 @@ async def _write(
     for node in nodes:
         entries = by_node.get(node, [])
         await tx.put_ledger_entries(entries, node, "import", now)
-        items = [
-            (LEDGER_ENTRY, str(entry.id), wire.pack(ledger_entry_to_body(entry), ITEM_LIMITS)) for entry in entries
-        ]
+        items = await compute.run(_items, entries)
         if body is not None:
             items.append(("watermark", channel, body))
         await tx.append_down(node, DownLane.LEDGER, items, now)
+
+
+def _parted(new: Sequence[tuple[NodeId, LedgerEntry]]) -> dict[NodeId, list[LedgerEntry]]:
+    """Pure: the new entries of each node."""
+    by_node: dict[NodeId, list[LedgerEntry]] = defaultdict(list)
+    for node, entry in new:
+        by_node[node].append(entry)
+    return by_node
+
+
+def _items(entries: Sequence[LedgerEntry]) -> list[tuple[str, str, bytes]]:
+    """Pure: what goes down to a node."""
+    return [(LEDGER_ENTRY, str(entry.id), wire.pack(ledger_entry_to_body(entry), ITEM_LIMITS)) for entry in entries]

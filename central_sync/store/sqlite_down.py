@@ -20,10 +20,10 @@ class SqliteDown:
         first = (await self.down_heads(node))[lane] + 1
         await self._connection.execute_many(
             "INSERT INTO down_item (node, lane, number, kind, id, body, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
+            (
                 (node, lane.value, number, kind, item_id, body, now)
                 for number, (kind, item_id, body) in enumerate(items, start=first)
-            ],
+            ),
         )
 
     async def down_items(self, node: NodeId, lane: DownLane, after: int, limit: int, bytes_max: int) -> list[DownItem]:

@@ -187,7 +187,7 @@ class SqliteLanes:
         await self._connection.execute_many(
             "INSERT INTO owner (kind, id, node, usage_point) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (kind, id) DO UPDATE SET usage_point = excluded.usage_point",
-            [(owner.kind, owner.id, owner.node, owner.usage_point) for owner in owners],
+            ((owner.kind, owner.id, owner.node, owner.usage_point) for owner in owners),
         )
 
     async def owners(self, kind: str, ids: Sequence[str]) -> dict[str, OwnerRow]:

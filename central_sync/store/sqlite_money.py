@@ -32,16 +32,16 @@ class SqliteMoney:
 
     async def put_ledger_entries(self, entries: Sequence[LedgerEntry], node: NodeId, origin: str, now: int) -> None:
         """See `port`."""
-        rows = [
+        rows = (
             (
                 *(entry.id, entry.account, entry.kind.value, entry.amount_tiyin, entry.at, entry.due_at),
                 *(entry.channel, entry.recorded_by, entry.reverses, node, origin, now),
             )
             for entry in entries
-        ]
-        await self._connection.execute_many(
+        )
+        await self._connection.execute_many(  # iterated, and so hashed, on the connection's thread
             f"INSERT INTO ledger_entry ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(*row, self._hasher.digest(*row)) for row in rows],
+            ((*row, self._hasher.digest(*row)) for row in rows),
         )
 
     async def account_entries(self, account: str, limit: int) -> list[LedgerRow]:
