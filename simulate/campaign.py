@@ -14,8 +14,9 @@ from time import perf_counter
 import structlog
 
 from simulate.report import CampaignReport, RunReport
+from simulate.run import run
 from simulate.scenario import ScenarioFault, load_scenario
-from simulate.world import RunSpec, run
+from simulate.world import RunSpec
 
 WAITING_PER_WORKER_MAX = 2
 """Runs handed to a worker before it asks: seeds may be many thousands."""

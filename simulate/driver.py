@@ -12,7 +12,7 @@ from gridmodel.clock import IoClock, Rng, UtilityClock
 from protocols.driver import MeterSnapshot, MeterTarget, RelayCommand, RelayReading, WritePermit
 from protocols.modbus.codec import ModbusFault, local_fault, remote_fault
 from protocols.modbus.driver import relay_reading, snapshot_of
-from protocols.modbus.section import Block, RelayMap
+from protocols.modbus.section import POWER, Block, RelayMap
 from simulate.face import MeterFaces
 
 
@@ -36,8 +36,16 @@ class SimDriver:
     """All meters of some grids, in memory; an implementation of `MeterDriver`."""
 
     def __init__(
-        self, grids: Iterable[MeterFaces], *, clock: UtilityClock, io_clock: IoClock, rng: Rng, faults: MeterFaults
+        self,
+        grids: Iterable[MeterFaces],
+        *,
+        clock: UtilityClock,
+        io_clock: IoClock,
+        rng: Rng,
+        faults: MeterFaults,
+        bytes_every: int = 1,
     ) -> None:
+        """With `bytes_every` above 1 only every so many reads go through the meter's bytes, and must agree with it."""
         self._faces: dict[str, MeterFaces] = {str(meter): face for face in grids for meter in face.truth.grid.meters}
         self._clock = clock
         self._io_clock = io_clock
@@ -46,14 +54,38 @@ class SimDriver:
         self.counts: dict[str, int] = {"lost_request": 0, "lost_reply": 0, "silent": 0}
         """How often each thing went wrong, for "sometimes" counters."""
         self._closed = False
+        self._bytes_every = bytes_every
+        self._reads = 0
 
     async def read(self, target: MeterTarget) -> MeterSnapshot:
         """See `MeterDriver.read`."""
         faces, index = self._find(target)
         await self._arrive(target)
-        values, raw = self._decode(faces, index, faces.image_of(index).plan.poll)
+        self._reads += 1
+        plan = faces.image_of(index).plan
+        if self._reads % self._bytes_every:
+            snapshot = self._plain(faces, index)
+        else:
+            values, raw = self._decode(faces, index, plan.poll)
+            snapshot = snapshot_of(plan, values, raw)
+            if self._bytes_every > 1 and snapshot.registers != (plain := self._plain(faces, index)).registers:
+                raise RuntimeError(f"{target.meter} shows {snapshot.registers} in bytes, {plain.registers} without")
         await self._return(target)
-        return snapshot_of(faces.image_of(index).plan, values, raw)
+        return snapshot
+
+    def _plain(self, faces: MeterFaces, index: int) -> MeterSnapshot:
+        """The same as through bytes, but for the measurements that nobody books."""
+        plan = faces.image_of(index).plan
+        values = faces.plain(index, self._clock.now())
+        return MeterSnapshot(
+            serial=str(values["serial"]) if faces.image_of(index).tells_serial else None,
+            meter_time=None,
+            relay=relay_reading(plan.relay, values) if plan.relay else None,
+            registers={channel: values[key] for key, channel in plan.channels.items()},
+            measurements={POWER: values[POWER]},
+            raw={},
+            places=plan.places,
+        )
 
     async def read_relay(self, target: MeterTarget) -> RelayReading:
         """See `MeterDriver.read_relay`."""
@@ -95,7 +127,8 @@ class SimDriver:
 
     async def _arrive(self, target: MeterTarget) -> None:
         """The way there; the meter has the request when this returns."""
-        await self._io_clock.sleep(self.faults.latency_s * self._rng.uniform(0.5, 1.5))
+        if self.faults.latency_s:
+            await self._io_clock.sleep(self.faults.latency_s * self._rng.uniform(0.5, 1.5))
         if str(target.meter) in self.faults.silent:
             await self._silence(target, "silent")
         if self._rng.random() < self.faults.lost_request:

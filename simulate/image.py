@@ -56,20 +56,29 @@ class ProfileImage:
             for block in self.plan.poll
             for field in block.fields
         )
+        self.tells_serial = any(field.key == "serial" for _, _, field in self.fields)
+        """Whether the model has a register for its serial number."""
         self._sizes = {
             function: max((at + field.size // 2 for code, at, field in self.fields if code == function), default=0)
             for function in (READ_HOLDING, READ_INPUT)
         }
         energy = {key: field for _, _, field in self.fields for key in (field.key,) if key.startswith(REGISTER_KEY)}
         self._energy = {channel: energy[key] for key, channel in self.plan.channels.items()}
+        self._counts_max = {channel: (1 << 8 * field.size - 1) - 1 for channel, field in self._energy.items()}
+        """Below it a count is neither cut to the register's end nor a null pattern."""
 
     def served_wh(self, channel: Channel, register_wh: int) -> int:
         """What a reader of this model decodes when the exact register is `register_wh`; 0 for a channel it lacks."""
         field = self._energy.get(channel)
         if field is None:
             return 0
-        raw = encode_value(field, self._wrapped(register_wh))
-        return field.value(bytes(field.offset) + raw) or 0
+        value = self._wrapped(register_wh)
+        if (
+            field.type[0] in "iu"
+            and 0 <= (count := value * field.denominator // field.numerator) < self._counts_max[channel]
+        ):
+            return count * field.numerator // field.denominator  # what the bytes say, without making them
+        return field.value(bytes(field.offset) + encode_value(field, value)) or 0
 
     def draw(self, values: Mapping[str, int | None]) -> "RegisterImage":
         """The registers that show these values, keyed as the profile's fields; a missing one shows "no value"."""

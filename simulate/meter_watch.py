@@ -20,6 +20,8 @@ from simulate.scenario import AtEvent
 from simulate.trace import Trace
 from simulate.truth import GridTruth
 
+BYTES_EVERY = 16
+"""One read in so many goes through the meter's bytes and its profile, to be compared with the others."""
 COMMAND_LATENCY_S = (0.05, 1.5)
 """From the node to the meter's relay."""
 
@@ -61,7 +63,7 @@ class WatchedDriver:
     ) -> None:
         """`clock` is the world's; `state` and `hung` are shared by all incarnations of the node."""
         self._node = node
-        self._inner = SimDriver([faces], clock=clock, io_clock=io_clock, rng=rng, faults=state)
+        self._inner = SimDriver([faces], clock=clock, io_clock=io_clock, rng=rng, faults=state, bytes_every=BYTES_EVERY)
         self._io_clock = io_clock
         self._rng = rng
         self._faults = faults

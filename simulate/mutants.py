@@ -20,8 +20,9 @@ from simulate.mutations import (
     store_verb_without_lock,
 )
 from simulate.report import RunReport
+from simulate.run import run
 from simulate.scenario import AtEvent, InTime, PeopleMix, Scenario, Spell
-from simulate.world import RunSpec, run
+from simulate.world import RunSpec
 
 SEEDS_MAX = 12
 """Seeds tried for one mutant: a bug that hides longer needs a better fault, not more luck."""

@@ -117,6 +117,8 @@ class Scenario:
     """Local days one of which the run begins with."""
     brakes: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `PolicyRules` that differ from configs/policy/demo.toml."""
+    meter_latency_s: float = 0.02
+    """Of one exchange with a meter that is well."""
     restart_minutes: tuple[float, float] = (0.1, 20.0)
     """How long after a crash a process is started again."""
     down_hours_max: float = 24.0
@@ -142,7 +144,7 @@ def load_scenario(name: str) -> Scenario:
 
 def scenario_from(name: str, table: Mapping[str, Any]) -> Scenario:
     """A scenario from its table; raises ScenarioFault TQ-SM-21 naming the key."""
-    known = {"what", "at_event", "in_time", "people", "start_days", "brakes", "restart_minutes", "down_hours_max"}
+    known = {one.name for one in fields(Scenario)} - {"name"}
     _exactly("scenario", table, known)
     try:
         brakes = {
@@ -158,6 +160,7 @@ def scenario_from(name: str, table: Mapping[str, Any]) -> Scenario:
             start_days=tuple(table.get("start_days", START_DAYS)),
             brakes=brakes,
             restart_minutes=_pair(table.get("restart_minutes", (0.1, 20.0))),
+            meter_latency_s=float(table.get("meter_latency_s", 0.02)),
             down_hours_max=float(table.get("down_hours_max", 24.0)),
         )
     except (KeyError, TypeError, ValueError) as error:

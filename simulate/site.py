@@ -11,7 +11,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from edge_node.config import ApproverConfig, HubConfig, KeysConfig, NodeConfig, PersonConfig, PersonRole, SupplyConfig
+from edge_node.config import (
+    ApproverConfig,
+    HubConfig,
+    KeysConfig,
+    NodeConfig,
+    PersonConfig,
+    PersonRole,
+    PollingConfig,
+    SupplyConfig,
+)
 from edge_node.config import load_rules as rules_in
 from edge_node.node import Node
 from edge_node.node import build as build_node
@@ -38,9 +47,13 @@ ZONE: Literal["Asia/Samarkand"] = "Asia/Samarkand"
 INTERVAL_MINUTES = 15
 FIRST_NODE_DISTRICTS = 2
 """The first node serves two districts, so that levels above a node's districts are tried, too."""
-PULL_PERIOD_S = 300
-"""As on a slow line: a payment made elsewhere may be that old at the node, a third of the time a restore may take."""
-STATUS_PERIOD_S = 1_800
+PULL_PERIOD_S = 900
+"""As on a slow line: a payment made elsewhere may be that old at a node whose line is up."""
+STATUS_PERIOD_S = 21_600
+UNITS_PER_GATEWAY = 10
+"""Meters behind one address, read one after the other."""
+SPREAD_S = 5
+"""Reads of a small node within some seconds: every second in which one begins costs the rehearsal a turn."""
 POLICY = "demo.toml"
 SECRET = "$argon2id$v=19$m=8,t=1,p=1$c2ltdWxhdGVk$c2ltdWxhdGVkc2ltdWxhdGVkc2ltdWxhdGVk"  # noqa: S105
 """Nobody logs in here by a secret: the desk is called as a page's session calls it."""
@@ -106,14 +119,14 @@ class Site:
         self.truth = ToldTruth(build_grid(spec), self.profiles)
         self.faces = MeterFaces(self.truth)
         self.grid = self.truth.grid
-        self.registry: Registry = registry_of(self.grid, Listen(f"127.{number + 1}.0.1", 502))
+        self.registry: Registry = registry_of(self.grid, Listen(f"127.{number + 1}.0.1", 502, UNITS_PER_GATEWAY))
         self.folder = world.folder / self.node
         self.folder.mkdir(mode=0o700)
         self.wall = NodeWall(world.loop)
         self.wall_wrong: list[tuple[int, int]] = []
         """(from, to) in world time, UTC seconds, when the wall was wrong."""
         self.line = LineState()
-        self.meters = MeterFaults(latency_s=0.02)
+        self.meters = MeterFaults(latency_s=world.scenario.meter_latency_s)
         self.hung: set[str] = set()
         """Meters whose driver calls never return."""
         self.well_since: dict[str, float] = {}
@@ -138,6 +151,7 @@ class Site:
             demo=True,
             hub=HubConfig(url="http://hub.rehearsal", pull_period_s=PULL_PERIOD_S, status_period_s=STATUS_PERIOD_S),
             keys=KeysConfig(signing=self.folder / "node.key", row=self.folder / "row.key"),
+            polling=PollingConfig(spread_s=SPREAD_S),
             supply=SupplyConfig(remote_cut_profiles=(RELAY_PROFILE,), payment_channels=(APP, BILLING)),
             people=tuple(people),
             approvers=tuple(

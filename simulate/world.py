@@ -6,13 +6,10 @@ around it (time, network, disks, meters) is simulated. The same seed gives the s
 """
 
 import asyncio
-import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from time import perf_counter
 
 from central_sync.config import ApproverConfig, HubConfig, NodeConfig
 from central_sync.hub import Hub
@@ -31,12 +28,11 @@ from simulate.convergence import Convergence
 from simulate.disk import SimDisk
 from simulate.faults import DAY_S, Faults
 from simulate.hub_door import SimHubDoor
-from simulate.loop import VirtualLoop, run_virtual
+from simulate.loop import VirtualLoop
 from simulate.meter_watch import WatchedDriver
 from simulate.misfortune import Misfortune
 from simulate.network import SimLink
 from simulate.office import Office
-from simulate.patches import repeatable_libraries
 from simulate.people import Papers, People
 from simulate.process import Process, Surroundings
 from simulate.report import RunReport
@@ -373,30 +369,3 @@ class Rehearsal:
 
 async def _endless(work: Callable[[], Awaitable[None]]) -> None:
     await work()
-
-
-def run(spec: RunSpec) -> RunReport:
-    """Run one rehearsal on a fresh virtual loop and a folder of its own, which is removed afterwards."""
-    loop = VirtualLoop()
-    began = perf_counter()
-    with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=_memory()) as folder, repeatable_libraries(spec.seed):
-        rehearsals: list[Rehearsal] = []
-
-        async def main() -> RunReport:
-            rehearsal = Rehearsal(spec, loop, Path(folder))
-            rehearsals.append(rehearsal)
-            return await rehearsal.live()
-
-        try:
-            report = run_virtual(main(), loop=loop)
-        finally:
-            for rehearsal in rehearsals:
-                with suppress(RuntimeError):
-                    rehearsal.end()
-    report.seconds = perf_counter() - began
-    return report
-
-
-def _memory() -> str | None:
-    """A memory-backed folder where there is one: no flushing is simulated anyway."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 — a mount point, not a name to be guessed
