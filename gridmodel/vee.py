@@ -8,6 +8,7 @@ back, never booked (a counter that went to zero and back once booked 15.5 MWh el
 from dataclasses import dataclass, replace
 
 from gridmodel.identity import MeterId
+from gridmodel.quantity import REGISTER_WH_MAX
 from gridmodel.reading import IntervalReading, Mark, Quality, RegisterRead
 
 
@@ -68,8 +69,8 @@ def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> 
     well: the exchange itself books what lies between. A read that fits nothing is kept as a doubt: a counter that goes
     to zero and back has booked nothing, and one that stays at zero counts on from there once a second read agrees.
     """
-    if read.register_wh is None:
-        return Validated((), (Mark.NULL,), last)
+    if read.register_wh is None or not 0 <= read.register_wh <= REGISTER_WH_MAX:
+        return Validated((), (Mark.NULL,), last)  # not even a start: no store and no chunk could hold it
     start = LastRegister(read.meter, read.at, read.register_wh, read.at)
     if last is None or last.meter != read.meter:
         return Validated((), (), start)

@@ -45,6 +45,9 @@ _UNITS: dict[str, tuple[str, int]] = {
 }
 """Unit on the data sheet to the base unit that values are given in, and how many of it."""
 
+VALUE_MAX = 2**53
+"""Of any value in its base unit: a float register gone wrong shows 10**41, which no store of ours can hold."""
+
 Unit = Literal["kWh", "Wh", "V", "A", "Hz", "kW", "W"]
 POWER = "power_w"
 """The measurement that proves a relay: total active power."""
@@ -136,7 +139,7 @@ class ValueField:
         return block[self.offset : self.offset + self.size]
 
     def value(self, block: bytes) -> int | None:
-        """The value in its base unit, rounded to the nearest; None for a null pattern, NaN or infinity."""
+        """The value in its base unit, rounded to the nearest; None for a null pattern, NaN or what nothing can show."""
         raw = self.raw(block)
         if raw in self.nulls:
             return None
@@ -150,7 +153,8 @@ class ValueField:
             top, bottom = above * self.numerator, below * self.denominator
         else:
             return None
-        return top if bottom == 1 else (2 * top + bottom) // (2 * bottom)
+        whole = top if bottom == 1 else (2 * top + bottom) // (2 * bottom)
+        return whole if abs(whole) <= VALUE_MAX else None
 
 
 @dataclass(frozen=True, slots=True)

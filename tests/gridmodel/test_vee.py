@@ -147,3 +147,9 @@ def test_a_read_repeated_changes_nothing(registers: list[int]) -> None:
     once = [read(n + 1, register_wh) for n, register_wh in enumerate(registers)]
     twice = [one for pair in zip(once, once, strict=True) for one in pair]
     assert follow(once)[0] == follow(twice)[0]
+
+
+@pytest.mark.parametrize("register_wh", [-1, 2**53 + 1, 10**41])
+def test_a_register_that_none_can_show_is_no_reading(register_wh: int) -> None:
+    """As the first read of a meter it was a start: SQLite refused the whole round, or the chunk its whole day."""
+    assert validate(None, read(4, register_wh), RULES) == Validated((), (Mark.NULL,), None)

@@ -69,6 +69,9 @@ def test_reads_are_joined_across_declared_gaps_only() -> None:
         ("f64", "", "4059 0000 0000 0000", 100_000),
         ("u64", 'scale = "0.01", ', "0000 0000 0000 0005", 50),
         ("i64", "", "FFFF FFFF FFFF FFFF", -1000),
+        ("f32", "", "7E96 7699 0000", None),
+        ("f64", "", "C341 C379 37E0 8000", None),
+        ("u64", "", "7FFF FFFF FFFF FFFF", None),
     ],
 )
 def test_every_type_is_decoded(kind: str, extra: str, raw: str, value: int | None) -> None:
