@@ -59,7 +59,9 @@ class _Day:
         self._bookings: dict[str, tuple[Booking, ...]] = {}
         self._points_max: dict[str, int] = {}
         self._meters = Counter(
-            point.transformer for point in known.registry.supply_points if point.kind is SupplyPointKind.TRANSFORMER
+            point.transformer
+            for point in known.registry.supply_points
+            if point.kind is SupplyPointKind.TRANSFORMER and self.metered(point.id)
         )
 
     def bookings(self, place: str) -> tuple[Booking, ...]:
@@ -77,8 +79,12 @@ class _Day:
             found = self._points_max[transformer] = len(points)
         return found
 
+    def metered(self, point: str) -> bool:
+        """Whether a meter stood there at any time of the day."""
+        return any(point in topology.installation_at for topology in self.topologies)
+
     def meters(self, transformer: str) -> int:
-        """How many meters of its own it has."""
+        """How many meters of its own it had."""
         return self._meters[TransformerId(transformer)]
 
     def points_always(self, transformer: str) -> set[str]:
@@ -209,9 +215,9 @@ def _check_cell(day: _Day, place: str, kind: str, cell: HourCell) -> None:
         points_max = per_hour * day.points_max(place)
         supply_max = per_hour * day.meters(place)
     else:
-        limit_wh, points_max, supply_max = POWER_W_MAX, 0, per_hour
+        limit_wh, points_max, supply_max = POWER_W_MAX, 0, per_hour * day.metered(place)
     if not (
-        abs(cell.supplied_wh) <= limit_wh
+        abs(cell.supplied_wh) <= (limit_wh if supply_max else 0)
         and 0 <= cell.delivered_wh <= (limit_wh if points_max else 0)
         and 0 <= cell.exported_wh <= (limit_wh if points_max else 0)
     ):

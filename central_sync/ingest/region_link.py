@@ -104,7 +104,7 @@ class RegionLink:
         while True:
 
             async def verb(tx: HubTransaction, after: BatchRow | None = last) -> list[BatchRow]:
-                return await tx.quarantined(node, RETRIED_AT_ONCE_MAX, codes=RETRIED_CODES, after=after)
+                return await tx.quarantined(node, RETRIED_AT_ONCE_MAX, codes=RETRIED_CODES, after=after, data=True)
 
             waiting = await self._store.read(verb)
             for row in waiting:

@@ -86,9 +86,18 @@ class LaneVerbs(Protocol):
         ...
 
     async def quarantined(
-        self, node: NodeId | None, limit: int, *, codes: Sequence[str] = (), after: BatchRow | None = None
+        self,
+        node: NodeId | None,
+        limit: int,
+        *,
+        codes: Sequence[str] = (),
+        after: BatchRow | None = None,
+        data: bool = False,
     ) -> list[BatchRow]:
-        """Quarantined batches in order of arrival, with their data: of one node or of all, of some codes or of all."""
+        """Quarantined batches in order of arrival: of one node or of all, of some codes or of all.
+
+        With their data, a megabyte each, only when asked.
+        """
         ...
 
     async def count_quarantined(self) -> dict[NodeId, int]:

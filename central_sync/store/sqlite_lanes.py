@@ -116,9 +116,16 @@ class SqliteLanes:
         )
 
     async def quarantined(
-        self, node: NodeId | None, limit: int, *, codes: Sequence[str] = (), after: BatchRow | None = None
+        self,
+        node: NodeId | None,
+        limit: int,
+        *,
+        codes: Sequence[str] = (),
+        after: BatchRow | None = None,
+        data: bool = False,
     ) -> list[BatchRow]:
         """See `port`."""
+        columns = _BATCH if data else _BATCH.removesuffix("data") + "NULL"
         where, parameters = "outcome = 'quarantined'", list[Any]()
         if node is not None:
             where, parameters = f"{where} AND node = ?", [*parameters, node]
@@ -128,7 +135,7 @@ class SqliteLanes:
             where = f"{where} AND (received_at, node, lane, epoch, seq) > (?, ?, ?, ?, ?)"
             parameters += [after.received_at, after.node, after.lane.value, after.epoch, after.seq]
         rows = await self._connection.fetch_all(
-            f"SELECT {_BATCH} FROM batch WHERE {where} ORDER BY received_at, node, lane, epoch, seq LIMIT ?",
+            f"SELECT {columns} FROM batch WHERE {where} ORDER BY received_at, node, lane, epoch, seq LIMIT ?",
             (*parameters, limit),
         )
         return [BatchRow(row[0], Lane(row[1]), *row[2:]) for row in rows]

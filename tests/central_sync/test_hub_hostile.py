@@ -246,3 +246,18 @@ def test_a_batch_sealed_by_a_clock_a_year_ahead_waits_in_quarantine_and_the_paym
         assert await hub.link.retry(None) == 2, "once its time has come it counts"
 
     run_hub(tmp_path, story)
+
+
+def test_nothing_is_supplied_where_no_meter_stood(tmp_path: Path) -> None:
+    """The registry that a batch names says when: twenty years before the first meter there was no energy to tell of."""
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        await import_registry(hub, registry_of(A))
+        node = Speaker(hub, A)
+        for place, wrong in (("head-a", supply_cell(5)), ("t-a0", HourCell(supplied_wh=5, supply_expected=PER_HOUR))):
+            ack = await node.send(Lane.SUMMARY, hour_record(place, START - 20 * 365 * 24 * HOUR_S, wrong))
+            assert (ack.outcome, ack.reason[:6]) == (AckOutcome.QUARANTINED, "TQ-HQ-"), ack.reason
+            ack = await node.send(Lane.SUMMARY, hour_record(place, START + HOUR_S, wrong))
+            assert ack.outcome is AckOutcome.APPLIED, ack.reason
+
+    run_hub(tmp_path, story)

@@ -169,12 +169,15 @@ def test_marks_batches_and_forks(run: Runner) -> None:
             assert await tx.batch_digest(A, Lane.LEDGER, 1, 1) == b"\1" * 32
             assert await tx.batch_digest(A, Lane.LEDGER, 2, 1) is None
             assert await tx.batch_digest(B, Lane.LEDGER, 1, 1) is None
-            assert await tx.quarantined(None, 9) == await tx.quarantined(A, 9) == [batch(2, "TQ-X")]
+            assert (
+                await tx.quarantined(None, 9, data=True) == await tx.quarantined(A, 9, data=True) == [batch(2, "TQ-X")]
+            )
+            assert [row.data for row in await tx.quarantined(None, 9)] == [None], "a list does not read megabytes"
             assert await tx.quarantined(B, 9) == []
-            assert await tx.quarantined(A, 9, codes=("TQ-X", "TQ-Y")) == [batch(2, "TQ-X")]
+            assert await tx.quarantined(A, 9, codes=("TQ-X", "TQ-Y"), data=True) == [batch(2, "TQ-X")]
             assert await tx.quarantined(A, 9, codes=("TQ-Y",)) == []
             assert await tx.quarantined(None, 9, after=batch(2)) == []
-            assert await tx.quarantined(None, 9, after=batch(1)) == [batch(2, "TQ-X")]
+            assert await tx.quarantined(None, 9, after=batch(1), data=True) == [batch(2, "TQ-X")]
             assert await tx.count_quarantined() == {A: 1}
             assert await tx.fork_epoch(A, Lane.LEDGER, b"n") == 2
             assert await tx.fork_epoch(A, Lane.SUMMARY, b"n") is None
