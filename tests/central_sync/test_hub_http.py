@@ -266,8 +266,7 @@ def test_the_command_line_beside_a_running_hub(tmp_path: Path) -> None:
             assert (code, told["areas"][0]["id"]) == (0, "17")
             code, told = await asyncio.to_thread(command, "verify", *base)
             assert (code, told["differences"]) == (0, [])
-            code, told = await asyncio.to_thread(command, "status", *base)
-            assert told["tasks"]["audit"] == "running"
+            assert (await asyncio.to_thread(command, "status", *base))[1]["tasks"]["audit"] == "running"
             with pytest.raises(Fault, match="TQ-IN-01"):
                 await serve(config, stop, clock=clock, entropy=SystemEntropy(), ready=ready)
             with pytest.raises(Fault, match="TQ-HB-61"):
