@@ -1,0 +1,88 @@
+"""Times as meters spell them (IEC 62056-6-2, 4.6): date, hour, deviation from UTC, status. Floor: protocols; reading.
+
+The standard counts the deviation from local time *to* UTC: Tashkent, five hours ahead, is -300. Some makers count the
+other way, some leave it out: both are quirks of a meter's profile, given here as arguments. Fields may be "not
+specified" (FF); a time of which more than the deviation, hundredths and day of week are missing has no UTC.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from protocols.dlms.faults import local_fault, malformed
+
+SIZE = 12
+DEVIATION_UNKNOWN = -0x8000
+DEVIATION_MIN_MAX = 840
+INVALID = 0x01
+"""Clock status: the meter lost its time."""
+DOUBTFUL = 0x02
+"""Clock status: the time may be wrong."""
+SUMMER = 0x80
+"""Clock status: daylight saving is in force, and is in the deviation already."""
+_UNKNOWN = 0xFF
+
+
+class CosemTime(NamedTuple):
+    """A date-time of a meter."""
+
+    local: datetime
+    """As the meter's own clock shows it, without a zone."""
+    deviation_min: int | None
+    """Minutes from local time to UTC as the standard counts them; None: not told."""
+    status: int | None
+    """Clock status bits; None: not told."""
+
+    def utc(self, offset_min: int, *, reversed_sign: bool = False) -> int:
+        """UTC seconds. `offset_min`: local time minus UTC where the meter does not tell; Tashkent 300."""
+        ahead_min = offset_min if self.deviation_min is None else -self.deviation_min
+        if reversed_sign and self.deviation_min is not None:
+            ahead_min = -ahead_min
+        return int((self.local - timedelta(minutes=ahead_min)).replace(tzinfo=UTC).timestamp())
+
+
+def read_time(raw: bytes) -> CosemTime | None:
+    """A date-time of 12 bytes; None when the meter does not say which moment.
+
+    Raises:
+        DlmsFault: TQ-DM-02 for another size or a date that does not exist.
+
+    """
+    if len(raw) != SIZE:
+        raise malformed("date-time", raw)
+    year = int.from_bytes(raw[:2], "big")
+    month, day, hour, minute, second = raw[2], raw[3], raw[5], raw[6], raw[7]
+    if year == 0xFFFF or max(month, day) >= 0xFD or _UNKNOWN in {hour, minute}:
+        return None
+    deviation = int.from_bytes(raw[9:11], "big", signed=True)
+    try:
+        local = datetime(year, month, day, hour, minute, 0 if second == _UNKNOWN else second)  # noqa: DTZ001
+    except ValueError:
+        raise malformed("date-time", raw) from None
+    if deviation != DEVIATION_UNKNOWN and abs(deviation) > DEVIATION_MIN_MAX:
+        raise malformed("date-time", raw)
+    if not 1970 <= year <= 9000:
+        return None
+    return CosemTime(
+        local, None if deviation == DEVIATION_UNKNOWN else deviation, None if raw[11] == _UNKNOWN else raw[11]
+    )
+
+
+def encode_time(
+    utc: int, offset_min: int, *, deviation: bool = True, reversed_sign: bool = False, status: int = 0
+) -> bytes:
+    """A date-time of 12 bytes for a moment in UTC seconds, in a local time `offset_min` minutes ahead of UTC.
+
+    `deviation` False leaves the deviation unspecified, as meters that ignore it want it.
+
+    Raises:
+        DlmsFault: TQ-DM-76 for a moment outside the years 1970 to 9000.
+
+    """
+    if not 0 <= utc < 221_845_392_000:
+        raise local_fault("TQ-DM-76", f"{utc} is no time a meter can show")
+    local = datetime.fromtimestamp(utc, UTC) + timedelta(minutes=offset_min)
+    told = (offset_min if reversed_sign else -offset_min) if deviation else DEVIATION_UNKNOWN
+    head = local.year.to_bytes(2, "big") + bytes(
+        (local.month, local.day, local.isoweekday(), local.hour, local.minute, local.second, 0)
+    )
+    return head + told.to_bytes(2, "big", signed=True) + bytes((status,))

@@ -1,0 +1,39 @@
+"""DLMS faults by name: every broken rule is a `DlmsFault` with a code, a blame and a hint. Floor: protocols; reading.
+
+Codes: 01-09 bytes that are no A-XDR or BER, 10-19 the TCP wrapper, 20-29 HDLC, 30-39 security, 40-49 associations and
+services, 50-59 what a meter answered, 60-69 values that do not fit their class, 70-79 what we were asked to encode.
+"""
+
+from protocols.errors import Blame, Hope, ProtocolFault
+
+LOOK_AT_DEVICE = "check that the address is a DLMS meter and that link and profile fit it; try again"
+LOOK_AT_PROFILE = "the program or the meter profile asked for what DLMS cannot say: report this code with the profile"
+
+
+class DlmsFault(ProtocolFault):
+    """A fault of the DLMS/COSEM wire."""
+
+
+def remote_fault(code: str, what: str, hint: str = LOOK_AT_DEVICE, hope: Hope = Hope.RETRY) -> DlmsFault:
+    """The meter or the way to it broke the rule."""
+    return DlmsFault(code, what, hint, blame=Blame.REMOTE, hope=hope)
+
+
+def local_fault(code: str, what: str, hint: str = LOOK_AT_PROFILE) -> DlmsFault:
+    """We broke the rule; nothing was sent, and asking again does not help."""
+    return DlmsFault(code, what, hint, blame=Blame.LOCAL, hope=Hope.PERMANENT)
+
+
+def cut_short(where: str) -> DlmsFault:
+    """Bytes ended before the value did."""
+    return remote_fault("TQ-DM-01", f"the bytes end inside {where}")
+
+
+def malformed(where: str, data: bytes) -> DlmsFault:
+    """Bytes that no rule of the standard explains; `data` is shown by its first 16 bytes."""
+    return remote_fault("TQ-DM-02", f"no valid {where}: {bytes(data[:16]).hex(' ')}")
+
+
+def too_large(what: str) -> DlmsFault:
+    """A limit of ours was passed; it protects the node, so the meter's answer is given up."""
+    return remote_fault("TQ-DM-03", what, "ask for less at once: a shorter range, fewer columns", Hope.PERMANENT)

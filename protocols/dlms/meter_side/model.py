@@ -1,0 +1,139 @@
+"""What a meter has inside, seen from its association: objects that are read, written, invoked. Floor: protocols.
+
+On the walk of a reading this stands where the real meter's firmware does. `CosemModel` is the port; `ObjectTable` with
+the objects of `objects` is its plain implementation. Time comes in as an argument.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocols.dlms.apdu.action import MethodOutcome
+from protocols.dlms.apdu.parts import (
+    AccessResult,
+    AccessSelection,
+    ActionResult,
+    AttributeRequest,
+    GetResult,
+    MethodDescriptor,
+)
+from protocols.dlms.data import Data, Tag, array, octets, structure
+from protocols.dlms.obis import CURRENT_ASSOCIATION, Obis
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks."""
+
+    client: int
+    """The client's SAP; 16 is the public client."""
+    authenticated: bool
+    """Whether a password or proof stood behind the association."""
+
+
+class CosemModel(Protocol):
+    """The objects of one logical device."""
+
+    def get(self, caller: Caller, item: AttributeRequest, now: int) -> GetResult:
+        """One attribute, whole or the selected part. `now`: UTC seconds of the meter's world."""
+        ...
+
+    def set(self, caller: Caller, item: AttributeRequest, value: Data, now: int) -> AccessResult:
+        """Write one attribute."""
+        ...
+
+    def act(self, caller: Caller, method: MethodDescriptor, parameters: Data | None, now: int) -> MethodOutcome:
+        """Invoke one method."""
+        ...
+
+
+class CosemObject(Protocol):
+    """One object. Its logical name (attribute 1) is answered by the table."""
+
+    class_id: int
+    obis: Obis
+    version: int
+
+    def attributes(self) -> Iterable[int]:
+        """The numbers of its attributes, 1 left out."""
+        ...
+
+    def get(self, attribute: int, selection: AccessSelection | None, now: int) -> GetResult:
+        """The value, or why there is none."""
+        ...
+
+    def set(self, attribute: int, value: Data, now: int) -> AccessResult:
+        """Write."""
+        ...
+
+    def act(self, method: int, parameters: Data | None, now: int) -> MethodOutcome:
+        """Invoke."""
+        ...
+
+
+PUBLIC_CLIENT = 16
+"""The client that may associate without any secret, and reads only what the table shows it."""
+
+
+class ObjectTable:
+    """Objects by class and name. Whoever is not authenticated reads the `public` objects and changes nothing."""
+
+    def __init__(
+        self, objects: Iterable[CosemObject], public: Iterable[Obis] = (), *, open_to_all: bool = False
+    ) -> None:
+        """`open_to_all`: a meter without any security, where everybody may do everything."""
+        self._objects = {(one.class_id, one.obis): one for one in objects}
+        self._names = {one.obis for one in self._objects.values()}
+        self._public = {CURRENT_ASSOCIATION, *public}
+        self._open = open_to_all
+
+    def _missing(self, obis: Obis) -> AccessResult:
+        return AccessResult.OBJECT_CLASS_INCONSISTENT if obis in self._names else AccessResult.OBJECT_UNDEFINED
+
+    def get(self, caller: Caller, item: AttributeRequest, now: int) -> GetResult:
+        """See `CosemModel`."""
+        class_id, obis, attribute = item.attribute
+        if not (caller.authenticated or self._open or obis in self._public):
+            return AccessResult.READ_WRITE_DENIED
+        if obis == CURRENT_ASSOCIATION and class_id == 15 and attribute == 2:
+            return self.object_list()
+        found = self._objects.get((class_id, obis))
+        if found is None:
+            return self._missing(obis)
+        return octets(obis.pack()) if attribute == 1 else found.get(attribute, item.selection, now)
+
+    def set(self, caller: Caller, item: AttributeRequest, value: Data, now: int) -> AccessResult:
+        """See `CosemModel`."""
+        class_id, obis, attribute = item.attribute
+        if not (caller.authenticated or self._open) or attribute == 1:
+            return AccessResult.READ_WRITE_DENIED
+        found = self._objects.get((class_id, obis))
+        return self._missing(obis) if found is None else found.set(attribute, value, now)
+
+    def act(self, caller: Caller, method: MethodDescriptor, parameters: Data | None, now: int) -> MethodOutcome:
+        """See `CosemModel`."""
+        class_id, obis, number = method
+        if not (caller.authenticated or self._open):
+            return MethodOutcome(ActionResult.READ_WRITE_DENIED)
+        found = self._objects.get((class_id, obis))
+        if found is None:
+            return MethodOutcome(ActionResult(self._missing(obis)))
+        return found.act(number, parameters, now)
+
+    def object_list(self) -> Data:
+        """object_list of the association: class, version, name, and access rights (authenticated read, or nothing)."""
+        return array(
+            structure(
+                Data(Tag.LONG_UNSIGNED, one.class_id),
+                Data(Tag.UNSIGNED, one.version),
+                octets(one.obis.pack()),
+                structure(
+                    array(
+                        structure(Data(Tag.INTEGER, number), Data(Tag.ENUM, 1), Data(Tag.NULL, None))
+                        for number in (1, *one.attributes())
+                    ),
+                    array(()),
+                ),
+            )
+            for one in self._objects.values()
+        )
