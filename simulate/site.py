@@ -52,7 +52,7 @@ PULL_PERIOD_S = 900
 STATUS_PERIOD_S = 21_600
 UNITS_PER_GATEWAY = 10
 """Meters behind one address, read one after the other."""
-SPREAD_S = 5
+SPREAD_S = 0
 """Reads of a small node within some seconds: every second in which one begins costs the rehearsal a turn."""
 POLICY = "demo.toml"
 SECRET = "$argon2id$v=19$m=8,t=1,p=1$c2ltdWxhdGVk$c2ltdWxhdGVkc2ltdWxhdGVkc2ltdWxhdGVk"  # noqa: S105

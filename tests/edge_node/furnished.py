@@ -20,7 +20,7 @@ from edge_node.policy_file import load_policy
 from edge_node.store.hours import PlaceCell
 from edge_node.store.ledger import Origin
 from edge_node.store.operations import Movement, Operation, Outcome
-from edge_node.store.readings import Booking
+from edge_node.store.reading_round import Booking
 from edge_node.store.relays import RelayRow
 from edge_node.store.state import Mark, write_mark
 from gridmodel.account import EntryKind, LedgerEntry
