@@ -46,9 +46,9 @@ bench: $(VENV)/.installed-dev ## measurements beside their peers and limits
 nightly: $(VENV)/.installed-dev ## many seeds in virtual time (SEEDS=from:to)
 	@$(BIN)/python -m simulate campaign --seeds $(SEEDS) --days 3 --json $(ARGS)
 
-shots: $(VENV)/.installed-dev ## look at the pages: screenshots into docs/pictures
+shots: $(VENV)/.installed-dev ## look at the pages: screenshots into build/pictures
 	@.ci/ensure-chromium
-	@TARMOQ_SHOTS=docs/pictures $(BIN)/python -m pytest -q -m browser $(ARGS)
+	@TARMOQ_SHOTS=build/pictures $(BIN)/python -m pytest -q -m browser $(ARGS)
 
 i18n: $(VENV)/.installed-dev ## merge new messages into the four catalogues
 	@$(BIN)/python -m hosting.catalogues update
