@@ -9,7 +9,8 @@ draws passes the first one's feeder head and then the boundary meter, so "feeder
 is right for both.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from gridmodel.identity import (
     UsagePointId,
 )
 from gridmodel.network import SupplyPointKind
-from simulate.loads import COMPANY_KWH_MEDIAN, HOUSEHOLD_KWH_MEDIAN, MONTH_DAYS, Climate
+from simulate.loads import Climate, draw_consumers
 
 POINTS_PER_TRANSFORMER = 80
 """Published ratio of the model country: 78 to 97."""
@@ -209,13 +210,14 @@ class _Builder:
         for number, district in enumerate(self.spec.districts):
             points = self.spec.points // count + (number < self.spec.points % count)
             self._district(DistrictId(district), points)
+        power_w = self._drawn_w()
         return Grid(
             spec=self.spec,
             substations=tuple(self.substations),
             feeders=tuple(self.feeders),
-            transformers=tuple(self.transformers),
+            transformers=tuple(_sized(one, mean_w) for one, mean_w in zip(self.transformers, power_w, strict=True)),
             points=tuple(self.points),
-            supplies=tuple(self._supplies()),
+            supplies=tuple(self._supplies(power_w)),
         )
 
     def _district(self, district: DistrictId, points: int) -> None:
@@ -252,19 +254,15 @@ class _Builder:
         first = len(self.points)
         for n in range(points):
             self._point(district, index, first + n, honest=planted)
-        mine = self.points[first:]
-        mean_w = sum(_mean_w(point.household) for point in mine)
-        rated = next((kva for kva in RATINGS_KVA if kva * 1000 >= 2.8 * mean_w), 1000)
-        no_load_w, load_loss_w = RATINGS_KVA[rated]
         self.transformers.append(
             TransformerPlan(
                 id=TransformerId(f"{self.spec.node}-t{index + 1}"),
                 district=district,
                 feeder=feeder,
                 name=f"TP-{index + 1}",
-                rated_kva=rated,
-                no_load_w=min(no_load_w, max(1, int(mean_w * 0.02))),
-                load_loss_w=load_loss_w,
+                rated_kva=0,  # sized when all consumers are drawn
+                no_load_w=0,
+                load_loss_w=0,
                 line_loss_bp=100 if planted else int(self.dice.integers(80, 250)),
             )
         )
@@ -298,11 +296,17 @@ class _Builder:
             )
         )
 
-    def _supplies(self) -> list[SupplyPlan]:
-        """A meter at each transformer and feeder head, at the crossing and at the plant."""
+    def _drawn_w(self) -> list[float]:
+        """Mean power through each transformer, of the very consumers that will draw it: one may outweigh all others."""
+        households = np.array([point.household for point in self.points], dtype=np.bool_)
+        day_wh = draw_consumers(households, self.spec.seed, self.spec.climate).day_wh
         power_w = [0.0] * len(self.transformers)
-        for point in self.points:
-            power_w[point.transformer] += _mean_w(point.household)
+        for point, wh in zip(self.points, day_wh, strict=True):
+            power_w[point.transformer] += float(wh) / 24
+        return power_w
+
+    def _supplies(self, power_w: Sequence[float]) -> list[SupplyPlan]:
+        """A meter at each transformer and feeder head, at the crossing and at the plant."""
         places = [
             _Place(SupplyPointKind.TRANSFORMER, one.district, n, None, power_w[n])
             for n, one in enumerate(self.transformers)
@@ -347,5 +351,13 @@ class _Place(NamedTuple):
     flow_w: float
 
 
-def _mean_w(household: bool) -> float:
-    return (HOUSEHOLD_KWH_MEDIAN * 1.2 if household else COMPANY_KWH_MEDIAN * 1.4) * 1000 / (MONTH_DAYS * 24)
+def _sized(transformer: TransformerPlan, mean_w: float) -> TransformerPlan:
+    """With the smallest rating that carries the evening peak, and its losses."""
+    rated = next((kva for kva in RATINGS_KVA if kva * 1000 >= 2.8 * mean_w), 1000)
+    no_load_w, load_loss_w = RATINGS_KVA[rated]
+    return replace(
+        transformer,
+        rated_kva=rated,
+        no_load_w=min(no_load_w, max(1, int(mean_w * 0.02))),
+        load_loss_w=load_loss_w,
+    )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -176,3 +177,14 @@ def test_a_grid_file_comes_back_and_a_wrong_one_is_named() -> None:
         Listen("localhost", 502).place(0)
     assert Listen("127.1.0.250", 502, 247).place(250) == ("127.1.0.251", 502, 4)
     assert Listen("127.1.0.250", 502).place(10) == ("127.1.1.4", 502, 1)
+
+
+@pytest.mark.parametrize(("seed", "points"), [(1002, 30), (3, 15), (7, 100), (9, 200)])
+def test_no_meter_counts_more_than_it_carries(seed: int, points: int) -> None:
+    """Seed 1002: one company outweighed its feeder, whose direct meters then showed what validation calls a spike."""
+    grid = build_grid(spec(points, seed))
+    truth = GridTruth(grid, PROFILES)
+    for index in range(len(grid.meters)):
+        power_w_max = PROFILES[grid.profile_of(index)].power_w_max
+        shown = [truth.registers_at(index, ORIGIN + hour * 3600).import_wh for hour in range(25)]
+        assert max(after - before for before, after in pairwise(shown)) <= power_w_max
