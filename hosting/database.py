@@ -52,6 +52,11 @@ CONNECTION_SETTINGS = (
 class Connection(Protocol):
     """What a store verb may do. The verb never begins, commits or rolls back: `Database` does."""
 
+    @property
+    def total_changes(self) -> int:
+        """Rows changed through this connection since it was opened, whether committed or undone."""
+        ...
+
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement; gives the count of changed rows (-1 where SQLite has none to tell)."""
         ...
@@ -95,7 +100,7 @@ class Database:
     def __init__(self, connection: Connection, name: str) -> None:
         self.name = name
         self.commits = 0
-        """Transactions committed through this object."""
+        """Transactions through this object that changed something. Who finds it unchanged need not look again."""
         self._connection = connection
         self._lock = asyncio.Lock()
         self._holder: asyncio.Task[Any] | None = None
@@ -191,13 +196,14 @@ class Database:
         reading = begin == "BEGIN DEFERRED"
         view = _ReadOnly(self._connection, self.name) if reading else self._connection
         try:
+            changes = self._connection.total_changes
             await self._connection.execute(begin)
             result = await verb(view)
             if reading:
                 await self._connection.rollback()
             else:
                 await self._connection.commit()
-                self.commits += 1
+                self.commits += self._connection.total_changes != changes
         except BaseException as error:
             await self._undo()
             if isinstance(error, sqlite3.Error) and (fault := fault_of(error, self.name)) is not None:
@@ -226,6 +232,11 @@ class AioConnection:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
+
+    @property
+    def total_changes(self) -> int:
+        """See `Connection.total_changes`."""
+        return self._connection.total_changes
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """See `Connection.execute`."""
@@ -263,8 +274,13 @@ class _ReadOnly:
 
     def __init__(self, connection: Connection, name: str) -> None:
         self._name = name
+        self._connection = connection
         self.fetch_all = connection.fetch_all
         self.fetch_one = connection.fetch_one
+
+    @property
+    def total_changes(self) -> int:
+        return self._connection.total_changes
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:  # noqa: ARG002
         raise self._refusal(sql)

@@ -71,7 +71,7 @@ async def call_door(
 
     Raises `DoorFault`: ``TQ-DR-01`` nobody is at the door, ``TQ-DR-04`` no answer in time, or the verb's own fault.
     """
-    with _short(path) as address:
+    with short_path(path) as address:
         timeout = aiohttp.ClientTimeout(total=answer_s_max)
         try:
             async with (
@@ -131,7 +131,7 @@ def _refusal(status: int, fault: Fault) -> web.Response:
 
 def _listen(path: Path) -> socket.socket:
     """A socket bound to `path` for its owner only, from its first moment on."""
-    with _short(path) as address:
+    with short_path(path) as address:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _make_way(path, address)
@@ -182,7 +182,7 @@ def _is_answered(address: str) -> bool:
 
 
 @contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short_path(path: Path) -> Iterator[str]:
     """An address for `path` that fits a socket: a deep folder is named through its descriptor meanwhile."""
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
         yield str(path)

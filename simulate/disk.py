@@ -58,6 +58,11 @@ class SimConnection:
         self._hooks = hooks
         self._dead: SimulatedCrash | None = None
 
+    @property
+    def total_changes(self) -> int:
+        """See `Connection.total_changes`."""
+        return 0 if self._dead is not None else self._connection.total_changes
+
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """See `Connection.execute`."""
         await self._turns()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gridmodel.fault import Fault
+from hosting.door import short_path
 from simulate.face import kind_of
 from simulate.meters import Fleet
 
@@ -34,7 +35,8 @@ class FleetDoor:
 
     async def start(self, path: Path) -> None:
         """Listen at `path`; OSError when that is not possible."""
-        self._server = await asyncio.start_unix_server(self._serve, path, limit=LINE_SIZE_MAX)
+        with short_path(path) as address:
+            self._server = await asyncio.start_unix_server(self._serve, address, limit=LINE_SIZE_MAX)
         self._path = path
 
     def close(self) -> None:
@@ -119,7 +121,8 @@ class FleetDoor:
 
 async def ask_fleet(path: Path, question: Mapping[str, Any]) -> dict[str, Any]:
     """Ask a running fleet one question through its socket. Raises OSError, or DoorFault for its refusal."""
-    reader, writer = await asyncio.open_unix_connection(path)
+    with short_path(path) as address:
+        reader, writer = await asyncio.open_unix_connection(address)
     try:
         writer.write(json.dumps(question).encode() + b"\n")
         await writer.drain()

@@ -16,10 +16,16 @@ from protocols.sync.lanes import Lane, LaneMark
 LANES_QUERY = "SELECT lane, epoch, sealed_seq, sealed_hash, acked_seq, acked_hash FROM lane ORDER BY lane"
 
 
+_WAITING = "SELECT " + ", ".join(
+    f"EXISTS (SELECT 1 FROM outbox_record WHERE lane = '{lane.value}' AND seq IS NULL)" for lane in Lane
+)
+"""One step into the index for each lane, however much waits."""
+
+
 async def waiting_lanes(conn: Connection) -> frozenset[Lane]:
     """The lanes with records to be sealed."""
-    query = "SELECT EXISTS (SELECT 1 FROM outbox_record WHERE lane = ? AND seq IS NULL)"
-    return frozenset({lane for lane in Lane if (await conn.fetch_one(query, (lane.value,))) == (1,)})
+    waiting = await conn.fetch_one(_WAITING) or ()
+    return frozenset({lane for lane, waits in zip(Lane, waiting, strict=True) if waits})
 
 
 async def sealed_mark(conn: Connection, lane: Lane) -> LaneMark | None:

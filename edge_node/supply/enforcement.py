@@ -110,7 +110,7 @@ class Enforcement:
         self._debtors_at = 0
         """When debtors were last gone round from the beginning."""
         self._quiet_at = -1
-        """The store's count of commits before the last look that found nothing at all."""
+        """The store's count of commits before the last look that left nothing to do."""
         self._quiet_places: Places | None = None
         self._owing_at = 0
         """When dark homes that owe were last judged by the clock."""
@@ -144,8 +144,10 @@ class Enforcement:
         self._again = False
         places = self.places()
         seen = self._sources.control.commits
-        if places is None or (seen == self._quiet_at and places is self._quiet_places and not debtors):
-            return report  # nothing was written since a look that found nothing
+        if places is None:
+            return report
+        if seen == self._quiet_at and places is self._quiet_places and not (debtors or owing):
+            return report  # nothing was written since a look that left nothing to do
         glance = await self._glance()
         if glance.looks:
             report.sightings = await self._book_sightings(places, glance.looks)
@@ -153,10 +155,9 @@ class Enforcement:
             report.withheld = await self.door.withhold_orphans(list(self._busy))
         if glance.looks or glance.unsent:
             glance = await self._glance()
-        dark = await self._dark(places)
-        if not (glance.looks or glance.unsent or glance.plans or dark or self._busy):
+        urgent = await self._restore_first(places, await self._dark(places), group, report, owing=owing)
+        if not (glance.looks or glance.unsent or glance.plans or urgent or self._busy):
             self._quiet_at, self._quiet_places = seen, places
-        await self._restore_first(places, dark, group, report, owing=owing)
         if report.restores_waiting == 0 and not self._rules().missing():
             await self._carry_out_plans(places, glance.plans, group, report)
             if debtors:
@@ -231,9 +232,14 @@ class Enforcement:
 
     async def _restore_first(
         self, places: Places, dark: list[RelayRow], group: asyncio.TaskGroup, report: TickReport, *, owing: bool
-    ) -> None:
+    ) -> bool:
+        """Judge dark points and start what is to be started; gives whether any of them cannot wait for its turn."""
         report.dark = len(dark)
-        for row in await self._dark_in_order(places, dark, owing=owing) if dark else ():
+        if not dark:
+            self._dark_after = None
+            return False
+        urgent, chosen = await self._dark_in_order(places, dark, owing=owing)
+        for row in chosen:
             point = row.usage_point
             place = places.at(point, self._clock.now())
             if point in self._busy:
@@ -253,9 +259,13 @@ class Enforcement:
                     report.restores_waiting += 1
             elif relay in _UNDER_WAY and self.room.patience.due(point, movement, now):
                 self._start(group, place, self.room.look(place, movement))
+        return urgent
 
-    async def _dark_in_order(self, places: Places, dark: list[RelayRow], *, owing: bool) -> list[RelayRow]:
-        """At most DARK_PER_TICK rows: those that owe nothing any more, those under way, then the rest in turn."""
+    async def _dark_in_order(self, places: Places, dark: list[RelayRow], *, owing: bool) -> tuple[bool, list[RelayRow]]:
+        """At most DARK_PER_TICK rows: those that owe nothing any more, those under way, then the rest in turn.
+
+        Beside them whether there is any of the first two kinds.
+        """
         first: list[RelayRow] = []
         rest: list[RelayRow] = []
         in_debt = await self._owing(places, dark)
@@ -273,7 +283,7 @@ class Enforcement:
         chosen = (first + (turn or rest))[:DARK_PER_TICK]
         judged_rest = [row.usage_point for row in chosen[len(first) :]]
         self._dark_after = judged_rest[-1] if judged_rest and len(judged_rest) < len(turn) else None
-        return chosen
+        return bool(first), chosen
 
     async def _owing(self, places: Places, dark: list[RelayRow]) -> set[UsagePointId]:
         """Points of `dark` whose account has an overdue debt by the worked-out table; the judgement reads entries."""
