@@ -66,6 +66,12 @@ PROVE = MethodDescriptor(15, CURRENT_ASSOCIATION, 1)
 """reply_to_HLS_authentication of the association object."""
 
 
+_NOTICES = (DataNotification, EventNotification)
+_REFUSALS = (ExceptionResponse, ConfirmedServiceError)
+_IN_CLEAR = (Aare, Rlre, *_REFUSALS)
+"""What may come unsealed into a ciphered context: an AARE and an RLRE have their sealed part inside."""
+
+
 class ClientAssociation:
     """One association; not used again after it is closed."""
 
@@ -99,10 +105,11 @@ class ClientAssociation:
         dedicated = settings.protection is not None and settings.protection.dedicated
         if dedicated and (keys is None or keys.dedicated_key is None):
             raise local_fault("TQ-DM-75", "a dedicated key is to be used and none was given")
-        self._dedicated_key = (
-            keys.dedicated_key if keys and settings.protection and settings.protection.dedicated else None
-        )
+        self._dedicated_key = keys.dedicated_key if keys is not None and dedicated else None
+        if self._dedicated_key is not None and self._sealer is not None:
+            self._sealer.use_dedicated(self._dedicated_key)
         self._invoke = 0
+        self._class = CONFIRMED
         self._exchange: Exchange | None = None
 
     @property
@@ -182,12 +189,8 @@ class ClientAssociation:
             apdu = decode_apdu(data)
             if isinstance(apdu, Sealed) and self._sealer is not None:
                 apdu = self._sealer.unseal_apdu(apdu)
-            elif self.settings.protection is not None and not isinstance(
-                apdu, Aare | Rlre | ExceptionResponse | ConfirmedServiceError
-            ):
-                raise remote_fault(
-                    "TQ-DM-32", f"{type(apdu).__name__} came in clear", "check the meter's security setup"
-                )
+            elif self.settings.protection is not None and not isinstance(apdu, _IN_CLEAR):
+                raise _in_clear(apdu)
             return self._on(apdu)
         except DlmsFault as fault:
             if fault.code != REFUSED_REQUEST:
@@ -195,10 +198,10 @@ class ClientAssociation:
             raise
 
     def _on(self, apdu: Apdu) -> Outcome:
-        if isinstance(apdu, DataNotification | EventNotification):
+        if isinstance(apdu, _NOTICES):
             self.state = step(CLIENT_TABLE, self.state, Event.RECEIVE_NOTIFICATION)
             return Notified(apdu)
-        if isinstance(apdu, ExceptionResponse | ConfirmedServiceError):
+        if isinstance(apdu, _REFUSALS):
             return self._on_refusal(apdu)
         if isinstance(apdu, Aare):
             return self._on_aare(apdu)
@@ -242,6 +245,8 @@ class ClientAssociation:
         if self._sealer is not None:
             self._sealer.know(aare.responding_title)
         self.agreed = self._read_agreed(aare)
+        if Conformance.PRIORITY_MANAGEMENT in self.agreed.conformance:
+            self._class = CONFIRMED | HIGH_PRIORITY
         return self._prove(aare) if to_prove else Opened(self.agreed)
 
     def _read_agreed(self, aare: Aare) -> InitiateResponse:
@@ -307,8 +312,7 @@ class ClientAssociation:
 
     def _next_invoke(self) -> int:
         number = (self._invoke & INVOKE_ID_MASK) % INVOKE_ID_MASK + 1
-        priority = self.agreed is not None and Conformance.PRIORITY_MANAGEMENT in self.agreed.conformance
-        self._invoke = CONFIRMED | (HIGH_PRIORITY if priority else 0) | number
+        self._invoke = self._class | number
         return self._invoke
 
     @property

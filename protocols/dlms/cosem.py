@@ -18,6 +18,8 @@ from protocols.errors import Hope
 
 _EXPONENTS = {27: 0, 28: 0, 29: 0, 30: 0, 31: 0, 32: 0, 33: -3, 35: -3, 44: -3}
 """The power of ten of our unit beside the standard's: W, VA, var, Wh, VAh, varh whole; A, V, Hz in thousandths."""
+_NOTHING = frozenset((int(Tag.NULL), int(Tag.DONT_CARE)))
+_TIMES = frozenset((int(Tag.OCTET_STRING), int(Tag.DATE_TIME)))
 SCALER_MAX = 15
 """Beyond it no meter's register makes sense."""
 
@@ -215,7 +217,7 @@ def unfit(what: str, data: Data) -> DlmsFault:
 def number(data: Data) -> int | float | None:
     """A register's value; None: the meter has none at the moment (null-data)."""
     value = data.value
-    if data.tag in {Tag.NULL, Tag.DONT_CARE}:
+    if data.tag in _NOTHING:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise unfit("a number", data)
@@ -246,9 +248,9 @@ def text(data: Data) -> str:
 
 def clock_time(data: Data) -> CosemTime | None:
     """A time, as octet-string or date-time; None: not specified."""
-    if data.tag in {Tag.NULL, Tag.DONT_CARE}:
+    if data.tag in _NOTHING:
         return None
-    if data.tag not in {Tag.OCTET_STRING, Tag.DATE_TIME} or not isinstance(data.value, bytes):
+    if data.tag not in _TIMES or not isinstance(data.value, bytes):
         raise unfit("a time", data)
     return read_time(data.value)
 

@@ -5,6 +5,7 @@ other way, some leave it out: both are quirks of a meter's profile, given here a
 specified" (FF); a time of which more than the deviation, hundredths and day of week are missing has no UTC.
 """
 
+import struct
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ DOUBTFUL = 0x02
 SUMMER = 0x80
 """Clock status: daylight saving is in force, and is in the deviation already."""
 _UNKNOWN = 0xFF
+_FORM = struct.Struct(">HBBxBBBxhB")
+"""Year, month, day, hour, minute, second, deviation, status; day of week and hundredths are passed over."""
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 
 
 class CosemTime(NamedTuple):
@@ -37,7 +41,8 @@ class CosemTime(NamedTuple):
         ahead_min = offset_min if self.deviation_min is None else -self.deviation_min
         if reversed_sign and self.deviation_min is not None:
             ahead_min = -ahead_min
-        return int((self.local - timedelta(minutes=ahead_min)).replace(tzinfo=UTC).timestamp())
+        since = self.local - _EPOCH
+        return since.days * 86_400 + since.seconds - ahead_min * 60
 
 
 def read_time(raw: bytes) -> CosemTime | None:
@@ -49,11 +54,9 @@ def read_time(raw: bytes) -> CosemTime | None:
     """
     if len(raw) != SIZE:
         raise malformed("date-time", raw)
-    year = int.from_bytes(raw[:2], "big")
-    month, day, hour, minute, second = raw[2], raw[3], raw[5], raw[6], raw[7]
-    if year == 0xFFFF or max(month, day) >= 0xFD or _UNKNOWN in {hour, minute}:
+    year, month, day, hour, minute, second, deviation, status = _FORM.unpack(raw)
+    if year == 0xFFFF or month >= 0xFD or day >= 0xFD or _UNKNOWN in (hour, minute):
         return None
-    deviation = int.from_bytes(raw[9:11], "big", signed=True)
     try:
         local = datetime(year, month, day, hour, minute, 0 if second == _UNKNOWN else second)  # noqa: DTZ001
     except ValueError:
@@ -63,7 +66,7 @@ def read_time(raw: bytes) -> CosemTime | None:
     if not 1970 <= year <= 9000:
         return None
     return CosemTime(
-        local, None if deviation == DEVIATION_UNKNOWN else deviation, None if raw[11] == _UNKNOWN else raw[11]
+        local, None if deviation == DEVIATION_UNKNOWN else deviation, None if status == _UNKNOWN else status
     )
 
 

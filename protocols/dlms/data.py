@@ -116,12 +116,16 @@ FIXED_OCTETS = {Tag.DATE_TIME: 12, Tag.DATE: 5, Tag.TIME: 4}
 """Types of a fixed number of bytes."""
 STRINGS = (Tag.OCTET_STRING, Tag.VISIBLE_STRING, Tag.UTF8_STRING)
 """Types of a length and bytes."""
+_OCTETS = int(Tag.OCTET_STRING)
+_EMPTY = frozenset((int(Tag.NULL), int(Tag.DONT_CARE)))
+_LISTS = frozenset((int(Tag.ARRAY), int(Tag.STRUCTURE), int(Tag.COMPACT_ARRAY)))
+_LENGTHS = tuple(bytes((length,)) for length in range(0x80))
 
 
 def encode_length(length: int) -> bytes:
     """A length or count: one byte below 128, else the number of bytes and the bytes."""
     if length < 0x80:
-        return bytes((length,))
+        return _LENGTHS[length]
     size = (length.bit_length() + 7) // 8
     return bytes((0x80 | size,)) + length.to_bytes(size, "big")
 
@@ -143,12 +147,14 @@ def _encode(data: Data, out: bytearray, depth: int, *, bare: bool = False) -> No
             out += number.pack(value)
         except (struct.error, OverflowError):
             raise _unfit(data) from None
-    elif tag in {Tag.NULL, Tag.DONT_CARE}:
+    elif tag == _OCTETS and isinstance(value, bytes):
+        out += encode_length(len(value)) + value
+    elif tag in _EMPTY:
         if value is not None:
             raise _unfit(data)
     elif tag == Tag.BOOLEAN and isinstance(value, bool):
         out.append(1 if value else 0)
-    elif tag in {Tag.ARRAY, Tag.STRUCTURE, Tag.COMPACT_ARRAY} and isinstance(value, tuple):
+    elif tag in _LISTS and isinstance(value, tuple):
         _encode_many(data, value, out, depth, bare=bare)
     else:
         _encode_octets(data, out)

@@ -14,8 +14,8 @@ from protocols.dlms.apdu.action import (
     ActionRequestWithFirstPblock,
     ActionRequestWithList,
     ActionRequestWithPblock,
+    ActionResponse,
     ActionResponseNextPblock,
-    ActionResponseNormal,
     ActionResponseWithList,
     ActionResponseWithPblock,
     MethodOutcome,
@@ -26,6 +26,7 @@ from protocols.dlms.apdu.get import (
     GetRequestNext,
     GetRequestNormal,
     GetRequestWithList,
+    GetResponse,
     GetResponseNormal,
     GetResponseWithDatablock,
     GetResponseWithList,
@@ -44,9 +45,8 @@ from protocols.dlms.apdu.setting import (
     SetRequestWithDatablock,
     SetRequestWithFirstDatablock,
     SetRequestWithList,
+    SetResponse,
     SetResponseDatablock,
-    SetResponseLastDatablock,
-    SetResponseNormal,
     SetResponseWithList,
 )
 from protocols.dlms.axdr import Reader, decode
@@ -183,7 +183,7 @@ class GetExchange:
 
     def on(self, apdu: Apdu) -> Apdu | Answer:
         """See `Exchange`."""
-        if not isinstance(apdu, GetResponseNormal | GetResponseWithDatablock | GetResponseWithList):
+        if not isinstance(apdu, GetResponse):
             raise _other(apdu)
         check_invoke(self._invoke, apdu.invoke)
         if isinstance(apdu, GetResponseWithDatablock):
@@ -239,9 +239,7 @@ class SetExchange:
 
     def on(self, apdu: Apdu) -> Apdu | Answer:
         """See `Exchange`."""
-        if not isinstance(
-            apdu, SetResponseNormal | SetResponseDatablock | SetResponseLastDatablock | SetResponseWithList
-        ):
+        if not isinstance(apdu, SetResponse):
             raise _other(apdu)
         check_invoke(self._invoke, apdu.invoke)
         if isinstance(apdu, SetResponseDatablock):
@@ -292,9 +290,7 @@ class ActionExchange:
 
     def on(self, apdu: Apdu) -> Apdu | Answer:
         """See `Exchange`."""
-        if not isinstance(
-            apdu, ActionResponseNormal | ActionResponseNextPblock | ActionResponseWithPblock | ActionResponseWithList
-        ):
+        if not isinstance(apdu, ActionResponse):
             raise _other(apdu)
         check_invoke(self._invoke, apdu.invoke)
         if isinstance(apdu, ActionResponseNextPblock):

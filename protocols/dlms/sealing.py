@@ -14,9 +14,11 @@ from protocols.dlms.apdu.sealed import (
     Sealed,
 )
 from protocols.dlms.counters import COUNTER_MAX, Counter
+from protocols.dlms.data import encode_length
 from protocols.dlms.faults import remote_fault
 from protocols.dlms.security import OVERHEAD, SEALED, TITLE_SIZE, Control, Heard, SecurityKeys, Suite
 
+_TAGS = [bytes((tag,)) for tag in range(256)]
 _TAG_AND_LENGTH_SIZE = 4
 """Bytes before the sealed contents at most: a tag and a length of up to three."""
 
@@ -27,12 +29,13 @@ class Sealer:
     def __init__(
         self, keys: SecurityKeys, title: bytes, counter: Counter, heard: int = -1, least: Control = SEALED
     ) -> None:
-        """`counter` gives numbers for the global key; `least` is the protection that arriving APDUs must have."""
+        """`counter` gives numbers for the global key; `least` is the protection that arriving APDUs must have.
+
+        A dedicated key among `keys` is not used before `use_dedicated`.
+        """
         self._global = Suite(keys.block_key, keys.authentication_key)
         self._dedicated: Suite | None = None
         self._authentication_key = keys.authentication_key
-        if keys.dedicated_key is not None:
-            self.use_dedicated(keys.dedicated_key)
         self.title = title
         self.peer_title: bytes | None = None
         """The other side's system title, once it is known."""
@@ -40,7 +43,7 @@ class Sealer:
         self._dedicated_counter = Counter(1, COUNTER_MAX)
         self._heard = Heard(heard)
         self._dedicated_heard = Heard()
-        self._least = least
+        self._least = int(least)
 
     @property
     def heard(self) -> int:
@@ -61,14 +64,15 @@ class Sealer:
 
     def seal_apdu(self, plain: bytes, protection: Protection, control: Control = SEALED) -> bytes:
         """The ciphered APDU around a plain one. Raises DlmsFault TQ-DM-35 when the counters are used up."""
-        suite = self._dedicated if protection.dedicated else self._global
+        dedicated = protection.dedicated
+        suite = self._dedicated if dedicated else self._global
         if suite is None:
             raise remote_fault("TQ-DM-33", "there is no dedicated key in this association")
-        counter = (self._dedicated_counter if protection.dedicated else self._counter).take()
+        counter = (self._dedicated_counter if dedicated else self._counter).take()
         contents = suite.seal(self.title, counter, plain, control)
         if protection.general:
-            return Sealed(GENERAL_DED if protection.dedicated else GENERAL_GLO, self.title, contents).encode()
-        return Sealed(SEAL_TAGS[protection][plain[0]], None, contents).encode()
+            return Sealed(GENERAL_DED if dedicated else GENERAL_GLO, self.title, contents).encode()
+        return _TAGS[SEAL_TAGS[protection][plain[0]]] + encode_length(len(contents)) + contents
 
     def unseal_apdu(self, sealed: Sealed) -> Apdu:
         """The APDU inside, proven and new.

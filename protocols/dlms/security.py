@@ -37,6 +37,8 @@ class Control(IntFlag):
 
 SEALED = Control.AUTHENTICATED | Control.ENCRYPTED
 """Authenticated and encrypted: all we ever send, and by default all we take."""
+_AUTHENTICATED, _ENCRYPTED, _ALL_BITS = int(Control.AUTHENTICATED), int(Control.ENCRYPTED), int(SEALED)
+"""Plain numbers: an IntFlag costs as much as the cipher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +75,18 @@ class Suite:
         `control` without ENCRYPTED leaves the APDU readable, without AUTHENTICATED it has no tag; only a meter that
         plays old ones asks for that.
         """
-        head = bytes((control,)) + counter.to_bytes(4, "big")
+        bits = int(control)
+        head = bytes((bits,)) + counter.to_bytes(4, "big")
         nonce = title + head[1:]
-        if Control.AUTHENTICATED not in control:
-            body = self._aead.encrypt(nonce, plain, None)[: len(plain)] if Control.ENCRYPTED in control else plain
+        if not bits & _AUTHENTICATED:
+            body = self._aead.encrypt(nonce, plain, None)[: len(plain)] if bits & _ENCRYPTED else plain
             return head + body
         additional = head[:1] + self._authentication_key
-        if Control.ENCRYPTED in control:
+        if bits & _ENCRYPTED:
             return head + self._aead.encrypt(nonce, plain, additional)[:-4]
         return head + plain + self._aead.encrypt(nonce, b"", additional + plain)[:TAG_SIZE]
 
-    def unseal(self, title: bytes, contents: bytes, least: Control = SEALED) -> tuple[int, bytes]:
+    def unseal(self, title: bytes, contents: bytes, least: int = SEALED) -> tuple[int, bytes]:
         """Invocation counter and plaintext. `title` is the sender's; `least` the protection that must be there.
 
         The counter is authentic, whether it is new is for the caller to say.
@@ -95,22 +98,22 @@ class Suite:
         """
         if len(contents) < HEADER_SIZE:
             raise malformed("ciphered APDU", contents)
-        control = Control(contents[0])
-        if contents[0] & ~SEALED:
-            raise remote_fault("TQ-DM-34", f"security control {contents[0]:02X} is not suite 0 unicast", _LOOK_AT_KEYS)
-        if control & least != least:
-            raise remote_fault("TQ-DM-32", f"security control {contents[0]:02X} protects too little", _LOOK_AT_KEYS)
+        bits = contents[0]
+        if bits & ~_ALL_BITS:
+            raise remote_fault("TQ-DM-34", f"security control {bits:02X} is not suite 0 unicast", _LOOK_AT_KEYS)
+        if bits & least != least:
+            raise remote_fault("TQ-DM-32", f"security control {bits:02X} protects too little", _LOOK_AT_KEYS)
         nonce = title + contents[1:HEADER_SIZE]
         counter = int.from_bytes(contents[1:HEADER_SIZE], "big")
         body = contents[HEADER_SIZE:]
-        if Control.AUTHENTICATED not in control:
-            plain = self._aead.encrypt(nonce, body, None)[: len(body)] if Control.ENCRYPTED in control else body
+        if not bits & _AUTHENTICATED:
+            plain = self._aead.encrypt(nonce, body, None)[: len(body)] if bits & _ENCRYPTED else body
             return counter, plain
         if len(body) < TAG_SIZE:
             raise malformed("ciphered APDU", contents)
         body, tag = body[:-TAG_SIZE], body[-TAG_SIZE:]
         additional = contents[:1] + self._authentication_key
-        if Control.ENCRYPTED in control:
+        if bits & _ENCRYPTED:
             plain = self._aead.encrypt(nonce, body, None)[: len(body)]
             should = self._aead.encrypt(nonce, plain, additional)[-16:-4]
         else:

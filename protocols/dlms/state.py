@@ -13,7 +13,13 @@ from typing import TypeAlias, TypeVar
 from protocols.dlms.faults import local_fault, remote_fault
 
 
-class ClientState(Enum):
+class _Named(Enum):
+    """A member is itself and nothing else, so its identity is its hash: the tables are looked into at every APDU."""
+
+    __hash__ = object.__hash__
+
+
+class ClientState(_Named):
     """Where a client's association stands."""
 
     IDLE = "idle"
@@ -36,7 +42,7 @@ class ClientState(Enum):
     """Released, refused or broken; this object is not used again."""
 
 
-class ServerState(Enum):
+class ServerState(_Named):
     """Where a meter's side of an association stands."""
 
     IDLE = "idle"
@@ -47,7 +53,7 @@ class ServerState(Enum):
     """Services are answered."""
 
 
-class LinkState(Enum):
+class LinkState(_Named):
     """Where an HDLC link stands, seen from either side."""
 
     DISCONNECTED = "disconnected"
@@ -66,7 +72,7 @@ class LinkState(Enum):
     """DISC is out (client)."""
 
 
-class Event(Enum):
+class Event(_Named):
     """What moves a state. The first word says who is to blame when it is not possible."""
 
     SEND_AARQ = "send AARQ"

@@ -33,12 +33,12 @@ class Protection(Enum):
     @property
     def dedicated(self) -> bool:
         """Whether the dedicated key is used."""
-        return self in {Protection.DEDICATED, Protection.GENERAL_DEDICATED}
+        return self is Protection.DEDICATED or self is Protection.GENERAL_DEDICATED
 
     @property
     def general(self) -> bool:
         """Whether the general tags are used."""
-        return self in {Protection.GENERAL_GLOBAL, Protection.GENERAL_DEDICATED}
+        return self is Protection.GENERAL_GLOBAL or self is Protection.GENERAL_DEDICATED
 
 
 SEAL_TAGS: dict[Protection, dict[int, int]] = {

@@ -68,6 +68,8 @@ def two() -> tuple[Sealer, Sealer]:
     meter = Sealer(SecurityKeys(EK, AK, DK), TITLE, Counter(1, 1_000))
     client.know(TITLE)
     meter.know(CLIENT_TITLE)
+    for one in (client, meter):
+        one.use_dedicated(DK)
     return client, meter
 
 
