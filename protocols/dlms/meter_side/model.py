@@ -17,7 +17,7 @@ from protocols.dlms.apdu.parts import (
     GetResult,
     MethodDescriptor,
 )
-from protocols.dlms.data import Data, Tag, array, octets, structure
+from protocols.dlms.data import NULL, Data, Tag, array, octets, structure
 from protocols.dlms.obis import CURRENT_ASSOCIATION, Obis
 
 
@@ -58,6 +58,14 @@ class CosemObject(Protocol):
         """The numbers of its attributes, 1 left out."""
         ...
 
+    def writable(self, attribute: int) -> bool:
+        """Whether an attribute may be written, for the list of access rights."""
+        ...
+
+    def methods(self) -> Iterable[int]:
+        """The numbers of its methods."""
+        ...
+
     def get(self, attribute: int, selection: AccessSelection | None, now: int) -> GetResult:
         """The value, or why there is none."""
         ...
@@ -73,6 +81,11 @@ class CosemObject(Protocol):
 
 PUBLIC_CLIENT = 16
 """The client that may associate without any secret, and reads only what the table shows it."""
+
+
+ASSOCIATION_CLASS = 15
+_ASSOCIATED = 2
+"""association_status: associated."""
 
 
 class ObjectTable:
@@ -95,8 +108,8 @@ class ObjectTable:
         class_id, obis, attribute = item.attribute
         if not (caller.authenticated or self._open or obis in self._public):
             return AccessResult.READ_WRITE_DENIED
-        if obis == CURRENT_ASSOCIATION and class_id == 15 and attribute == 2:
-            return self.object_list()
+        if obis == CURRENT_ASSOCIATION and class_id == ASSOCIATION_CLASS:
+            return self._association(caller, attribute)
         found = self._objects.get((class_id, obis))
         if found is None:
             return self._missing(obis)
@@ -120,20 +133,31 @@ class ObjectTable:
             return MethodOutcome(ActionResult(self._missing(obis)))
         return found.act(number, parameters, now)
 
+    def _association(self, caller: Caller, attribute: int) -> GetResult:
+        """The association object of whoever asks: name, object list, partners, status."""
+        if attribute == 1:
+            return octets(CURRENT_ASSOCIATION.pack())
+        if attribute == 2:
+            return self.object_list()
+        if attribute == 3:
+            return structure(Data(Tag.INTEGER, min(caller.client, 127)), Data(Tag.LONG_UNSIGNED, 1))
+        return Data(Tag.ENUM, _ASSOCIATED) if attribute == 8 else AccessResult.OBJECT_UNDEFINED
+
     def object_list(self) -> Data:
-        """object_list of the association: class, version, name, and access rights (authenticated read, or nothing)."""
-        return array(
-            structure(
-                Data(Tag.LONG_UNSIGNED, one.class_id),
-                Data(Tag.UNSIGNED, one.version),
-                octets(one.obis.pack()),
-                structure(
-                    array(
-                        structure(Data(Tag.INTEGER, number), Data(Tag.ENUM, 1), Data(Tag.NULL, None))
-                        for number in (1, *one.attributes())
-                    ),
-                    array(()),
-                ),
-            )
-            for one in self._objects.values()
-        )
+        """object_list of the association: class, version, name, and access rights of each object."""
+        listed = [_listed(ASSOCIATION_CLASS, 1, CURRENT_ASSOCIATION, {1: False, 2: False, 3: False, 8: False}, (1,))]
+        for one in self._objects.values():
+            rights = {1: False} | {number: one.writable(number) for number in one.attributes()}
+            listed.append(_listed(one.class_id, one.version, one.obis, rights, one.methods()))
+        return array(listed)
+
+
+def _listed(class_id: int, version: int, obis: Obis, rights: dict[int, bool], methods: Iterable[int]) -> Data:
+    """One entry of an object list: attributes read-only (1) or read and write (3), methods that may be invoked (1)."""
+    attributes = array(
+        structure(Data(Tag.INTEGER, number), Data(Tag.ENUM, 3 if writable else 1), NULL)
+        for number, writable in sorted(rights.items())
+    )
+    verbs = array(structure(Data(Tag.INTEGER, number), Data(Tag.ENUM, 1)) for number in methods)
+    head = (Data(Tag.LONG_UNSIGNED, class_id), Data(Tag.UNSIGNED, version), octets(obis.pack()))
+    return structure(*head, structure(attributes, verbs))

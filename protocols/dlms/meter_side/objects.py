@@ -46,6 +46,14 @@ class PlainObject:
         """See `CosemObject`."""
         return self._attributes
 
+    def writable(self, attribute: int) -> bool:
+        """See `CosemObject`."""
+        return attribute in self._writable
+
+    def methods(self) -> Iterable[int]:
+        """See `CosemObject`."""
+        return self._methods
+
     def get(self, attribute: int, selection: AccessSelection | None, now: int) -> GetResult:
         """See `CosemObject`."""
         source = self._attributes.get(attribute)
@@ -221,6 +229,7 @@ class DisconnectObject(PlainObject):
                 3: lambda _: Data(Tag.ENUM, int(self.state)),
                 4: lambda _: Data(Tag.ENUM, self.mode),
             },
+            writable=(4,),
             methods={1: self._remote_disconnect, 2: self._remote_reconnect},
         )
         self.mode = mode

@@ -12,6 +12,7 @@ from protocols.dlms.apdu.parts import (
     AttributeRequest,
     MethodDescriptor,
 )
+from protocols.dlms.axdr import decode
 from protocols.dlms.cosem import (
     ControlState,
     ScalerUnit,
@@ -197,8 +198,30 @@ def test_the_table_tells_what_is_missing_and_lists_what_is_there() -> None:
     assert table.set(SOMEBODY, get, octets(b"renamed"), NOW) is AccessResult.READ_WRITE_DENIED
     outcome = table.act(SOMEBODY, MethodDescriptor(3, SERIAL, 1), None, NOW)
     assert outcome.result is ActionResult.OBJECT_CLASS_INCONSISTENT
-    listed = table.get(SOMEBODY, AttributeRequest(AttributeDescriptor(15, CURRENT_ASSOCIATION, 2)), NOW)
+
+
+def parts(data: Data) -> tuple[Data, ...]:
+    assert isinstance(data.value, tuple)
+    return data.value
+
+
+def test_the_association_object_lists_everything_with_its_rights() -> None:
+    table = ObjectTable(
+        [PlainObject(1, SERIAL, {2: octets(b"1")}, writable=(2,)), DisconnectObject(DISCONNECT_CONTROL)]
+    )
+
+    def get(attribute: int) -> object:
+        return table.get(SOMEBODY, AttributeRequest(AttributeDescriptor(15, CURRENT_ASSOCIATION, attribute)), NOW)
+
+    listed = get(2)
     assert isinstance(listed, Data)
-    assert isinstance(listed.value, tuple)
-    assert len(listed.value) == 1
-    assert Data(*listed).encode()
+    assert decode(listed.encode()) == listed
+    rights = {parts(one)[2].value: parts(parts(one)[3]) for one in parts(listed)}
+    assert list(rights) == [CURRENT_ASSOCIATION.pack(), SERIAL.pack(), DISCONNECT_CONTROL.pack()]
+    attributes, _ = rights[SERIAL.pack()]
+    assert [parts(one)[0].value for one in parts(attributes) if parts(one)[1].value == 3] == [2]
+    _, methods = rights[DISCONNECT_CONTROL.pack()]
+    assert [parts(one)[0].value for one in parts(methods)] == [1, 2]
+    assert get(1) == octets(CURRENT_ASSOCIATION.pack())
+    assert get(8) == Data(Tag.ENUM, 2)
+    assert get(9) is AccessResult.OBJECT_UNDEFINED
