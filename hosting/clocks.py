@@ -99,10 +99,17 @@ class ScaledClock:
         self._confirmed = False
 
     def confirm(self, other: int) -> ClockTrust:
-        """Another source (the hub's replies) shows `other` UTC seconds: agree and trust, or differ and doubt."""
+        """Another source (the hub's replies) shows `other` UTC seconds: agree and trust, or differ and doubt.
+
+        A wall that has jumped away from a steady clock which the other source confirms is in doubt for as long as it
+        stays away: when it comes back nobody needs to be asked, for whoever could be asked may be out of reach by then.
+        """
         allowed_s = AGREEMENT_S_MAX * max(1.0, self.speed)
-        self._confirmed = abs(self._utility() - other) <= allowed_s
-        if self._confirmed:
+        wall_says = self._utility()
+        steady_says = wall_says - self._parted_s() * self.speed
+        agrees = abs(wall_says - other) <= allowed_s
+        self._confirmed = agrees or abs(steady_says - other) <= allowed_s
+        if agrees:
             self._seen_at = self._monotonic()
             self._offset = self._wall() - self._seen_at
         return self.trust()

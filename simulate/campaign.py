@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
+from multiprocessing import get_context
 from time import perf_counter
 
 import structlog
@@ -50,7 +51,8 @@ def campaign(
         for seed in seeds:
             take(quiet_run(replace(spec, seed=seed)))
         return report
-    with ProcessPoolExecutor(max_workers=count) as pool:
+    fresh = get_context("spawn")  # a fork of a process that has threads may inherit a lock nobody will give back
+    with ProcessPoolExecutor(max_workers=count, mp_context=fresh) as pool:
         waiting: set[Future[RunReport]] = set()
         left = iter(seeds)
         while True:

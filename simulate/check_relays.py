@@ -138,7 +138,10 @@ class RelayChecker:
             for one in self._book.payments.get(account, ())
             if one.at <= at and one.entry not in known and one.id not in known
         ]
-        vouched = sum(one.amount_tiyin for one in elsewhere if one.at <= marks.get(one.channel, 0))
+        racing = {row[0] for row in rows} - known  # it came with its watermark while the command was on its way
+        vouched = sum(
+            one.amount_tiyin for one in elsewhere if one.at <= marks.get(one.channel, 0) and one.entry not in racing
+        )
         if due - paid <= 0:
             accuse("no_paid_up_cut", sight.node, point, f"{paid} of {due} tiyin due were paid and durable here")
         elif due - paid - vouched <= 0:

@@ -24,6 +24,7 @@ METER_S_MAX = 5_400
 LOOKS_PER_METERS = 6
 """Meters are looked at every half hour: it reads a few hundred rows."""
 REGISTRY_KNOWN = "SELECT count(*) FROM registry WHERE received_at > 0"
+DOUBT_KNOWN = "SELECT count(*) FROM node_state WHERE key = 'clock_doubted'"
 DRAIN_S_MAX = 3 * HOUR_S
 """On a clean line nothing sealed or waiting is older than this: a day's backlog drains in minutes."""
 
@@ -32,6 +33,8 @@ DRAIN_S_MAX = 3 * HOUR_S
 class _Heard:
     polled_s: float = 0.0
     answered_s: float = 0.0
+    unsure_s: float = 0.0
+    """When it was last seen in a doubt of its clock that it had a right to."""
 
 
 @dataclass(slots=True)
@@ -95,10 +98,10 @@ class SupplyChecker:
         if up_since is None:
             return
         heard = self._heard.setdefault(sight.node, _Heard())
+        if self._rightly_unsure(sight, heard, up_since):
+            heard.unsure_s = now_s  # it polls, and stamps nothing
         known = sight.control.value("SELECT count(*) FROM registry")
-        # a node whose clock is in doubt polls, and stamps nothing
-        doubted = any(over > self.verdicts.now() - POLL_S_MAX for _, over in sight.clock_spans())
-        if known and not doubted and now_s - max(heard.polled_s, up_since) > POLL_S_MAX:
+        if known and now_s - max(heard.polled_s, heard.unsure_s, up_since) > POLL_S_MAX:
             self.verdicts.against("liveness", sight.node, "polling", f"no poll round for {POLL_S_MAX // 60} minutes")
         if clean_since is None:
             return
@@ -110,11 +113,26 @@ class SupplyChecker:
         if now_s - clean_s > DRAIN_S_MAX:
             self._drained(sight)
 
+    def _rightly_unsure(self, sight: NodeSight, heard: _Heard, up_since: float) -> bool:
+        """Whether its wall is wrong, or was before this process began and nobody has confirmed it since.
+
+        A process whose wall went wrong and came back needs nobody: its steady clock tells.
+        """
+        now = self.verdicts.now()
+        started, answered = (now - self.time_s() + moment_s for moment_s in (up_since, heard.answered_s))
+        spans = sight.clock_spans()
+        if any(over > now for _, over in spans):
+            return True
+        restarted = any(begin < started and answered < max(over, started) for begin, over in spans)
+        return restarted and bool(sight.control.value(DOUBT_KNOWN))
+
     def _meters_read(self, sight: NodeSight) -> None:
         """Every meter that answers is read: one hung call must not starve it for ever."""
         now, now_s, up_since = self.verdicts.now(), self.time_s(), sight.up_since()
-        wrong = any(over > now - METER_S_MAX for _, over in sight.clock_spans())
-        if up_since is None or now_s - up_since < METER_S_MAX or wrong or not sight.control.value(REGISTRY_KNOWN):
+        heard = self._heard.setdefault(sight.node, _Heard())
+        if up_since is None or now_s - max(up_since, heard.unsure_s) < METER_S_MAX:
+            return
+        if not sight.control.value(REGISTRY_KNOWN):
             return
         read = sight.read_since(now - METER_S_MAX)
         ill = sight.ill()

@@ -180,4 +180,6 @@ class Site:
             row_key=sha256(f"{world.seed}/row/{self.node}".encode()).digest(),
             profiles=self.profiles,
             time_heard=clock.confirm,
+            floor_known=clock.raise_floor,
+            doubt_known=clock.doubt,
         )

@@ -105,25 +105,13 @@ class Downlink:
                 else:
                     refused += 1
                     await _refuse(conn, one.item, fault, now)
-                await _advance(conn, one.item, now)
+                await _advance(conn, one.item)
             return Applied(applied, refused, frozenset(lanes))
 
         result = await self._control.write(verb)
         if DownLane.REGISTRY in result.lanes:
             await self._registries.load()
         return result
-
-    async def heard(self, now: int) -> None:
-        """A pull came back, with or without items: every lane is as fresh as now."""
-
-        async def verb(conn: Connection) -> None:
-            await conn.execute_many(
-                "INSERT INTO downlink (lane, next_offset, heard_at) VALUES (?, 1, ?)"
-                " ON CONFLICT (lane) DO UPDATE SET heard_at = excluded.heard_at",
-                [(lane.value, now) for lane in DownLane],
-            )
-
-        await self._control.write(verb)
 
     async def refetch(self, lanes: Iterable[DownLane]) -> None:
         """Start these lanes at their beginning: the hub numbers anew. Nothing that is here is taken away meanwhile."""
@@ -133,13 +121,15 @@ class Downlink:
         )
 
     async def retry_refused(self, now: int) -> int:
-        """Try again what an earlier program could not take in; gives how many are applied now."""
+        """Try again what could not be taken in (a newer program, a clock set right); gives how many are applied now."""
         rows = await self._control.read(
             lambda conn: conn.fetch_all(
                 "SELECT lane, offset, kind, id, body FROM downlink_refused ORDER BY lane, offset LIMIT ?",
                 (REFUSED_RETRIED_MAX,),
             )
         )
+        if not rows:
+            return 0
         items = [DownItem(DownLane(lane), offset, kind, id_, bytes(body)) for lane, offset, kind, id_, body in rows]
         prepared = [await self._prepare(item) for item in items]
 
@@ -151,7 +141,7 @@ class Downlink:
                     await _forget_refused(conn, one.item, now)
             return applied
 
-        count = await self._control.write(verb) if prepared else 0
+        count = await self._control.write(verb)
         await self._registries.load()
         return count
 
@@ -231,11 +221,11 @@ async def _next_offset(conn: Connection, lane: DownLane) -> int:
     return 1 if row is None else int(row[0])
 
 
-async def _advance(conn: Connection, item: DownItem, now: int) -> None:
+async def _advance(conn: Connection, item: DownItem) -> None:
     await conn.execute(
-        "INSERT INTO downlink (lane, next_offset, heard_at) VALUES (?, ?, ?) ON CONFLICT (lane)"
-        " DO UPDATE SET next_offset = excluded.next_offset, heard_at = excluded.heard_at",
-        (item.lane.value, item.offset + 1, now),
+        "INSERT INTO downlink (lane, next_offset) VALUES (?, ?) ON CONFLICT (lane)"
+        " DO UPDATE SET next_offset = excluded.next_offset",
+        (item.lane.value, item.offset + 1),
     )
 
 

@@ -19,8 +19,6 @@ class Mark(StrEnum):
     """The hub that acknowledged last."""
     HUB_MOVED = "hub_moved"
     """The incarnation of a hub that answered and is not the one we knew; nothing is cut while it stands."""
-    HUB_HEARD_AT = "hub_heard_at"
-    """UTC seconds of the last whole reply."""
     RECONCILED_AT = "reconciled_at"
     """UTC seconds since when marks of node and hub agree; absent in a new or rebuilt store."""
     CLOCK_FLOOR = "clock_floor"

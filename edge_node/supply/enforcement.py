@@ -35,6 +35,9 @@ QUIET_S = 300
 """The same when the last look found nothing and nothing was written since: what can change that wakes us."""
 SIGHTINGS_PER_TICK = 500
 """Booked in one transaction: some 0.3 s at a node's first poll, when every relay is new."""
+ROUND_S = 15
+"""The same in the midst of a round of dark homes: some 12,000 of them are judged within the quarter of an hour in which
+whoever may have light again gets it."""
 DARK_PER_TICK = 200
 """Dark points judged in one look; paid ones come first."""
 DEBTORS_S = 300
@@ -370,5 +373,8 @@ class Enforcement:
 
     async def _pause(self) -> bool:
         """Wait until woken, or for a while; gives whether it was woken."""
-        quiet = self._quiet_at == self._sources.control.commits
-        return await rung_or_over(self._wakeups.enforcement, self._clock.sleep(QUIET_S if quiet else PERIOD_S))
+        if self._dark_after is not None:
+            length_s = ROUND_S
+        else:
+            length_s = QUIET_S if self._quiet_at == self._sources.control.commits else PERIOD_S
+        return await rung_or_over(self._wakeups.enforcement, self._clock.sleep(length_s))

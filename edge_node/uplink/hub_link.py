@@ -62,8 +62,9 @@ class HubLinkLimits:
     """Utility seconds between two pulls: how old a payment made elsewhere may be here while the link is up."""
     pull_items: int = 256
     """Items of one pull: one transaction of some 50 ms."""
-    heard_period_s: int = 300
-    """How often it is made durable that the hub was heard: an empty pull costs no write."""
+    retry_refused_s: int = 900
+    """How often what was refused on its way down is tried again: a clock that ran behind took a forecast for one of the
+    future."""
     pulls_per_turn_max: int = 8
     """Pulls in a row while more lies ready; then facts go up again, so that neither way starves the other."""
     exchange_s_max: dict[str, float] = field(default_factory=lambda: {"hello": 90.0, "push": 660.0, "pull": 2400.0})
@@ -124,7 +125,7 @@ class HubLink:
         self._session = UplinkSession(rng=rng, limits=uplink_limits)
         self._pull_at = 0
         self._pulled_whole = False
-        self._heard_until = 0
+        self._retry_refused_at = 0
         self._refetched: frozenset[DownLane] = frozenset()
         self._maybe_held = set(Lane)
         """Lanes whose alarm may stand: at first nothing is known of any."""
@@ -243,9 +244,9 @@ class HubLink:
             if not reply.more:
                 self._pulled_whole = True
                 self._pull_at = now + self._limits.pull_period_s
-                if now >= self._heard_until:
-                    self._heard_until = now + self._limits.heard_period_s
-                    await self._downlink.heard(now)
+                if not now < self._retry_refused_at <= now + self._limits.retry_refused_s:
+                    self._retry_refused_at = now + self._limits.retry_refused_s
+                    await self._retry_refused(now)
                 return
         self._pull_at = 0
 
@@ -271,6 +272,12 @@ class HubLink:
         if DownLane.REGISTRY in result.lanes:
             self._wakeups.hour.set()
         if result.lanes:
+            self._wakeups.enforcement.set()
+
+    async def _retry_refused(self, now: int) -> None:
+        if await self._downlink.retry_refused(now):
+            self._wakeups.outbox.set()
+            self._wakeups.hour.set()
             self._wakeups.enforcement.set()
 
     async def _persist(self, effects: tuple[Effect, ...]) -> None:

@@ -133,6 +133,28 @@ def test_another_source_confirms_or_contradicts() -> None:
     assert clock.trust() is ClockTrust.DOUBTFUL
 
 
+def test_a_wall_that_comes_back_needs_nobody_to_say_so() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    machine.pass_(100)
+    machine.wall_s += 3600
+    assert clock.confirm(1_000_100) is ClockTrust.DOUBTFUL
+    machine.wall_s -= 3600  # and the link is lost: no other source for days
+    assert clock.trust() is ClockTrust.TRUSTED
+
+
+def test_a_steady_clock_that_was_contradicted_stays_in_doubt_until_another_source_agrees() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    assert clock.confirm(1_010_000) is ClockTrust.DOUBTFUL
+    machine.wall_s += 10_000
+    assert clock.trust() is ClockTrust.DOUBTFUL, "it may be right now, but who says so?"
+    machine.wall_s -= 10_000
+    assert clock.trust() is ClockTrust.DOUBTFUL
+    machine.wall_s += 10_000
+    assert clock.confirm(1_010_001) is ClockTrust.TRUSTED
+
+
 def test_a_clock_below_its_floor_is_doubtful_and_the_present_is_not_before_it() -> None:
     clock = Machine().clock()
     clock.raise_floor(1_000_500)

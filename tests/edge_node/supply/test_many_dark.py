@@ -1,6 +1,7 @@
 """Thousands of dark homes: whoever pays or is protected is found among them, however many there are."""
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,24 @@ def test_a_payer_is_restored_at_once_behind_thousands_who_were_dark_before(tmp_p
     told(tmp_path, story)
 
 
-def test_a_moratorium_reaches_every_dark_home_within_a_quarter_of_an_hour(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@dataclass(frozen=True)
+class _Case:
+    """Whom a protection reaches, and how long after it was made known it begins."""
+
+    numbers: tuple[int, ...] | None
+    """Homes; None: the whole district."""
+    later_s: int
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(_Case(None, 0), id="a moratorium, told at once"),
+        pytest.param(_Case(tuple(range(9, 150, 20)), 400), id="homes here and there, by the clock alone"),
+    ],
+)
+def test_a_protection_reaches_every_dark_home_within_a_quarter_of_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: _Case
 ) -> None:
     points = 150
     monkeypatch.setattr("edge_node.supply.enforcement.DARK_PER_TICK", 20)
@@ -55,18 +72,33 @@ def test_a_moratorium_reaches_every_dark_home_within_a_quarter_of_an_hour(
         rows = [_dark(point_id(n), meter_id(n), Cause.DEBT, office.clock.at - DAY) for n in range(points)]
         await office.control.write(lambda conn: office.sources.relays.put(conn, rows))
         task = asyncio.create_task(office.enforcement.run())
-        try:
-            while office.clock.at % 300 < 120:  # somewhere between two looks at those who owe
-                await office.control.read(office.sources.operations.plans)
-            now = office.clock.at
-            moratorium = Protection("mora-1", ProtectionKind.MORATORIUM, None, DISTRICT, now, now + DAY, "person-1")
-            await office.sources.records.put_protection(moratorium, now)
-            office.wakeups.enforcement.set()
-            while office.clock.at < now + 900:
+
+        async def until(at: int) -> None:
+            while office.clock.at < at:
+                assert not task.done()
                 await office.control.read(office.sources.relays.dark)
+
+        try:
+            await until(office.clock.at + 700)  # a round is over and another one is on its way
+            now = office.clock.at
+            since = now + case.later_s
+            whom: tuple[int | None, ...] = case.numbers or (None,)
+            for home in whom:
+                shield = Protection(
+                    f"shield-{home}",
+                    ProtectionKind.MORATORIUM if home is None else ProtectionKind.MEDICAL,
+                    None if home is None else point_id(home),
+                    DISTRICT if home is None else None,
+                    since,
+                    since + DAY,
+                    "person-1",
+                )
+                await office.sources.records.put_protection(shield, now)
+            office.wakeups.enforcement.set()
+            await until(since + 900)
         finally:
             task.cancel()
-        dark = [row.usage_point for row in await office.control.read(office.sources.relays.dark)]
-        assert dark == []
+        dark = {row.usage_point for row in await office.control.read(office.sources.relays.dark)}
+        assert dark & {point_id(n) for n in case.numbers or range(points)} == set()
 
     told(tmp_path, story, network=registry(points))

@@ -43,6 +43,25 @@ def test_items_down_are_taken_once_and_one_that_cannot_be_taken_is_kept_and_stop
     asyncio.run(story())
 
 
+def test_what_was_refused_by_a_clock_behind_is_taken_in_once_it_is_right(tmp_path: Path) -> None:
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        begun = clock.now()
+        hub.items = [item(DownLane.AUTHORITY, 1, **{"from": begun + 400})]
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(lambda: _refused(node, 1))
+            assert node.taken == []
+            await node.until(lambda: _refused(node, 0))
+            assert node.taken == [("ledger_entry", "item-1")]
+            assert await node.alarms.count(AlarmKind.DOWNLINK_REFUSED) == 0
+        assert clock.now() < begun + 2_000
+
+    async def _refused(node: Office, count: int) -> bool:
+        return len(await node.downlink.refused()) == count
+
+    asyncio.run(story())
+
+
 def test_a_hub_that_numbers_a_lane_anew_is_heard_from_the_beginning(tmp_path: Path) -> None:
     async def story() -> None:
         hub, clock = PaperHub(), JumpClock()

@@ -79,7 +79,7 @@ async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator
         taken: list[tuple[str, str]] = []
 
         async def take(conn: Connection, kind: str, item_id: str, body: Mapping[str, Any], now: int) -> None:
-            if body.get("broken"):
+            if body.get("broken") or body.get("from", 0) > now:
                 await conn.execute("INSERT INTO node_state (key, value) VALUES (?, '')", (item_id,))
                 raise Fault("TQ-XX-01", "a test says so", "none")
             taken.append((kind, item_id))

@@ -56,11 +56,10 @@ CREATE INDEX outbox_batch_aside ON outbox_batch (acked_at) WHERE outcome = 'quar
 -- Down from the hub -----------------------------------------------------------------------------------------------
 CREATE TABLE downlink (
     lane TEXT PRIMARY KEY,
-    next_offset INTEGER NOT NULL,
-    heard_at INTEGER NOT NULL
+    next_offset INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE downlink_refused (      -- items this program could not take in: kept whole, shown, tried again at start
+CREATE TABLE downlink_refused (      -- items this program could not take in: kept whole, shown, tried again
     lane TEXT NOT NULL,
     offset INTEGER NOT NULL,
     kind TEXT NOT NULL,
