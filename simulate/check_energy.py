@@ -16,6 +16,7 @@ from gridmodel.network import SupplyPointKind
 from gridmodel.period import HOUR_S, day_bounds
 from gridmodel.reading import Channel
 from protocols.sync import wire
+from simulate.clock import WALL_STEP_S_MAX
 from simulate.sight import Eye, NodeSight, Verdicts
 
 ANCHOR_S = 900
@@ -216,7 +217,8 @@ class EnergyChecker:
 
     def _anchored(self, sight: NodeSight, place: Place, end: int) -> bool:
         """Whether every register of the place was read at `end`, by a node whose clock was right."""
-        if any(begin <= end + ANCHOR_S and end <= over for begin, over in sight.clock_spans()):
+        reach_s = ANCHOR_S + WALL_STEP_S_MAX
+        if any(begin - reach_s <= end <= over + WALL_STEP_S_MAX for begin, over in sight.clock_spans()):
             return False
         grid = sight.grid
         wanted = {(str(grid.points[index].id), int(Channel.IMPORT)) for index in place.points}

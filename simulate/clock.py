@@ -16,6 +16,11 @@ SLEEP_S_MAX = 300.0
 """One virtual sleep at most: a stepped wall is noticed within it. Longer than in production, where waking is free."""
 
 
+WALL_STEP_S_MAX = 1_800
+"""A wall is set forward or back by so much at most: a process that starts then, without a link, stamps as far into
+the future or the past and cannot know it."""
+
+
 class NodeWall:
     """A wall clock over virtual time that can be stepped and made to drift."""
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from simulate.clock import stream
+from simulate.clock import WALL_STEP_S_MAX, stream
 from simulate.network import cut_for
 from simulate.scenario import InTime
 from simulate.site import Site
@@ -27,7 +27,6 @@ SLOW_METER_S = 0.9
 SILENT_PART = 0.3
 """Part of a node's meters that fall silent together: a gateway died."""
 HUNG_PART = 0.1
-CLOCK_S = (-1_800.0, 1_800.0)
 
 
 class Misfortune:
@@ -155,7 +154,7 @@ class Misfortune:
             self._world.office.feed_dead -= 1
 
     async def _clock(self, site: Site, seconds: float) -> None:
-        step_s = self._dice.uniform(*CLOCK_S)
+        step_s = self._dice.uniform(-WALL_STEP_S_MAX, WALL_STEP_S_MAX)
         began = self._world.now()
         site.wall_wrong.append((began, began + int(seconds) + 1))
         site.wall.step(step_s)
