@@ -8,14 +8,16 @@ is durable; nothing is flushed (losing power is tried elsewhere, on real files).
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from gridmodel.clock import Rng
 from hosting.database import CONNECTION_SETTINGS, STATEMENTS_CACHED, Database, prepare
 from hosting.database_faults import DatabaseFault, fault_of
 from simulate.crash import SimulatedCrash
+
+T = TypeVar("T")
 
 TURNS_BEFORE_ANSWER_MAX = 2
 """Turns of the loop before a statement runs, at most: three orders for each pair of awaits, and campaigns multiply."""
@@ -57,6 +59,7 @@ class SimConnection:
         self._rng = rng
         self._hooks = hooks
         self._dead: SimulatedCrash | None = None
+        self._interrupted: asyncio.CancelledError | None = None
 
     @property
     def total_changes(self) -> int:
@@ -120,15 +123,49 @@ class SimConnection:
         """Neither closed nor dead."""
         return self._dead is None
 
+    def interruption(self) -> asyncio.CancelledError | None:
+        """Whether the caller was cancelled since this was last asked: its transaction ended first."""
+        interrupted, self._interrupted = self._interrupted, None
+        return interrupted
+
     async def _turns(self) -> None:
         """Let others come in between, a seeded number of times; when nobody is ready there is no order to choose."""
         ready = getattr(asyncio.get_running_loop(), "_ready", True)
         if ready:
             for _ in range(int(self._rng.random() * (TURNS_BEFORE_ANSWER_MAX + 1))):
-                await asyncio.sleep(0)
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError as error:
+                    self._interrupted = error
         if self._dead is not None:
             raise self._dead
         self.statements += 1
+
+
+class SimDatabase(Database):
+    """A verb runs in its caller's task: production's own task for each of them is half of a rehearsal's time.
+
+    What that task is for holds here as well, for a verb that awaits nothing but its connection: a caller cancelled in
+    the middle is told when the transaction has ended.
+    """
+
+    def __init__(self, connection: SimConnection, name: str) -> None:
+        super().__init__(connection, name)
+        self._twin = connection
+
+    async def _finished(self, work: Coroutine[Any, Any, T]) -> T:
+        self._holder = asyncio.current_task()
+        try:
+            result = await work
+        except BaseException as error:
+            if (interrupted := self._twin.interruption()) is not None:
+                raise interrupted from error
+            raise
+        finally:
+            self._holder = None
+        if (interrupted := self._twin.interruption()) is not None:
+            raise interrupted
+        return result
 
 
 class SimDisk:
@@ -157,7 +194,7 @@ class SimDisk:
             raise
         self._connections = [each for each in self._connections if each.is_open]
         self._connections.append(connection)
-        return Database(connection, name)
+        return SimDatabase(connection, name)
 
     def crash(self, crash: SimulatedCrash) -> None:
         """Kill every open connection of this node, in the order of their opening."""
