@@ -182,7 +182,6 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
     rounds = Rounds(
         control=store.control,
         readings=store.readings,
-        hours=store.hours,
         alarms=store.alarms,
         relays=store.relays,
         clock=ports.clock,

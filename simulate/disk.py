@@ -8,9 +8,10 @@ is durable; nothing is flushed (losing power is tried elsewhere, on real files).
 
 import asyncio
 import sqlite3
-from collections.abc import Coroutine, Iterable, Sequence
+import types
+from collections.abc import Coroutine, Generator, Iterable, Sequence, Sized
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from gridmodel.clock import Rng
 from hosting.database import CONNECTION_SETTINGS, STATEMENTS_CACHED, Database, prepare
@@ -53,13 +54,12 @@ class SimConnection:
 
     def __init__(self, connection: sqlite3.Connection, name: str, rng: Rng, hooks: CommitHooks) -> None:
         self.name = name
-        self.statements = 0
-        """Statements run, for reports."""
         self._connection = connection
         self._rng = rng
         self._hooks = hooks
         self._dead: SimulatedCrash | None = None
-        self._interrupted: asyncio.CancelledError | None = None
+        self._ready: Sized = getattr(asyncio.get_running_loop(), "_ready", ("unknown",))
+        """Whoever else could go on now, as the loop keeps them: looked at before each statement."""
 
     @property
     def total_changes(self) -> int:
@@ -68,27 +68,33 @@ class SimConnection:
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """See `Connection.execute`."""
-        await self._turns()
+        if self._ready or self._dead is not None:
+            await self._turns()
         return self._connection.execute(sql, parameters).rowcount
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See `Connection.execute_many`."""
-        await self._turns()
+        if self._ready or self._dead is not None:
+            await self._turns()
         self._connection.executemany(sql, rows)
 
     async def fetch_all(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See `Connection.fetch_all`."""
-        await self._turns()
+        if self._ready or self._dead is not None:
+            await self._turns()
         return self._connection.execute(sql, parameters).fetchall()
 
     async def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """See `Connection.fetch_one`."""
-        rows = await self.fetch_all(sql, parameters)
+        if self._ready or self._dead is not None:
+            await self._turns()
+        rows = self._connection.execute(sql, parameters).fetchall()
         return rows[0] if rows else None
 
     async def commit(self) -> None:
         """See `Connection.commit`; the hooks are asked on both sides of it."""
-        await self._turns()
+        if self._ready or self._dead is not None:
+            await self._turns()
         try:
             self._hooks.before_commit(self.name)
             self._connection.execute("COMMIT")
@@ -96,10 +102,12 @@ class SimConnection:
         except SimulatedCrash as crash:
             self.die(crash)
             raise
+        if self._ready:  # what a commit set off may queue up behind it before its caller goes on
+            await self._turns()
 
     async def rollback(self) -> None:
         """See `Connection.rollback`; a dead process has rolled back already."""
-        if self._dead is None:
+        if self._ready and self._dead is None:
             await self._turns()
         if self._dead is None:
             self._connection.rollback()
@@ -123,49 +131,60 @@ class SimConnection:
         """Neither closed nor dead."""
         return self._dead is None
 
-    def interruption(self) -> asyncio.CancelledError | None:
-        """Whether the caller was cancelled since this was last asked: its transaction ended first."""
-        interrupted, self._interrupted = self._interrupted, None
-        return interrupted
-
     async def _turns(self) -> None:
-        """Let others come in between, a seeded number of times; when nobody is ready there is no order to choose."""
-        ready = getattr(asyncio.get_running_loop(), "_ready", True)
-        if ready:
+        """Let others come in between, a seeded number of times. Who has nobody beside him has no order to choose."""
+        if self._ready:
             for _ in range(int(self._rng.random() * (TURNS_BEFORE_ANSWER_MAX + 1))):
-                try:
-                    await asyncio.sleep(0)
-                except asyncio.CancelledError as error:
-                    self._interrupted = error
+                await asyncio.sleep(0)
         if self._dead is not None:
             raise self._dead
-        self.statements += 1
 
 
 class SimDatabase(Database):
     """A verb runs in its caller's task: production's own task for each of them is half of a rehearsal's time.
 
-    What that task is for holds here as well, for a verb that awaits nothing but its connection: a caller cancelled in
-    the middle is told when the transaction has ended.
+    What that task is for holds here as well: a caller cancelled in the middle is told when the transaction has ended.
+    So a verb sets itself no time limit here (it would cancel its caller); no verb of the product does.
     """
 
-    def __init__(self, connection: SimConnection, name: str) -> None:
-        super().__init__(connection, name)
-        self._twin = connection
-
     async def _finished(self, work: Coroutine[Any, Any, T]) -> T:
+        interruptions: list[asyncio.CancelledError] = []
         self._holder = asyncio.current_task()
         try:
-            result = await work
+            result = await _to_its_end(work, interruptions)
         except BaseException as error:
-            if (interrupted := self._twin.interruption()) is not None:
-                raise interrupted from error
+            if interruptions:
+                raise interruptions[-1] from error
             raise
         finally:
             self._holder = None
-        if (interrupted := self._twin.interruption()) is not None:
-            raise interrupted
+        if interruptions:
+            raise interruptions[-1]
         return result
+
+
+@types.coroutine
+def _to_its_end(work: Coroutine[Any, Any, T], interruptions: list[asyncio.CancelledError]) -> Generator[Any, Any, T]:
+    """Await `work`, which never hears that its task is cancelled: that is only noted."""
+    while True:
+        try:
+            waited = work.send(None)
+        except StopIteration as end:
+            return cast("T", end.value)
+        if waited is None:
+            try:
+                yield
+            except asyncio.CancelledError as error:
+                interruptions.append(error)
+            continue
+        waited._asyncio_future_blocking = False  # noqa: SLF001 — not this future is waited for, but one beside it
+        while not waited.done():
+            over = waited.get_loop().create_future()
+            waited.add_done_callback(lambda _, over=over: over.done() or over.set_result(None))
+            try:
+                yield from over
+            except asyncio.CancelledError as error:
+                interruptions.append(error)
 
 
 class SimDisk:
@@ -201,11 +220,6 @@ class SimDisk:
         for connection in self._connections:
             connection.die(crash)
         self._connections.clear()
-
-    @property
-    def statements(self) -> int:
-        """Statements run on the open connections."""
-        return sum(connection.statements for connection in self._connections)
 
 
 def committed_rows(path: Path, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

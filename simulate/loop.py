@@ -88,7 +88,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """See the module. `start_s` is where its monotonic time begins; with `measure` slow callbacks are counted."""
 
     _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]
     _stopping: bool
     _timer_cancelled_count: int
     _check_closed: Callable[[], None]
@@ -99,6 +98,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._thread = threading.get_ident()
         self._turns_at_this_instant = 0
         self._measure = measure
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """A heap in place of the base's list: tuples compare without a call."""
+        self._timers_made = 0
         self.turns = 0
         """Rounds run."""
         self.slow_callbacks = 0
@@ -148,7 +150,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         """As the base's, without its checks."""
         timer = asyncio.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when, self._timers_made, timer))
         timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001
         return timer
 
@@ -190,19 +193,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         self._drop_cancelled_timers()
-        ready, scheduled = self._ready, self._scheduled
+        ready, timers = self._ready, self._timers
         if not ready and not self._stopping:
-            if not scheduled:
+            if not timers:
                 raise VirtualDeadlock(f"no event can ever come; {_waiting(self)}")
-            self._now_s = max(self._now_s, scheduled[0]._when)  # type: ignore[attr-defined]  # noqa: SLF001
+            self._now_s = max(self._now_s, timers[0][0])
             self._turns_at_this_instant = 0
         self.turns += 1
         self._turns_at_this_instant += 1
         if self._turns_at_this_instant > TURNS_AT_ONE_INSTANT_MAX:
             raise VirtualLivelock(f"time stands at {self._now_s}; {_waiting(self)}")
         due = self._now_s + RESOLUTION_S
-        while scheduled and scheduled[0]._when < due:  # type: ignore[attr-defined]  # noqa: SLF001
-            timer = heapq.heappop(scheduled)
+        while timers and timers[0][0] < due:
+            timer = heapq.heappop(timers)[2]
             timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
             ready.append(timer)
         if self._measure:
@@ -224,20 +227,20 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     )
 
     def _drop_cancelled_timers(self) -> None:
-        scheduled = self._scheduled
-        if self._timer_cancelled_count > CANCELLED_TIMERS_MIN and self._timer_cancelled_count * 2 > len(scheduled):
+        timers = self._timers
+        if self._timer_cancelled_count > CANCELLED_TIMERS_MIN and self._timer_cancelled_count * 2 > len(timers):
             kept = []
-            for timer in scheduled:
-                if timer._cancelled:  # noqa: SLF001
-                    timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+            for entry in timers:
+                if entry[2]._cancelled:  # noqa: SLF001
+                    entry[2]._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
                 else:
-                    kept.append(timer)
+                    kept.append(entry)
             heapq.heapify(kept)
-            scheduled[:] = kept
+            timers[:] = kept
             self._timer_cancelled_count = 0
-        while scheduled and scheduled[0]._cancelled:  # noqa: SLF001
+        while timers and timers[0][2]._cancelled:  # noqa: SLF001
             self._timer_cancelled_count -= 1
-            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+            heapq.heappop(timers)[2]._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _run_measured(self, handle: asyncio.Handle) -> None:
         before = time.perf_counter()

@@ -17,7 +17,7 @@ from gridmodel.registry import Registry
 async def hour_areas(store: EdgeStore, level: str, end: int) -> dict[str, Any]:
     """``{"level", "end", "areas": […]}`` of the hour ending at `end` (0: the latest closed); none before one."""
     if end == 0:
-        latest = await store.hours.last_closed()
+        latest = (await store.hours.closed()).last_hour
         end = 0 if latest is None else latest.hour_end
     registry = store.registries.newest
     if registry is None or end == 0:

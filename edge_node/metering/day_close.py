@@ -56,13 +56,13 @@ class DayClose:
     async def tick(self, now: int) -> int:
         """Seal what is due at `now`; gives when to look again at the latest."""
         registry = self._registries.newest
-        first = await self._hours.first_closed()
+        closed = await self._hours.closed()
+        first = closed.first_hour
         if registry is None or first is None or self._clock.trust() is ClockTrust.DOUBTFUL:
             return now + LOOK_S
-        due = await self._next_day(registry, first)
+        due = self._next_day(registry, first, closed.last_day)
         while (ends_at := day_bounds(due, registry.zone)[1]) + self._grace_s <= now:
-            mark = await self._hours.last_closed()
-            if mark is None or mark.hour_end < ends_at:
+            if closed.last_hour is None or closed.last_hour.hour_end < ends_at:
                 break  # its hours come first
             await self._seal(registry, due, first, now)
             await purge_readings(self._readings.segments, due)
@@ -70,9 +70,8 @@ class DayClose:
         await self._seal_again(registry, due, first, now)
         return min(max(now + 1, day_bounds(due, registry.zone)[1] + self._grace_s), now + LOOK_S)
 
-    async def _next_day(self, registry: Registry, first_hour: int) -> str:
+    def _next_day(self, registry: Registry, first_hour: int, last: str | None) -> str:
         """The first day that was never sealed."""
-        last = await self._hours.last_day()
         if last is None:
             return local_day(first_hour, registry.zone)
         return local_day(day_bounds(last, registry.zone)[1] + 1, registry.zone)

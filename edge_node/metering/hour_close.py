@@ -71,7 +71,7 @@ class HourClose:
 
     async def _next_hour(self, registry: Registry) -> int:
         """The end of the first hour that was never closed."""
-        last = await self._hours.last_closed()
+        last = (await self._hours.closed()).last_hour
         if last is not None:
             return last.hour_end + HOUR_S
         known_since = await self._hours.first_registry_at() or 0
@@ -84,10 +84,12 @@ class HourClose:
 
     async def _close_again(self, registry: Registry, due: int, now: int) -> None:
         """Hours that were touched after their close, of days that are still open."""
-        touches = await self._readings.touched()
-        last_day = await self._hours.last_day() or ""
-        first = await self._hours.first_closed() or due
-        again = {hour: count for hour, count in touches.items() if hour < due}
+        again = {hour: count for hour, count in (await self._readings.touched()).items() if hour < due}
+        if not again:
+            return
+        closed = await self._hours.closed()
+        last_day = closed.last_day or ""
+        first = closed.first_hour or due
         for hour in sorted(again):
             if hour < first:
                 continue  # before this node's first hour nothing is told

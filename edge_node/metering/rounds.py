@@ -14,7 +14,7 @@ from functools import partial
 from edge_node.metering.polling import PollTarget
 from edge_node.metering.waiting import until
 from edge_node.store.alarms import Alarms, clear_alarm, raise_alarm
-from edge_node.store.hours import Hours
+from edge_node.store.hours import revision_epoch
 from edge_node.store.reading_round import Booking
 from edge_node.store.readings import Readings
 from edge_node.store.relays import Relays, Sighting
@@ -79,7 +79,6 @@ class Rounds:
         *,
         control: Database,
         readings: Readings,
-        hours: Hours,
         alarms: Alarms,
         relays: Relays,
         clock: UtilityClock,
@@ -87,7 +86,6 @@ class Rounds:
     ) -> None:
         self._control = control
         self._readings = readings
-        self._hours = hours
         self._alarms = alarms
         self._relays = relays
         self._clock = clock
@@ -191,16 +189,24 @@ class Rounds:
         )
 
     def _clear(self, work: _Work, kind: AlarmKind, meter: str) -> None:
-        if (kind, meter) in self._standing:
+        if self._standing and (kind, meter) in self._standing:
             work.cleared.add((kind, meter))
 
     async def _book(self, work: _Work) -> None:
         raised = {key: why for key, why in work.raised.items() if key not in self._standing}
         cleared = {key for key in work.cleared if key not in work.raised}
         await self._put_alarms(raised, cleared)
+        if not work.bookings and not work.sightings:
+            return
+
+        async def look(conn: Connection) -> tuple[int, list[Sighting]]:
+            return await revision_epoch(conn), await self._relays.telling(conn, work.sightings)
+
+        epoch, telling = await self._control.read(look)
         if work.bookings:
-            await self._readings.book(work.bookings, Revision(await self._hours.epoch(), 1))
-        if work.sightings and await self._relays.record_sightings(work.sightings):
+            await self._readings.book(work.bookings, Revision(epoch, 1))
+        if telling:
+            await self._relays.record_sightings(telling)
             self._wakeups.enforcement.set()
 
     async def _put_alarms(self, raised: dict[tuple[AlarmKind, str], str], cleared: set[tuple[AlarmKind, str]]) -> None:

@@ -4,6 +4,8 @@ On the walk of link loss; `batches.py` has the verbs that use it. A header is st
 payload, so that the same parser reads it back that reads the wire.
 """
 
+from typing import Any
+
 from edge_node.store.alarms import raise_alarm
 from edge_node.store.outbox import OutboxFault
 from gridmodel.event import AlarmKind
@@ -26,6 +28,19 @@ async def waiting_lanes(conn: Connection) -> frozenset[Lane]:
     """The lanes with records to be sealed."""
     waiting = await conn.fetch_one(_WAITING) or ()
     return frozenset({lane for lane, waits in zip(Lane, waiting, strict=True) if waits})
+
+
+async def rows_after(conn: Connection, lane: Lane, after: LaneMark, limit: int) -> tuple[list[tuple[Any, ...]], bool]:
+    """At most `limit` sealed batches of `lane` after `after`, and whether records wait when there is none.
+
+    A row is (seq, header, payload or None, day of its chunk, id of its chunk).
+    """
+    rows = await conn.fetch_all(
+        "SELECT seq, header, payload, chunk_day, chunk_id FROM outbox_batch"
+        " WHERE lane = ? AND epoch = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (lane.value, after.epoch, after.seq, limit),
+    )
+    return rows, not rows and lane in await waiting_lanes(conn)
 
 
 async def sealed_mark(conn: Connection, lane: Lane) -> LaneMark | None:

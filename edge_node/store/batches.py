@@ -11,10 +11,10 @@ wait again.
 Codes: TQ-OB-02 a chunk that is not in the segments as it was sealed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from edge_node.store.alarms import raise_alarm
 from edge_node.store.batch_rows import (
@@ -23,6 +23,7 @@ from edge_node.store.batch_rows import (
     header_at,
     keep_batch,
     reopen_damaged,
+    rows_after,
     sealed_mark,
     set_damaged_aside,
     waiting_lanes,
@@ -121,9 +122,11 @@ class Outbox:
     async def following(self, lane: Lane, after: LaneMark, bytes_max: int, batches_max: int, now: int) -> list[bytes]:
         """The batches of `lane` after `after` (at least one if there is one), sealing waiting records as needed."""
         limit = CHUNKS_PER_FETCH_MAX if lane is Lane.INTERVAL else batches_max
-        found = await self._stored(lane, after, bytes_max, limit, now)
-        if not found and lane in await self._control.read(waiting_lanes) and await self._seal(lane, now):
-            found = await self._stored(lane, after, bytes_max, limit, now)
+        rows, waiting = await self._control.read(partial(rows_after, lane=lane, after=after, limit=limit))
+        found = await self._told(lane, after, rows, bytes_max, now)
+        if not found and waiting and await self._seal(lane, now):
+            rows, _ = await self._control.read(partial(rows_after, lane=lane, after=after, limit=limit))
+            found = await self._told(lane, after, rows, bytes_max, now)
         return found
 
     async def owing(self) -> frozenset[Lane]:
@@ -241,14 +244,10 @@ class Outbox:
 
         return await self._control.write(verb)
 
-    async def _stored(self, lane: Lane, after: LaneMark, bytes_max: int, limit: int, now: int) -> list[bytes]:
-        rows = await self._control.read(
-            lambda conn: conn.fetch_all(
-                "SELECT seq, header, payload, chunk_day, chunk_id FROM outbox_batch"
-                " WHERE lane = ? AND epoch = ? AND seq > ? ORDER BY seq LIMIT ?",
-                (lane.value, after.epoch, after.seq, limit),
-            )
-        )
+    async def _told(
+        self, lane: Lane, after: LaneMark, rows: Sequence[tuple[Any, ...]], bytes_max: int, now: int
+    ) -> list[bytes]:
+        """The batches in these rows, up to the first that is damaged; at most `bytes_max` beyond the first."""
         found: list[bytes] = []
         size = 0
         for seq, header, payload, day, chunk_id in rows:

@@ -2,7 +2,7 @@
 
 On the walks of payment and link loss. A pull's items are applied in one transaction with their offsets, so that a
 repeat is harmless and a crash leaves neither half. An item that this program cannot take in stops nothing: it is kept
-whole in `downlink_refused` under a named alarm, and tried again when the program starts. It is never skipped unseen.
+whole in `downlink_refused` under a named alarm, and tried again now and then. It is never skipped unseen.
 
 Heavy work (parsing a registry) is done before the transaction. A registry that could not be applied is not used at all.
 While something stands refused that may have been a payment, a protection or a change of the network, nobody is cut.
@@ -78,6 +78,8 @@ class Downlink:
         self._control = control
         self._registries = registries
         self._appliers = dict(appliers)
+        self._some_refused = True
+        """Something may stand refused: this object is the only writer."""
 
     async def offsets(self) -> dict[DownLane, int]:
         """The last durable offset of every lane; 0 before the first item."""
@@ -104,6 +106,7 @@ class Downlink:
                     await _forget_mended(conn, one.item, now)
                 else:
                     refused += 1
+                    self._some_refused = True
                     await _refuse(conn, one.item, fault, now)
                 await _advance(conn, one.item)
             return Applied(applied, refused, frozenset(lanes))
@@ -122,6 +125,9 @@ class Downlink:
 
     async def retry_refused(self, now: int) -> int:
         """Try again what could not be taken in (a newer program, a clock set right); gives how many are applied now."""
+        if not self._some_refused:
+            return 0
+        self._some_refused = False
         rows = await self._control.read(
             lambda conn: conn.fetch_all(
                 "SELECT lane, offset, kind, id, body FROM downlink_refused ORDER BY lane, offset LIMIT ?",
@@ -130,6 +136,7 @@ class Downlink:
         )
         if not rows:
             return 0
+        self._some_refused = True
         items = [DownItem(DownLane(lane), offset, kind, id_, bytes(body)) for lane, offset, kind, id_, body in rows]
         prepared = [await self._prepare(item) for item in items]
 

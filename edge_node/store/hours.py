@@ -48,6 +48,18 @@ class HourMark:
 
 
 @dataclass(frozen=True, slots=True)
+class Closed:
+    """How far hours and days are closed; None before the first of each."""
+
+    first_hour: int | None
+    """The end of the first hour that was ever closed here."""
+    last_hour: HourMark | None
+    """The latest closed hour; hours before it, from the first on, are all closed."""
+    last_day: str | None
+    """The latest closed local day; days before it are all closed."""
+
+
+@dataclass(frozen=True, slots=True)
 class DayMark:
     """The latest seal of a day."""
 
@@ -81,21 +93,18 @@ class Hours:
 
         return await self._control.read(verb)
 
-    async def last_closed(self) -> HourMark | None:
-        """The latest closed hour; hours before it are all closed."""
+    async def closed(self) -> Closed:
+        """How far closing got, as of one moment."""
 
-        async def verb(conn: Connection) -> HourMark | None:
-            row = await conn.fetch_one("SELECT hour_end, revision FROM hour_closed ORDER BY hour_end DESC LIMIT 1")
-            return None if row is None else HourMark(*row)
-
-        return await self._control.read(verb)
-
-    async def first_closed(self) -> int | None:
-        """The end of the first hour that was ever closed here."""
-
-        async def verb(conn: Connection) -> int | None:
-            row = await conn.fetch_one("SELECT min(hour_end) FROM hour_closed")
-            return None if row is None else row[0]
+        async def verb(conn: Connection) -> Closed:
+            last = await conn.fetch_one("SELECT hour_end, revision FROM hour_closed ORDER BY hour_end DESC LIMIT 1")
+            first = None if last is None else await conn.fetch_one("SELECT min(hour_end) FROM hour_closed")
+            day = None if last is None else await conn.fetch_one("SELECT max(day) FROM day_closed")
+            return Closed(
+                first_hour=None if first is None else first[0],
+                last_hour=None if last is None else HourMark(*last),
+                last_day=None if day is None else day[0],
+            )
 
         return await self._control.read(verb)
 
@@ -124,15 +133,6 @@ class Hours:
         return {place: unpack_cell(cell) for place, cell in await self._control.read(verb)}
 
     # Days -------------------------------------------------------------------------------------------------------------
-
-    async def last_day(self) -> str | None:
-        """The latest closed local day; days before it are all closed."""
-
-        async def verb(conn: Connection) -> str | None:
-            row = await conn.fetch_one("SELECT max(day) FROM day_closed")
-            return None if row is None else row[0]
-
-        return await self._control.read(verb)
 
     async def day_mark(self, day: str) -> DayMark | None:
         """The latest seal of a day; None when it was never sealed."""

@@ -67,25 +67,26 @@ class Relays:
     def __init__(self, control: Database) -> None:
         self._control = control
 
-    async def record_sightings(self, sightings: Sequence[Sighting]) -> int:
-        """Keep those that tell something new, in one transaction; gives how many (then wake the supply room)."""
+    async def telling(self, conn: Connection, sightings: Sequence[Sighting]) -> list[Sighting]:
+        """Those that tell something new of relays as they are believed now."""
         usable = [one for one in sightings if one.contact in CONTACTS]
+        found: list[Sighting] = []
+        for start in range(0, len(usable), POINTS_PER_QUERY):
+            part = usable[start : start + POINTS_PER_QUERY]
+            known = await self.rows(conn, [one.usage_point for one in part])
+            found += [one for one in part if tells_something(known.get(one.usage_point), one)]
+        return found
 
-        async def verb(conn: Connection) -> int:
-            kept: list[Sighting] = []
-            for start in range(0, len(usable), POINTS_PER_QUERY):
-                part = usable[start : start + POINTS_PER_QUERY]
-                known = await self.rows(conn, [one.usage_point for one in part])
-                kept += [one for one in part if tells_something(known.get(one.usage_point), one)]
-            await conn.execute_many(
+    async def record_sightings(self, telling: Sequence[Sighting]) -> None:
+        """Keep these for the supply room (then wake it), in one transaction; a later one of the same point stays."""
+        await self._control.write(
+            lambda conn: conn.execute_many(
                 "INSERT INTO relay_sighting (usage_point, meter, contact, load_w, asked_at) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (usage_point) DO UPDATE SET meter = excluded.meter, contact = excluded.contact,"
                 " load_w = excluded.load_w, asked_at = excluded.asked_at WHERE excluded.asked_at >= asked_at",
-                [(one.usage_point, one.meter, one.contact, one.load_w, one.asked_at) for one in kept],
+                [(one.usage_point, one.meter, one.contact, one.load_w, one.asked_at) for one in telling],
             )
-            return len(kept)
-
-        return await self._control.write(verb) if usable else 0
+        )
 
     async def sightings(self, conn: Connection, busy: Collection[str], limit: int) -> list[Sighting]:
         """Sightings that wait to be handled, oldest first, but for points with an operation under way."""

@@ -75,6 +75,8 @@ class _Glance:
     unsent: bool
     """An intent without a command that nobody is carrying out."""
     plans: list[CutPlan]
+    dark: list[RelayRow]
+    """The first DARK_PER_READ that we may have darkened."""
 
 
 class Enforcement:
@@ -158,7 +160,7 @@ class Enforcement:
             report.withheld = await self.door.withhold_orphans(list(self._busy))
         if glance.looks or glance.unsent:
             glance = await self._glance()
-        urgent = await self._restore_first(places, await self._dark(places), group, report, owing=owing)
+        urgent = await self._restore_first(places, await self._dark(places, glance.dark), group, report, owing=owing)
         if not (glance.looks or glance.unsent or glance.plans or urgent or self._busy):
             self._quiet_at, self._quiet_places = seen, places
         if report.restores_waiting == 0 and not self._rules().missing():
@@ -177,22 +179,22 @@ class Enforcement:
                 looks=await sources.relays.sightings(conn, busy, SIGHTINGS_PER_TICK),
                 unsent=any(one.sent_at is None and one.usage_point not in busy for one in open_ones),
                 plans=await sources.operations.plans(conn),
+                dark=await sources.relays.dark_by_us(conn, ""),
             )
 
         return await sources.control.read(verb)
 
-    async def _dark(self, places: Places) -> list[RelayRow]:
-        """Every point of the registry that we may have darkened, read in steps: all, for any of them may have paid."""
+    async def _dark(self, places: Places, part: list[RelayRow]) -> list[RelayRow]:
+        """Every point of the registry that we may have darkened, `part` and what follows: any of them may have paid."""
         known, found = places.registry.usage_point, list[RelayRow]()
-        after = ""
         while True:
-            part = await self._sources.control.read(
-                lambda conn, after=after: self._sources.relays.dark_by_us(conn, after)  # type: ignore[misc]
-            )
             found += [row for row in part if row.usage_point in known]
             if len(part) < DARK_PER_READ:
                 return found
             after = part[-1].usage_point
+            part = await self._sources.control.read(
+                lambda conn, after=after: self._sources.relays.dark_by_us(conn, after)  # type: ignore[misc]
+            )
 
     def _owing_due(self) -> bool:
         """Whether dark homes that still owe are to be judged: begun and not gone round, or long enough ago.

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from gridmodel.clock import TimeBounds
@@ -36,6 +37,8 @@ QUOTA_PER_DAY_MAX = 1_000
 SIGNATURES_MAX = 8
 CLASSES_MAX = 32
 FILE_BYTES_MAX = 8_192
+MANDATES_KEPT_MAX = 64
+"""Canonical bytes kept: a node judges by one mandate, a rehearsal by one for each of its nodes."""
 COUNTER_MAX = 2**53
 TIME_MAX = 2**40
 
@@ -91,11 +94,17 @@ class Mandate:
 
     def canonical_bytes(self) -> bytes:
         """What the approvers sign."""
-        return canonical("mandate.1", {field.name: getattr(self, field.name) for field in fields(self)})
+        return _canonical(self)
 
     def persons_needed(self) -> int:
         """How many different approvers must have signed."""
         return PERSONS_EXTENDED_MIN if self.watermark_age_h_max > WATERMARK_AGE_H_STANDARD else PERSONS_MIN
+
+
+@lru_cache(maxsize=MANDATES_KEPT_MAX)
+def _canonical(mandate: Mandate) -> bytes:
+    """A mandate that permits is asked for at each judgement, and never changes."""
+    return canonical("mandate.1", {field.name: getattr(mandate, field.name) for field in fields(mandate)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,13 +186,12 @@ def test_a_failure_of_a_cancelled_verb_is_named_as_the_cause(run: Callable[[Stor
 async def two_verbs_at_once(database: Database) -> list[object]:
     """One verb fails half-way while another is half-way too: the other must not lose its first row."""
     half_way, failed = asyncio.Event(), asyncio.Event()
+    failure = asyncio.ensure_future(failed.wait())
 
     async def steady(connection: Connection) -> None:
         await put(connection, "first")
         half_way.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await failed.wait()
+        await asyncio.wait([failure], timeout=0.05)
         await connection.execute("INSERT INTO fact VALUES ('second', 1)")
 
     async def failing(connection: Connection) -> None:

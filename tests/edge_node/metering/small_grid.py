@@ -236,7 +236,7 @@ class Office:
 
     async def unseen(self) -> dict[int, int]:
         """Touches of closed hours that no close has seen."""
-        last = await self.hours.last_closed()
+        last = (await self.hours.closed()).last_hour
         return {hour: n for hour, n in (await self.readings.touched()).items() if last and hour <= last.hour_end}
 
     async def booked(self) -> dict[tuple[str, int], dict[int, tuple[int, int]]]:
@@ -279,9 +279,7 @@ async def office(
     registries = Registries(control, NODE, compute)
     await registries.load()
     await readings.load()
-    rounds = Rounds(
-        control=control, readings=readings, hours=hours, alarms=alarms, relays=relays, clock=clock, wakeups=wakeups
-    )
+    rounds = Rounds(control=control, readings=readings, alarms=alarms, relays=relays, clock=clock, wakeups=wakeups)
     try:
         yield Office(
             control,
