@@ -21,6 +21,7 @@ from simulate.clock import stream
 from simulate.crash import SimulatedCrash
 from simulate.faults import Faults
 from simulate.grid import RELAY_PROFILE, Grid, PointPlan
+from simulate.scenario import AtEvent
 from simulate.sight import Verdicts
 
 APP = "app"
@@ -69,8 +70,12 @@ class People:
         book: Book,
         verdicts: Verdicts,
         desk: Callable[[str], Desk | None],
+        doom: Callable[[str, bool], None],
     ) -> None:
-        """`start` is the run's first moment (UTC seconds); `desk(node)` gives the node if it runs."""
+        """`start` is the run's first moment (UTC seconds); `desk(node)` gives the node if it runs.
+
+        `doom(node, after)` has it die at its next commit, just before or just after.
+        """
         self._seed = seed
         self._grids = grids
         self._start = start
@@ -79,6 +84,8 @@ class People:
         self._book = book
         self._verdicts = verdicts
         self._desk = desk
+        self._doom = doom
+        self._faults = faults
         self._numbers = 0
         self._errands: set[asyncio.Task[None]] = set()
         self.feed: list[LedgerEntry] = []
@@ -224,6 +231,8 @@ class People:
             desk = self._desk(node)
             if desk is not None:
                 payment.at = self._verdicts.now()
+                if self._faults.strikes(AtEvent.NODE_CRASH_AT_PAYMENT):
+                    self._doom(node, self._faults.pick("payment", 2) == 1)
                 try:
                     receipt = await desk.pay(point.account, amount_tiyin, cashier_of(node), request)
                 except SimulatedCrash:

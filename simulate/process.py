@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from hosting.instance import InstanceFault, InstanceLock
 from simulate.clock import stream
@@ -77,6 +77,7 @@ class Process(Generic[R]):
         self._disk: SimDisk | None = None
         self._lock: InstanceLock | None = None
         self._task: asyncio.Task[None] | None = None
+        self._doomed: Literal["before", "after"] | None = None
         self._kept_down = 0
         self._comes_back: asyncio.TimerHandle | None = None
 
@@ -120,6 +121,10 @@ class Process(Generic[R]):
             self._kept_down -= 1
             self.start()
 
+    def doom(self, *, after: bool) -> None:
+        """It dies at its next commit, just before or just after."""
+        self._doomed = "after" if after else "before"
+
     def second_start(self) -> None:
         """Someone starts the program beside the running one: the folder's lock must refuse it."""
         if self.up_since is None:
@@ -133,7 +138,7 @@ class Process(Generic[R]):
 
     def before_commit(self, name: str) -> None:
         """See `CommitHooks`."""
-        if self._faults.strikes(self._crash_events[0]):
+        if self._doomed == "before" or self._faults.strikes(self._crash_events[0]):
             self._faults.happened("crash_before_commit")
             raise self.crash(f"before the commit of {name}")
 
@@ -143,7 +148,7 @@ class Process(Generic[R]):
         self._trace.add("commit", self.name, name)
         for listener in self.on_commit:
             listener(name)
-        if self._faults.strikes(self._crash_events[1]):
+        if self._doomed == "after" or self._faults.strikes(self._crash_events[1]):
             self._faults.happened("crash_after_commit")
             raise self.crash(f"after the commit of {name}")
 
@@ -177,7 +182,7 @@ class Process(Generic[R]):
         self.crash("by itself")
 
     def _down(self) -> None:
-        self._task = self._disk = self._product = None
+        self._task = self._disk = self._product = self._doomed = None
         self.up_since = None
         if self._lock is not None:
             self._lock.release()

@@ -34,6 +34,8 @@ class AtEvent(StrEnum):
     NODE_CRASH_AT_REPLY = "node_crash_at_reply"
     NODE_CRASH_AT_COMMAND = "node_crash_at_command"
     """The relay command is on its way; the node dies before it hears of it."""
+    NODE_CRASH_AT_PAYMENT = "node_crash_at_payment"
+    """A cashier's request is in; the node dies at its commit, before or after."""
     REQUEST_LOST = "request_lost"
     REPLY_LOST = "reply_lost"
     """The hub has committed; the node never hears."""

@@ -280,6 +280,7 @@ class Rehearsal:
             book=self.book,
             verdicts=self.verdicts,
             desk=lambda node: self.nodes[node].product,
+            doom=lambda node, after: self.nodes[node].doom(after=after),
         )
         self.relays.on_opened.append(self.people.went_dark)
         self.office = Office(
