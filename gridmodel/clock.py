@@ -56,12 +56,19 @@ class UtilityClock(Protocol):
         """Whether permissions may be based on it."""
         ...
 
+    def confirmed(self) -> bool:
+        """Whether another source has agreed since this process began: a wall alone may have been wrong all along."""
+        ...
+
     def bounds(self) -> TimeBounds:
         """The present as an interval."""
         ...
 
     async def sleep_until(self, at: int) -> None:
-        """Wait until the clock shows `at` (UTC seconds); returns at once when that has passed."""
+        """Wait until the clock shows `at` (UTC seconds); returns at once when that has passed.
+
+        It returns early when the clock is set back: look again at what is due, nobody waits for days gone by.
+        """
         ...
 
     async def sleep(self, seconds: float) -> None:

@@ -209,9 +209,11 @@ def _against_by_notice(facts: Facts, rules: PolicyRules, now: TimeBounds) -> tup
     against = []
     if now.earliest - notice.delivered_at < rules.notice_days * DAY_S:
         against.append(Reason.NOTICE_RUNNING)
-    reversed_at = facts.overdue.reversed_at
-    if now.latest - notice.delivered_at > rules.notice_expiry_days * DAY_S or (
-        reversed_at is not None and reversed_at >= notice.delivered_at
+    reversed_at, due_at = facts.overdue.reversed_at, facts.overdue.oldest_due_at
+    if (
+        now.latest - notice.delivered_at > rules.notice_expiry_days * DAY_S
+        or (reversed_at is not None and reversed_at >= notice.delivered_at)
+        or (due_at is not None and due_at > notice.delivered_at)  # told of another debt, which was paid since
     ):
         against.append(Reason.NOTICE_EXPIRED)
     if facts.overdue.amount_tiyin > notice.amount_tiyin:

@@ -64,6 +64,7 @@ class ScaledClock:
         self._seen_at = monotonic()
         self._offset = wall() - self._seen_at
         self._confirmed = True
+        self._agreed = False
         self._floor: int | None = None
 
     def now(self) -> int:
@@ -78,6 +79,10 @@ class ScaledClock:
         if self._floor is not None and self.now() < self._floor:
             return ClockTrust.DOUBTFUL
         return ClockTrust.TRUSTED
+
+    def confirmed(self) -> bool:
+        """Whether another source (`confirm`) has agreed since this object was made."""
+        return self._agreed
 
     def bounds(self) -> TimeBounds:
         """The present as an interval; when wall and monotonic clock disagree it covers both, and never the past."""
@@ -109,14 +114,20 @@ class ScaledClock:
         steady_says = wall_says - self._parted_s() * self.speed
         agrees = abs(wall_says - other) <= allowed_s
         self._confirmed = agrees or abs(steady_says - other) <= allowed_s
+        self._agreed = self._agreed or self._confirmed
         if agrees:
             self._seen_at = self._monotonic()
             self._offset = self._wall() - self._seen_at
         return self.trust()
 
     async def sleep_until(self, at: int) -> None:
-        """Wait until the wall-based calendar shows `at`; a jump of the wall is noticed within one capped sleep."""
-        while (left := at - self._utility()) > 0:
+        """Wait until the wall-based calendar shows `at`; a jump of the wall is noticed within one capped sleep.
+
+        A wall that is set back ends the wait: whoever worked `at` out works it out anew.
+        """
+        before = math.inf
+        while 0 < (left := at - self._utility()) < before + JUMP_S_MAX * self.speed:
+            before = left
             await self._sleep(min(max(left / self.speed, SLEEP_S_MIN), self._sleep_s_max))
 
     async def sleep(self, seconds: float) -> None:

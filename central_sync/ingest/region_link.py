@@ -217,7 +217,12 @@ class RegionLink:
     async def _retry_one(self, row: BatchRow) -> int:
         if row.data is None:
             return 0
-        batch = Batch.from_bytes(row.data)
+        try:
+            batch = Batch.from_bytes(row.data)
+        except Fault as fault:  # damaged since it was set aside: what lies behind it goes on
+            where = {"node": row.node, "lane": row.lane.value, "epoch": row.epoch, "seq": row.seq}
+            self._log.error("batch_damaged", **where, code=fault.code)
+            return 0
         now = self._clock.now()
         content = await self._content(batch, now)
         if isinstance(content, Fault) and (content.code, content.what) == (row.quarantine, row.reason):

@@ -22,6 +22,8 @@ class SqliteReports:
         await self._connection.execute_many(
             f"INSERT INTO relay_operation ({_OPERATION}, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (node, id) DO UPDATE SET sent_at = coalesce(sent_at, excluded.sent_at),"
+            " basis = CASE WHEN coalesce(excluded.result_at, -1) > coalesce(result_at, -1)"
+            " THEN excluded.basis ELSE basis END,"
             " outcome = CASE WHEN coalesce(excluded.result_at, -1) > coalesce(result_at, -1)"
             " THEN excluded.outcome ELSE outcome END,"
             " result_at = max(coalesce(result_at, excluded.result_at), coalesce(excluded.result_at, result_at)),"

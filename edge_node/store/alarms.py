@@ -35,8 +35,7 @@ class AlarmRow:
 async def raise_alarm(conn: Connection, kind: AlarmKind, subject: str, detail: str, now: int) -> bool:
     """Raise unless it stands already, within the caller's transaction; gives whether it is new."""
     checked_id("subject of an alarm", subject)
-    standing = "SELECT 1 FROM alarm WHERE kind = ? AND subject = ? AND cleared_at IS NULL"
-    if await conn.fetch_one(standing, (kind.value, subject)) is not None:
+    if await alarm_stands(conn, kind, subject):
         return False
     told = detail[:DETAIL_LENGTH_MAX]
     name, alarm_id, made = f"{kind.value}\0{subject}\0{now}", "", 0
@@ -49,6 +48,12 @@ async def raise_alarm(conn: Connection, kind: AlarmKind, subject: str, detail: s
         name += "\0again"
     await append_record(conn, Lane.CONTROL, "alarm", alarm_id, _body(kind, subject, now, told, None), now)
     return True
+
+
+async def alarm_stands(conn: Connection, kind: AlarmKind, subject: str) -> bool:
+    """Whether it was raised and not cleared."""
+    standing = "SELECT 1 FROM alarm WHERE kind = ? AND subject = ? AND cleared_at IS NULL"
+    return await conn.fetch_one(standing, (kind.value, subject)) is not None
 
 
 async def clear_alarm(conn: Connection, kind: AlarmKind, subject: str, now: int) -> bool:

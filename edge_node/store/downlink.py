@@ -10,6 +10,7 @@ While something stands refused that may have been a payment, a protection or a c
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from edge_node.store.alarms import clear_alarm, raise_alarm
@@ -86,8 +87,8 @@ class Downlink:
         rows = await self._control.read(
             lambda conn: conn.fetch_all("SELECT lane, next_offset FROM downlink ORDER BY lane")
         )
-        known = {DownLane(lane): int(offset) - 1 for lane, offset in rows}
-        return {lane: known.get(lane, 0) for lane in DownLane}
+        known = {lane: int(offset) - 1 for lane, offset in rows}
+        return {lane: known.get(lane.value, 0) for lane in DownLane}
 
     async def apply(self, items: Sequence[DownItem], now: int) -> Applied:
         """Apply the items in their order, and remember how far each lane got, in one transaction."""
@@ -128,18 +129,21 @@ class Downlink:
         if not self._some_refused:
             return 0
         self._some_refused = False
-        rows = await self._control.read(
-            lambda conn: conn.fetch_all(
-                "SELECT lane, offset, kind, id, body FROM downlink_refused ORDER BY lane, offset LIMIT ?",
-                (REFUSED_RETRIED_MAX,),
-            )
-        )
-        if not rows:
-            return 0
-        self._some_refused = True
-        items = [DownItem(DownLane(lane), offset, kind, id_, bytes(body)) for lane, offset, kind, id_, body in rows]
-        prepared = [await self._prepare(item) for item in items]
+        count, after = 0, ("", 0)
+        while rows := await self._control.read(partial(_refused_after, after=after)):
+            self._some_refused = True
+            after = (rows[-1][0], rows[-1][1])
+            items = [
+                DownItem(DownLane(lane), offset, kind, id_, bytes(body))
+                for lane, offset, kind, id_, body in rows
+                if lane in set(DownLane)
+            ]
+            count += await self._retried([await self._prepare(item) for item in items], now)
+        if count:
+            await self._registries.load()
+        return count
 
+    async def _retried(self, prepared: Sequence[_Prepared], now: int) -> int:
         async def verb(conn: Connection) -> int:
             applied = 0
             for one in prepared:
@@ -148,9 +152,7 @@ class Downlink:
                     await _forget_refused(conn, one.item, now)
             return applied
 
-        count = await self._control.write(verb)
-        await self._registries.load()
-        return count
+        return await self._control.write(verb)
 
     async def refused(self, limit: int = REFUSED_LISTED_MAX) -> list[RefusedItem]:
         """What could not be taken in, newest first."""
@@ -198,6 +200,14 @@ class Downlink:
         return None
 
 
+async def _refused_after(conn: Connection, after: tuple[str, int]) -> list[tuple[Any, ...]]:
+    return await conn.fetch_all(
+        "SELECT lane, offset, kind, id, body FROM downlink_refused WHERE (lane, offset) > (?, ?)"
+        " ORDER BY lane, offset LIMIT ?",
+        (*after, REFUSED_RETRIED_MAX),
+    )
+
+
 async def may_lack_protection(conn: Connection) -> bool:
     """Whether an item stands refused that may have been a reason against a cut; of registries the latest alone counts.
 
@@ -208,7 +218,7 @@ async def may_lack_protection(conn: Connection) -> bool:
         " WHERE r.lane <> ? OR d.next_offset IS NULL OR r.offset >= d.next_offset - 1",
         (DownLane.REGISTRY.value,),
     )
-    return any(kind not in ONLY_PERMITS[DownLane(lane)] for lane, kind in rows)
+    return any(lane not in set(DownLane) or kind not in ONLY_PERMITS[DownLane(lane)] for lane, kind in rows)
 
 
 def _unfit(item: DownItem, why: str) -> Fault:

@@ -131,9 +131,9 @@ class Ledger:
             f"INSERT OR REPLACE INTO ledger_entry ({_COLUMNS}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*values, self._hasher.digest(*values)),
         )
-        await self._work_out(conn, entry.account)
+        await self._work_out(conn, entry.account, entry.amount_tiyin if row is None else 0)
         if row is not None and row[1] != entry.account:
-            await self._work_out(conn, AccountId(row[1]))
+            await self._work_out(conn, AccountId(row[1]), 0)
         return Inserted.NEW
 
     async def take_payment(self, entry: LedgerEntry, request: str, now: int) -> PaymentTaken | RequestConflict:
@@ -178,6 +178,9 @@ class Ledger:
             entries.append(entry)
             if entry.amount_tiyin > 0:
                 credited_at = max(credited_at or 0, int(row[10]))
+        written = await _credit_written(conn, account)
+        if not damaged and (written if written is not None else 0) != credit_tiyin(entries):
+            damaged.append(f"account {account}")  # an entry of it is under another account now, or gone
         return AccountState(tuple(entries), tuple(damaged), credited_at)
 
     async def known_account(self, account: AccountId) -> bool:
@@ -291,18 +294,29 @@ class Ledger:
             )
         return entry
 
-    async def _work_out(self, conn: Connection, account: AccountId) -> None:
+    async def _work_out(self, conn: Connection, account: AccountId, added_tiyin: int) -> None:
+        """Work the account's debts out anew, when `added_tiyin` joined it.
+
+        Its credit is counted on from what it was, not from the rows: where those do not add up to it, one is damaged.
+        """
+        written = await _credit_written(conn, account)
         state = await self.account_state(conn, account)
         debts = open_debts(state.entries)
         await conn.execute(
             "INSERT OR REPLACE INTO account_debt (account, credit_tiyin, owed_tiyin, first_due_at) VALUES (?, ?, ?, ?)",
             (
                 account,
-                credit_tiyin(state.entries),
+                credit_tiyin(state.entries) if written is None else written + added_tiyin,
                 sum(debt.remaining_tiyin for debt in debts),
                 debts[0].due_at if debts else None,
             ),
         )
+
+
+async def _credit_written(conn: Connection, account: AccountId) -> int | None:
+    """The account's credit as it was counted entry by entry; None before the first."""
+    row = await conn.fetch_one("SELECT credit_tiyin FROM account_debt WHERE account = ?", (account,))
+    return None if row is None else int(row[0])
 
 
 def _content(entry: LedgerEntry) -> tuple[Any, ...]:

@@ -84,10 +84,14 @@ async def put_mandate(
 async def mandate_in_force(conn: Connection, check: MandateChecker, bounds: TimeBounds) -> Mandate | None:
     """The mandate with the highest counter whose time has come, if it permits anything at all of the present."""
     rows = await conn.fetch_all(
-        "SELECT counter, document FROM mandate WHERE refused IS NULL ORDER BY counter DESC LIMIT ?", (AHEAD_MAX,)
+        "SELECT counter, document, refused FROM mandate WHERE refused IS NULL OR refused = ?"
+        " ORDER BY counter DESC LIMIT ?",
+        (MandateRefusal.EXPIRED.value, AHEAD_MAX),
     )
-    for counter, document in rows:
+    for counter, document, refused in rows:
         outcome = _judged(check, bytes(document), counter, bounds)
+        if refused is not None and not isinstance(outcome, MandateAccepted):
+            continue  # it had ended when it came, and still has: no clock was wrong
         if isinstance(outcome, MandateAccepted):
             return outcome.mandate if outcome.mandate.counter == counter else None
         if outcome is None or outcome.reason is not MandateRefusal.NOT_YET:

@@ -142,6 +142,15 @@ class Operations:
         row = await conn.fetch_one(f"SELECT {_COLUMNS}, hash FROM relay_operation WHERE id = ?", (operation_id,))
         return None if row is None else self._operation(row)
 
+    async def last_cut(self, conn: Connection, point: UsagePointId) -> Operation | None:
+        """The latest cut of a point whose command was sent, however long ago."""
+        row = await conn.fetch_one(
+            f"SELECT {_COLUMNS}, hash FROM relay_operation WHERE usage_point = ? AND action = 'cut'"
+            " AND sent_at IS NOT NULL ORDER BY intent_at DESC, id DESC LIMIT 1",
+            (point,),
+        )
+        return None if row is None else self._operation(row)
+
     async def under_way(self, conn: Connection) -> list[Operation]:
         """Operations without a result, oldest first."""
         rows = await conn.fetch_all(
@@ -244,7 +253,7 @@ class Operations:
             usage_point=UsagePointId(row[1]),
             meter=MeterId(row[2]),
             transformer=TransformerId(row[3]),
-            action=Movement(row[4]),
+            action=Movement(row[4]) if row[4] in set(Movement) else Movement.CUT,  # unsound then: it moves nothing
             cause=Cause(row[5]) if row[5] in set(Cause) else Cause.SAFETY,
             basis=basis,
             mandate=row[7],

@@ -46,6 +46,8 @@ class RelayRow:
     """The operation in progress, or the last one."""
     paid_at: int | None
     """Since when it is paid and dark."""
+    sound: bool = True
+    """False when the stored row names a state or cause that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ class Relays:
     async def sightings(self, conn: Connection, busy: Collection[str], limit: int) -> list[Sighting]:
         """Sightings that wait to be handled, oldest first, but for points with an operation under way."""
         rows = await conn.fetch_all(
-            "SELECT usage_point, meter, contact, load_w, asked_at FROM relay_sighting ORDER BY asked_at, usage_point"
-            " LIMIT ?",
+            "SELECT usage_point, meter, contact, load_w, asked_at FROM relay_sighting"
+            " WHERE contact IN ('closed', 'open', 'ready') ORDER BY asked_at, usage_point LIMIT ?",
             (limit + len(busy),),
         )
         waiting = [Sighting(UsagePointId(row[0]), MeterId(row[1]), *row[2:]) for row in rows if row[0] not in busy]
@@ -192,10 +194,17 @@ def loaded(load_w: int | None) -> bool:
 
 
 def _row(row: tuple[Any, ...]) -> RelayRow:
+    """What a row says. A state that is none is not known, until the next poll; a cause that is none is not money's."""
+    state, cause = row[2], row[3]
     return RelayRow(
         UsagePointId(row[0]),
         MeterId(row[1]),
-        RelayState(row[2]),
-        None if row[3] is None else Cause(row[3]),
-        *row[4:],
+        RelayState(state) if state in set(RelayState) else RelayState.UNKNOWN,
+        None if cause is None else Cause(cause) if cause in set(Cause) else Cause.SAFETY,
+        since=row[4],
+        seen_at=row[5],
+        load_w=row[6],
+        operation=row[7],
+        paid_at=row[8],
+        sound=state in set(RelayState) and (cause is None or cause in set(Cause)),
     )

@@ -253,7 +253,10 @@ class Door:
                 operation = None
                 if row is not None and row.operation is not None:
                     operation = await sources.operations.get(conn, row.operation)
-                seen = see(row, look, operation, now, read_back=read_back)
+                last_cut = operation
+                if operation is not None and operation.action is not Movement.CUT and look.contact != "closed":
+                    last_cut = await sources.operations.last_cut(conn, look.usage_point)
+                seen = see(row, look, operation, now, read_back=read_back, last_cut=last_cut)
                 if seen is not None:
                     await self._book(conn, seen, operation, now)
                     proved.append(seen)

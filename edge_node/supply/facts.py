@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edge_node.store.alarms import alarm_stands
 from edge_node.store.downlink import may_lack_protection
 from edge_node.store.ledger import AccountState, Ledger
 from edge_node.store.operations import HOUR_S, CutPlan, Operations
@@ -22,6 +23,7 @@ from edge_node.supply.place import Place
 from gridmodel.account import overdue
 from gridmodel.clock import ClockTrust, TimeBounds, UtilityClock
 from gridmodel.control import RelayState
+from gridmodel.event import AlarmKind
 from gridmodel.identity import ChannelId, MeterId, TransformerId
 from gridmodel.policy import Decision, Facts
 from gridmodel.policy_rules import PolicyRules
@@ -65,12 +67,14 @@ class Moment:
     now: int
     bounds: TimeBounds
     trusted: bool
+    """The clock is in no doubt, and another source has confirmed it since this process began: a machine that starts in
+    an outage with its hardware clock in local time looks sound, and is hours off."""
     rules: PolicyRules
 
 
 def moment_of(clock: UtilityClock, rules: PolicyRules) -> Moment:
     """The clock's present under `rules`."""
-    return Moment(clock.now(), clock.bounds(), clock.trust() is ClockTrust.TRUSTED, rules)
+    return Moment(clock.now(), clock.bounds(), clock.trust() is ClockTrust.TRUSTED and clock.confirmed(), rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,8 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
     row = await sources.relays.row(conn, point.id)
     known = row is not None and row.meter == meter
     latest = sources.quality.latest(point.id)
-    damaged = (*account.damaged, *torn_notices, *torn_protections, *watermarks.damaged)
+    torn_relay = () if row is None or row.sound else (f"relay {point.id}",)
+    damaged = (*account.damaged, *torn_notices, *torn_protections, *watermarks.damaged, *torn_relay)
     whole = not damaged and place.accounts == 1 and not await may_lack_protection(conn)
     current = place.registry_version == await newest_version(conn)  # a later one is durable before it is parsed
     permitted = (
@@ -128,7 +133,8 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
         mandate_valid=permitted,
         mandate_watermark_age_h_max=0 if mandate is None else mandate.watermark_age_h_max,
         quota_left=0 if mandate is None else mandate.quota_per_day - counts.node_day,
-        reading_actual=latest is not None
+        reading_actual=not await alarm_stands(conn, AlarmKind.WRONG_METER, meter)  # it would be a neighbour's relay
+        and latest is not None
         and latest.quality is Quality.ACTUAL
         and 0 <= now.latest - latest.end <= READING_AGE_S_MAX,
         clock_trusted=moment.trusted,

@@ -5,6 +5,7 @@ longer each time, and is looked at again for as long as it is silent. A restore 
 once and then only read back, because nobody knows what a late second command would do.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,12 @@ RETRY_S_FIRST = 10
 """Pause after a first failure: a busy gateway is free again."""
 RETRY_S_MAX = 300
 """A payer whose meter is silent is tried at least every five minutes, for ever."""
+
+CUT_S_MAX = 30.0
+"""Real seconds a cut may wait in its driver, behind a gateway's other work: then it is taken back, and judged anew. A
+concentrator's slowest answers take 8 s."""
+CALL_S_MAX = 60.0
+"""Real seconds any other call may take, above every driver's own timeouts: a hung one gives its place back."""
 
 _CONTACTS = {RelayContact.CLOSED: "closed", RelayContact.OPEN: "open"}
 
@@ -105,7 +112,10 @@ class RelayRoom:
         point = place.point.id
         pauses: tuple[int, ...] = READ_BACK_PAUSES_S
         try:
-            await driver.control(target, command, permitted.permit)
+            async with asyncio.timeout(CUT_S_MAX if command is RelayCommand.OPEN else CALL_S_MAX):
+                await driver.control(target, command, permitted.permit)
+        except TimeoutError:
+            pauses = (0,)  # as below
         except ProtocolFault as fault:
             if fault.blame is Blame.REMOTE and fault.hope is Hope.RETRY:
                 pauses = (0,)  # it may have arrived all the same: look once now, and later again
@@ -125,8 +135,9 @@ class RelayRoom:
                 await self._clock.sleep(pause_s)
             asked_at = self._clock.now()
             try:
-                reading = await driver.read_relay(target)
-            except ProtocolFault:
+                async with asyncio.timeout(CALL_S_MAX):
+                    reading = await driver.read_relay(target)
+            except (ProtocolFault, TimeoutError):
                 continue  # the operation stays open; the point is looked at again
             contact = _CONTACTS.get(reading.state)
             if contact is None:

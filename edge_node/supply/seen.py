@@ -41,11 +41,20 @@ class Seen:
     cleared: tuple[AlarmKind, ...] = ()
 
 
-def see(row: RelayRow | None, look: Sighting, operation: Operation | None, now: int, *, read_back: bool) -> Seen | None:
+def see(
+    row: RelayRow | None,
+    look: Sighting,
+    operation: Operation | None,
+    now: int,
+    *,
+    read_back: bool,
+    last_cut: Operation | None = None,
+) -> Seen | None:
     """What `look` changes, or None when it proves nothing.
 
-    `operation` is the row's operation, under way or last. `read_back` says that the look began after its command by the
-    program's own order, so that no stamps need be compared.
+    `operation` is the row's operation, under way or last, and `last_cut` the point's last cut that was sent: a gateway
+    may hold it back behind the restore. `read_back` says that the look began after its command by the program's own
+    order, so that no stamps need be compared.
     """
     if row is None or row.meter != look.meter:
         return _other_meter(row, look, operation, now)
@@ -63,9 +72,10 @@ def see(row: RelayRow | None, look: Sighting, operation: Operation | None, now: 
             return None
     transition = step(row.state, EVENTS[look.contact])
     raised: list[tuple[AlarmKind, str]] = []
-    late = _may_be_ours(operation, now)
+    late = next((one for one in (operation, last_cut) if _may_be_ours(one, now)), None)
     if transition.unintended:
-        what = "a cut of ours that had failed may have come late" if late and look.contact != "closed" else "not by us"
+        ours = late is not None and look.contact != "closed"
+        what = "a cut of ours that had failed may have come late" if ours else "not by us"
         raised.append((AlarmKind.RELAY_MOVED_WITHOUT_INTENT, f"seen {look.contact} while {row.state.value}: {what}"))
     cleared = list(_ENDED_BY_SUPPLY if transition.state is RelayState.CONNECTED else ())
     load_w = look.load_w
@@ -81,7 +91,7 @@ def see(row: RelayRow | None, look: Sighting, operation: Operation | None, now: 
     moved = replace(
         row,
         state=transition.state,
-        cause=_cause(row, transition.state, operation, now),
+        cause=_cause(row, transition.state, late),
         since=now if transition.state is not row.state else row.since,
         seen_at=look.asked_at,
         load_w=load_w,
@@ -108,15 +118,13 @@ def _may_be_ours(operation: Operation | None, now: int) -> bool:
     )
 
 
-def _cause(row: RelayRow, state: RelayState, operation: Operation | None, now: int) -> Cause | None:
+def _cause(row: RelayRow, state: RelayState, late: Operation | None) -> Cause | None:
     """Why it is dark in `state`: our cut, also one that came late; else nobody's that money could clear."""
     if state is RelayState.CONNECTED:
         return None
     if row.state is not RelayState.CONNECTED and row.cause is not None:
         return row.cause
-    if operation is not None and _may_be_ours(operation, now):
-        return operation.cause
-    return Cause.SAFETY
+    return Cause.SAFETY if late is None else late.cause
 
 
 def _other_meter(row: RelayRow | None, look: Sighting, operation: Operation | None, now: int) -> Seen:

@@ -125,6 +125,7 @@ class HubLink:
         self._session = UplinkSession(rng=rng, limits=uplink_limits)
         self._pull_at = 0
         self._pulled_whole = False
+        self._up_first = False
         self._retry_refused_at = 0
         self._refetched: frozenset[DownLane] = frozenset()
         self._maybe_held = set(Lane)
@@ -147,20 +148,28 @@ class HubLink:
     async def _turn(self) -> None:
         """One step of the session, or a pull that is due."""
         now = self._clock.now()
-        if self._session.state is LinkState.LIVE and not now < self._pull_at <= now + self._limits.pull_period_s:
-            await self._guarded(self._pull)  # due; or the clock stepped back behind the last one
+        # due; or the clock stepped back behind the last one
+        pull_due = self._session.state is LinkState.LIVE and not now < self._pull_at <= now + self._limits.pull_period_s
+        if pull_due and not self._up_first:
+            await self._guarded(self._pull)
+            await self._look_for_owed()
+            self._up_first = True  # something goes up between two bursts: neither way starves the other
             return
         if self._session.state is LinkState.LOST and self._session.retry_at > now + RETRY_S_MAX:
             self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)  # the clock stepped back
         match step := self._session.next(now):
             case Greet():
+                self._up_first = False
                 await self._guarded(lambda: self._greet(step))
             case Fetch():
                 await self._fetch(step)
             case Send():
+                self._up_first = False
                 await self._guarded(lambda: self._push(step))
             case Rest():
-                await self._rest(step.until)
+                self._up_first = False
+                if not pull_due:
+                    await self._rest(step.until)
             case _:
                 assert_never(step)
 
@@ -241,8 +250,8 @@ class HubLink:
             if await self._refetch(reply, now):
                 continue
             await self._take(reply, now)
-            if not reply.more:
-                self._pulled_whole = True
+            if not reply.more or not reply.items:  # "more" with nothing in hand is not asked about at once
+                self._pulled_whole = not reply.more
                 self._pull_at = now + self._limits.pull_period_s
                 if not now < self._retry_refused_at <= now + self._limits.retry_refused_s:
                     self._retry_refused_at = now + self._limits.retry_refused_s
@@ -324,6 +333,9 @@ class HubLink:
             held = {lane: self._session.cursor(lane) for lane in LANES_BY_PRIORITY}
             await self._reconciliation.settle(held, await self._outbox.local({}), now)
         await self._sleep_or_fact((self._pull_at if until is None else min(until, self._pull_at)) - now)
+        await self._look_for_owed()
+
+    async def _look_for_owed(self) -> None:
         for lane in await self._outbox.owing():
             self._session.stored(lane)
 

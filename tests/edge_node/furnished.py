@@ -96,6 +96,7 @@ async def furnished(folder: Path, points: int = 120) -> AsyncIterator[Furnished]
 
 async def _morning(given: Office, node: Node) -> None:
     now = given.clock.now()
+    given.clock.confirm(now)  # as a hub's first answer does
     await node.store.control.write(lambda conn: _rights(given, node, conn, now))
     await node.store.control.write(lambda conn: _money(given, node, conn, now))
     await node.store.control.write(lambda conn: _relays(given, node, conn, now))

@@ -92,6 +92,13 @@ def test_a_wall_set_forward_wakes_a_waiter_within_one_capped_sleep() -> None:
     assert len(machine.slept) == 2
 
 
+def test_a_wall_set_back_ends_a_wait_for_the_wall() -> None:
+    machine = Machine()
+    machine.jump_after = (2, -3 * 86_400.0)
+    asyncio.run(machine.clock().sleep_until(1_003_600))
+    assert len(machine.slept) == 2
+
+
 def test_a_duration_does_not_follow_the_wall() -> None:
     machine = Machine()
     machine.jump_after = (1, 7200.0)

@@ -28,6 +28,9 @@ class JumpClock:
     def now(self) -> int:
         return self._now
 
+    def confirmed(self) -> bool:
+        return True
+
     def trust(self) -> ClockTrust:
         return ClockTrust.TRUSTED
 
