@@ -52,6 +52,8 @@ class Meters:
     closed: dict[MeterId, bool] = field(default_factory=dict)
     silent: set[MeterId] = field(default_factory=set)
     stuck: set[MeterId] = field(default_factory=set)
+    hung: set[MeterId] = field(default_factory=set)
+    """A driver's call for them never returns, not even with a fault."""
     lose_replies: set[MeterId] = field(default_factory=set)
     """The command arrives, its reply does not."""
     load_w: dict[MeterId, int] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class Meters:
 
     async def control(self, target: MeterTarget, command: RelayCommand, permit: WritePermit) -> None:
         assert permit.action is command
-        await asyncio.sleep(0)
+        await self._hang(target.meter)
         if self.before_command is not None:
             self.before_command(target.meter, command)
         self._answers(target.meter)
@@ -80,7 +82,7 @@ class Meters:
             raise _silence()
 
     async def read_relay(self, target: MeterTarget) -> RelayReading:
-        await asyncio.sleep(0)
+        await self._hang(target.meter)
         self._answers(target.meter)
         return self.reading(target.meter)
 
@@ -91,6 +93,11 @@ class Meters:
 
     async def close(self) -> None:
         pass
+
+    async def _hang(self, meter: MeterId) -> None:
+        await asyncio.sleep(0)
+        if meter in self.hung:
+            await asyncio.Event().wait()
 
     def _answers(self, meter: MeterId) -> None:
         if meter in self.silent:
@@ -109,4 +116,4 @@ class Qualities:
     doubtful: set[str] = field(default_factory=set)
 
     def latest(self, point: str) -> Latest | None:
-        return Latest(self.clock.at - 600, Quality.ESTIMATED if point in self.doubtful else Quality.ACTUAL)
+        return Latest(self.clock.now() - 600, Quality.ESTIMATED if point in self.doubtful else Quality.ACTUAL)
