@@ -187,6 +187,34 @@ def test_control_facts_are_shown(tmp_path: Path) -> None:
     run_hub(tmp_path, story)
 
 
+def test_why_a_cut_was_withheld_is_told(tmp_path: Path) -> None:
+    async def story(hub: Hub, _: HandClock) -> None:
+        await import_registry(hub, registry_of(A))
+        node = Speaker(hub, A)
+        why = {"reasons": ["debt_overdue"], "withheld": ["no_debt"]}
+        await node.send(Lane.CONTROL, operation("up-t-a0-0"))
+        await node.send(Lane.CONTROL, operation("up-t-a0-0", basis=why, result_at=START + 9, outcome="withheld"))
+        await node.send(Lane.CONTROL, operation("up-t-a0-0", result_at=START + 5, outcome="failed"))  # late, and older
+        (seen,) = await hub.situation.operations(None, "up-t-a0-0", 10)
+        assert (seen["outcome"], seen["basis"]) == ("withheld", why)
+
+    run_hub(tmp_path, story)
+
+
+def test_one_damaged_batch_set_aside_stops_no_other(tmp_path: Path) -> None:
+    async def story(hub: Hub, _: HandClock) -> None:
+        node, cell = Speaker(hub, A), transformer_cell(Random(3))
+        for number in range(2):
+            ack = await node.send(Lane.SUMMARY, hour_record("t-a0", FIRST + number * HOUR_S, cell))
+            assert ack.outcome is AckOutcome.QUARANTINED
+        await hub.store.database.write(lambda conn: conn.execute("UPDATE batch SET data = x'00' WHERE seq = 1"))
+        await import_registry(hub, registry_of(A))
+        await hub.link.retry(None)
+        assert [one["seq"] for one in await hub.situation.quarantine(None, 10)] == [1]
+
+    run_hub(tmp_path, story)
+
+
 def test_a_batch_waits_for_its_registry(tmp_path: Path) -> None:
     async def story(hub: Hub, _: HandClock) -> None:
         await import_registry(hub, registry_of(A))

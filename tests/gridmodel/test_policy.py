@@ -132,6 +132,14 @@ HOLDS: list[tuple[str, dict[str, Any], Reason]] = [
 ]
 
 
+def test_a_notice_of_a_debt_that_was_paid_covers_no_later_one() -> None:
+    young = replace(RULES, min_debt_age_days=3)
+    later = replace(DEBTOR, overdue=Overdue(10_000_000, NOW - 9 * DAY))  # it fell due a day after the notice
+    assert decide(later, young, PRESENT).reasons == (Reason.NOTICE_EXPIRED,)
+    before = replace(DEBTOR, overdue=Overdue(10_000_000, NOW - 11 * DAY))
+    assert decide(before, young, PRESENT).action is Action.CUT
+
+
 @pytest.mark.parametrize(("story", "facts", "reason"), HOLDS, ids=[story for story, _, _ in HOLDS])
 def test_one_reason_holds_a_cut(story: str, facts: dict[str, Any], reason: Reason) -> None:
     decision = decide(replace(DEBTOR, **facts), RULES, PRESENT)

@@ -208,6 +208,19 @@ def test_mandates_rise_and_end_by_themselves(tmp_path: Path) -> None:
     told(tmp_path, story)
 
 
+def test_a_mandate_that_a_clock_ahead_took_for_ended_permits_once_the_clock_is_right(tmp_path: Path) -> None:
+    async def story(control: Database, records: Records) -> None:
+        outcome = await offer(control, records, mandate_document(NOW, "v", counter=5), now=NOW + 100 * DAY)
+        assert isinstance(outcome, MandateRefused)
+        assert await in_force(control, records, NOW + 100 * DAY) is None
+        assert await in_force(control, records) == 5
+        assert isinstance(await offer(control, records, mandate_document(NOW, "v", counter=4)), MandateAccepted)
+        assert await in_force(control, records) == 5, "the later one stands"
+        assert await in_force(control, records, NOW + 100 * DAY) is None
+
+    told(tmp_path, story)
+
+
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("protection", {}),
     ("protection", {**protection_to_body(protection("a")), "kind": "vip"}),

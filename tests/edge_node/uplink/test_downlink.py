@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from gridmodel.event import AlarmKind
 from protocols.sync.chunk.document import pack_document
 from protocols.sync.lanes import DownLane
@@ -58,6 +60,26 @@ def test_what_was_refused_by_a_clock_behind_is_taken_in_once_it_is_right(tmp_pat
 
     async def _refused(node: Office, count: int) -> bool:
         return len(await node.downlink.refused()) == count
+
+    asyncio.run(story())
+
+
+def test_a_refused_item_behind_a_thousand_others_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_node.store.downlink.REFUSED_RETRIED_MAX", 3)
+
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        begun = clock.now()
+        hub.items = [item(DownLane.AUTHORITY, number, broken=True) for number in range(1, 8)]
+        hub.items.append(item(DownLane.AUTHORITY, 8, **{"from": begun + 400}))
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(lambda: _taken(node))
+        assert clock.now() < begun + 2_000
+
+    async def _taken(node: Office) -> bool:
+        return node.taken == [("ledger_entry", "item-8")]
 
     asyncio.run(story())
 
