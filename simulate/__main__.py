@@ -53,10 +53,10 @@ def demo(  # noqa: PLR0917 — the options of a command line
     """A small country living through a link cut, with real processes. Exit 1: something broke; 3: unfinished."""
     from rich.console import Console  # noqa: PLC0415 — meters need none of this
 
-    from simulate.demo import run_demo  # noqa: PLC0415
-    from simulate.demo_plan import DemoOptions  # noqa: PLC0415
-    from simulate.demo_report import exit_code  # noqa: PLC0415
-    from simulate.demo_words import Narrator  # noqa: PLC0415
+    from simulate.demo.director import run_demo  # noqa: PLC0415
+    from simulate.demo.plan import DemoOptions  # noqa: PLC0415
+    from simulate.demo.report import exit_code  # noqa: PLC0415
+    from simulate.demo.words import Narrator  # noqa: PLC0415
 
     narrator = Narrator(Console(stderr=True))
 

@@ -9,13 +9,13 @@ import pytest
 from edge_node.config import load_rules
 from hosting.process import Exit
 from simulate.book import Payment
-from simulate.demo_books import compare, compare_batches, compare_payments
-from simulate.demo_cast import BANK, Cast, Part, book_of, choose_cast
-from simulate.demo_energy import Energy, disagreements
-from simulate.demo_judge import Papers, Verdict, judge
-from simulate.demo_line import Cut
-from simulate.demo_plan import STORY_DAY, DemoOptions, DemoPlan, moment, plan_demo
-from simulate.demo_report import energy_violations, exit_code
+from simulate.demo.books import compare, compare_batches, compare_payments
+from simulate.demo.cast import BANK, Cast, Part, book_of, choose_cast
+from simulate.demo.energy import Energy, disagreements
+from simulate.demo.judge import Papers, Verdict, judge
+from simulate.demo.line import Cut
+from simulate.demo.plan import STORY_DAY, DemoOptions, DemoPlan, moment, plan_demo
+from simulate.demo.report import energy_violations, exit_code
 from simulate.relay_memory import RelayMove
 
 PLAN: DemoPlan = plan_demo(DemoOptions(meters=160, port=21_700))

@@ -18,7 +18,7 @@ from hosting.clocks import SystemEntropy
 from hosting.config import load_toml
 from hosting.territory import country
 from protocols.authority.mandate import MandateAccepted, SignedMandate, check_mandate
-from simulate.demo_cast import (
+from simulate.demo.cast import (
     BANK,
     MATURE_AT,
     NOTICE_DAYS,
@@ -31,8 +31,8 @@ from simulate.demo_cast import (
     protections_csv,
     weather_csv,
 )
-from simulate.demo_files import APPROVERS, POLICY, lay_out
-from simulate.demo_plan import (
+from simulate.demo.files import APPROVERS, POLICY, lay_out
+from simulate.demo.plan import (
     PROLOGUE_DAY,
     STORY_DAY,
     ZONE,
@@ -43,8 +43,8 @@ from simulate.demo_plan import (
     node_name,
     plan_demo,
 )
-from simulate.demo_story import STORY, story_of
-from simulate.demo_words import words_of
+from simulate.demo.story import STORY, story_of
+from simulate.demo.words import words_of
 
 DAY_S = 86_400
 SMALL = DemoOptions(meters=80, port=21_500)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from simulate.demo_line import Line
-from simulate.demo_plan import DemoFault
-from simulate.demo_processes import Processes
+from simulate.demo.line import Line
+from simulate.demo.plan import DemoFault
+from simulate.demo.processes import Processes
 from tests.simulate.rigs import free_listen
 
 Story = Callable[[Processes], Awaitable[None]]

@@ -19,7 +19,7 @@ from hosting.config import load_toml
 from protocols.sync.batch import Batch
 from protocols.sync.chunk.codec import decode_chunk
 from protocols.sync.chunk.content import SeriesKind
-from simulate.demo_stage import Stage
+from simulate.demo.stage import Stage
 
 BUSY_S = 5.0
 """How long a look waits for a writer."""

@@ -9,10 +9,10 @@ from typing import Any
 from gridmodel.fault import Fault
 from gridmodel.period import rfc3339
 from simulate.book import Payment
-from simulate.demo_cast import BANK, Consumer, Part
-from simulate.demo_plan import NEXT_DAY, STORY_DAY, moment
-from simulate.demo_records import day_closed, hours_closed, hub_day_final, hub_reader
-from simulate.demo_stage import Stage
+from simulate.demo.cast import BANK, Consumer, Part
+from simulate.demo.plan import NEXT_DAY, STORY_DAY, moment
+from simulate.demo.records import day_closed, hours_closed, hub_day_final, hub_reader
+from simulate.demo.stage import Stage
 
 PAYER_REQUEST = "window-1-0415-0001"
 """The cashier's own name for the payment."""

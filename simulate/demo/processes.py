@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from simulate.demo_plan import DemoFault
+from simulate.demo.plan import DemoFault
 
 READY_S_MAX = 60.0
 """A small machine with a cold disk starts five interpreters within it."""

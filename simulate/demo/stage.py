@@ -17,11 +17,11 @@ from gridmodel.period import rfc3339
 from hosting.clocks import ScaledClock, clock_to_environment
 from hosting.door import call_door
 from simulate.book import Book
-from simulate.demo_cast import CHANNELS, Cast, bills_csv, notices_csv, payments_csv, protections_csv, weather_csv
-from simulate.demo_files import CASHIER, DemoFiles
-from simulate.demo_line import Line
-from simulate.demo_plan import DemoFault, DemoPlan, NodePlan
-from simulate.demo_processes import Processes
+from simulate.demo.cast import CHANNELS, Cast, bills_csv, notices_csv, payments_csv, protections_csv, weather_csv
+from simulate.demo.files import CASHIER, DemoFiles
+from simulate.demo.line import Line
+from simulate.demo.plan import DemoFault, DemoPlan, NodePlan
+from simulate.demo.processes import Processes
 from simulate.fleet_door import ask_fleet
 
 HUB = "hub"

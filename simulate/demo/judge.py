@@ -14,10 +14,10 @@ from gridmodel.policy_rules import PolicyRules
 from gridmodel.quantity import percent_rounded_up
 from gridmodel.record import NoticeEvidence
 from simulate.book import Book, Payment
-from simulate.demo_cast import Cast, Consumer
-from simulate.demo_files import PULL_PERIOD_S, QUOTA_PER_DAY
-from simulate.demo_line import Cut
-from simulate.demo_plan import ZONE
+from simulate.demo.cast import Cast, Consumer
+from simulate.demo.files import PULL_PERIOD_S, QUOTA_PER_DAY
+from simulate.demo.line import Cut
+from simulate.demo.plan import ZONE
 from simulate.relay_memory import RelayMove
 
 RACE_S = 60

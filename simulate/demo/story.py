@@ -7,9 +7,9 @@ A step is missing in the report when what it waits for did not come before `by`;
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from simulate import demo_acts as acts
-from simulate.demo_plan import NEXT_DAY, STORY_DAY, moment
-from simulate.demo_stage import Stage
+from simulate.demo import acts
+from simulate.demo.plan import NEXT_DAY, STORY_DAY, moment
+from simulate.demo.stage import Stage
 
 Act = Callable[[Stage], Awaitable[None]]
 Condition = Callable[[Stage], Awaitable[bool]]

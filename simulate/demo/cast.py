@@ -14,7 +14,7 @@ from gridmodel.period import rfc3339
 from gridmodel.quantity import TIYIN_PER_SOM
 from gridmodel.record import NoticeEvidence
 from simulate.book import Book, Debit, Payment, Shield
-from simulate.demo_plan import PROLOGUE_DAY, STORY_DAY, DemoPlan, NodePlan, moment
+from simulate.demo.plan import PROLOGUE_DAY, STORY_DAY, DemoPlan, NodePlan, moment
 from simulate.grid import RELAY_PROFILE, PointPlan
 
 BANK = "bank"

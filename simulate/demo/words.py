@@ -12,9 +12,9 @@ from rich.panel import Panel
 from rich.table import Table
 
 from gridmodel.period import local_time, parse_rfc3339
-from simulate.demo_cast import Cast, Part
-from simulate.demo_plan import STORY_DAY, ZONE, DemoPlan
-from simulate.demo_story import Step
+from simulate.demo.cast import Cast, Part
+from simulate.demo.plan import STORY_DAY, ZONE, DemoPlan
+from simulate.demo.story import Step
 
 
 class Narrator:

@@ -11,12 +11,12 @@ from typing import Any
 from edge_node.policy_file import load_policy
 from gridmodel.period import rfc3339
 from hosting.process import Exit
-from simulate.demo_books import SHOWN_MAX, Findings, compare, compare_batches, compare_payments
-from simulate.demo_cast import Part
-from simulate.demo_energy import Energy, measure
-from simulate.demo_judge import Papers, Verdict, Violation, judge
-from simulate.demo_plan import NEXT_DAY, PLANTED_PCT, STORY_DAY, ZONE, moment
-from simulate.demo_records import (
+from simulate.demo.books import SHOWN_MAX, Findings, compare, compare_batches, compare_payments
+from simulate.demo.cast import Part
+from simulate.demo.energy import Energy, measure
+from simulate.demo.judge import Papers, Verdict, Violation, judge
+from simulate.demo.plan import NEXT_DAY, PLANTED_PCT, STORY_DAY, ZONE, moment
+from simulate.demo.records import (
     days_closed,
     edge_batches,
     edge_payments,
@@ -27,7 +27,7 @@ from simulate.demo_records import (
     hub_payments,
     hub_readings,
 )
-from simulate.demo_stage import Stage
+from simulate.demo.stage import Stage
 from simulate.relay_memory import RelayMove
 
 LOSS_TOLERANCE_PCT = 0.5

@@ -21,8 +21,8 @@ from hosting.keys import KeyDomain, create_signing_key
 from protocols.authority.canonical import Domain
 from protocols.authority.mandate import sign_mandate
 from protocols.authority.signatures import Signer, key_to_text
-from simulate.demo_cast import CHANNELS
-from simulate.demo_plan import PROLOGUE_DAY, STORY_DAY, ZONE, DemoPlan, NodePlan, moment
+from simulate.demo.cast import CHANNELS
+from simulate.demo.plan import PROLOGUE_DAY, STORY_DAY, ZONE, DemoPlan, NodePlan, moment
 from simulate.grid import RELAY_PROFILE
 from simulate.grid_registry import registry_of, spec_to_document
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from central_sync.hub import Hub
 from gridmodel.period import HOUR_S, rfc3339
-from simulate.demo_judge import Violation
-from simulate.demo_records import ReadingKey, edge_readings, hours_closed, hub_reader
-from simulate.demo_stage import Stage
+from simulate.demo.judge import Violation
+from simulate.demo.records import ReadingKey, edge_readings, hours_closed, hub_reader
+from simulate.demo.stage import Stage
 
 HUB_NODE = "hub"
 

@@ -2,7 +2,7 @@
 
 On all walks. The director lays out a folder, lets a prologue play two days earlier (one debtor is cut by the office in
 the hours when that is allowed), stops everything, starts it again on the story's day, as a power cut would, and follows
-the table in `simulate/demo_story.py`. Utility time is scaled and shared through ``TARMOQ_CLOCK``. At the end the report
+the table in `simulate/demo/story.py`. Utility time is scaled and shared through ``TARMOQ_CLOCK``. At the end the report
 is worked out while everything still runs; then every process is stopped, whatever happened.
 
 Codes: TQ-SM-30 options, -31 ports, -33 a late process, -34 a dead process, -35, -36 a command that failed, -37 the
@@ -18,16 +18,16 @@ from typing import Any, TypeVar
 
 from gridmodel.period import HOUR_S, local_time
 from hosting.clocks import SystemEntropy
-from simulate import demo_acts as acts
-from simulate.demo_cast import book_of, choose_cast
-from simulate.demo_files import lay_out
-from simulate.demo_judge import Violation
-from simulate.demo_plan import PROLOGUE_DAY, ZONE, DemoFault, DemoOptions, moment, plan_demo
-from simulate.demo_processes import Processes
-from simulate.demo_report import Told, build_report
-from simulate.demo_stage import Stage
-from simulate.demo_story import story_of
-from simulate.demo_words import Narrator, words_of
+from simulate.demo import acts
+from simulate.demo.cast import book_of, choose_cast
+from simulate.demo.files import lay_out
+from simulate.demo.judge import Violation
+from simulate.demo.plan import PROLOGUE_DAY, ZONE, DemoFault, DemoOptions, moment, plan_demo
+from simulate.demo.processes import Processes
+from simulate.demo.report import Told, build_report
+from simulate.demo.stage import Stage
+from simulate.demo.story import story_of
+from simulate.demo.words import Narrator, words_of
 
 T = TypeVar("T")
 
