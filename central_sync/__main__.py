@@ -22,11 +22,13 @@ from central_sync.hub import Hub, path_of
 from central_sync.serving import Serving, reading, serve
 from gridmodel.fault import Fault
 from gridmodel.period import parse_day, parse_rfc3339
-from hosting.clocks import ScaledClock, SystemEntropy, clock_from_environment
+from hosting.checkup import as_report
+from hosting.clocks import CLOCK_VARIABLE, ScaledClock, SystemEntropy, clock_from_environment
 from hosting.config import json_schema, load_toml
-from hosting.door import NOBODY_HOME, DoorFault, call_door
+from hosting.door import NOBODY_HOME, DoorFault, calendar_behind, call_door
 from hosting.log import LogForm, configure_log
 from hosting.process import Exit, run_process, speak_anywhere, tell
+from hosting.speech import check_lines, spoken_lines
 
 USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-PD-", "TQ-HB-10", "TQ-HB-61", "TQ-AU-1")
 """Faults of what was typed."""
@@ -94,7 +96,7 @@ def status(config: Config, json_: Json = False) -> None:
                 raise
         return await _look(config, lambda hub: hub.status())
 
-    _tell(_ask(json_, ask), json_, reports.plain_lines)
+    _tell(_ask(json_, ask), json_, _spoken(config))
 
 
 @app.command()
@@ -109,7 +111,8 @@ def nodes(
         told = await hub.situation.node(node)
         return {"nodes": [told], "quarantine": await hub.situation.quarantine(node, 100)}
 
-    _tell(_ask(json_, lambda: _look(config, look)), json_, lambda told: reports.node_lines(told["nodes"]))
+    told = _ask(json_, lambda: _look(config, look))
+    _tell(told, json_, _spoken(config) if node is not None else lambda told: reports.node_lines(told["nodes"]))
 
 
 @app.command()
@@ -118,7 +121,7 @@ def balance(  # noqa: PLR0917 — the options of a command line
 ) -> None:
     """Balances: supplied, delivered, loss and completeness of every area of a level."""
     told = _ask(json_, lambda: _look(config, lambda hub: hub.balance(level, period, at, area)))
-    _tell(told, json_, reports.balance_lines)
+    _tell(told, json_, lambda told: reports.balance_lines(told, _load(config).zone))
 
 
 @app.command()
@@ -131,7 +134,7 @@ def losses(  # noqa: PLR0917 — the options of a command line
         told = await hub.balance(level, period, at, area)
         return told | {"areas": losses_(told)}
 
-    _tell(_ask(json_, lambda: _look(config, look)), json_, reports.balance_lines)
+    _tell(_ask(json_, lambda: _look(config, look)), json_, lambda told: reports.balance_lines(told, _load(config).zone))
 
 
 @app.command("import")
@@ -162,7 +165,7 @@ def import_(  # noqa: PLR0917 — the options of a command line
         return await call_door(_load(config).door, verb, body, answer_s_max=600.0)
 
     told = _ask(json_, ask)
-    _tell(told, json_, reports.plain_lines if kind is ImportKind.REGISTRY else reports.import_lines)
+    _tell(told, json_, _spoken(config) if kind is ImportKind.REGISTRY else reports.import_lines)
     if told.get("mistakes"):
         raise typer.Exit(Exit.PARTLY if told["done"] else Exit.FAILED)
 
@@ -210,7 +213,7 @@ def mandate(  # noqa: PLR0917 — the options of a command line
                 return await _look(_given(config), look)
 
     told = _ask(json_, ask)
-    _tell(told, json_, reports.plain_lines)
+    _tell(told, json_, _spoken(config))
     if told.get("signed") is False:
         raise typer.Exit(Exit.REFUSED)
 
@@ -229,28 +232,28 @@ def verify(
         return await call_door(_load(config).door, "verify", {"since": since}, answer_s_max=600.0)
 
     told = _ask(json_, ask)
-    _tell(told, json_, reports.plain_lines)
+    _tell(told, json_, _spoken(config))
     if told["differences"]:
         raise typer.Exit(Exit.FAILED)
 
 
 @app.command()
 def doctor(config: Config, json_: Json = False) -> None:
-    """Look at everything that can be wrong, with what to do. Exit 1 when something must be done."""
+    """Look at everything that can be wrong, with what to do. Exit 1 when a line says FAIL."""
 
     async def look(hub: Hub) -> dict[str, Any]:
-        return doctor_.as_report(await doctor_.examine(hub))
+        return as_report(await doctor_.examine(hub))
 
     async def ask() -> dict[str, Any]:
         loaded = _load(config)
         try:
-            async with reading(loaded, clock=_clock(), entropy=SystemEntropy()) as hub:
+            async with reading(loaded, clock=await clock_of(loaded), entropy=SystemEntropy()) as hub:
                 return await look(hub)
         except Fault as fault:
-            return doctor_.as_report(doctor_.failed(fault))
+            return as_report(doctor_.failed(fault))
 
     told = _ask(json_, ask)
-    _tell(told, json_, reports.doctor_lines)
+    _tell(told, json_, check_lines)
     if not told["ok"]:
         raise typer.Exit(Exit.FAILED)
 
@@ -276,7 +279,7 @@ def check_config(
             "approvers": len(keys) - len(loaded.nodes),
         }
 
-    _tell(_ask(json_, ask), json_, reports.plain_lines)
+    _tell(_ask(json_, ask), json_, _spoken(config))
 
 
 def main() -> None:
@@ -300,8 +303,16 @@ def _load(path: Path, database: str | None = None) -> HubConfig:
 
 
 async def _look(config: Path, look: Callable[[Hub], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    async with reading(_load(config), clock=_clock(), entropy=SystemEntropy()) as hub:
+    loaded = _load(config)
+    async with reading(loaded, clock=await clock_of(loaded), entropy=SystemEntropy()) as hub:
         return await look(hub)
+
+
+async def clock_of(config: HubConfig) -> ScaledClock:
+    """The calendar of the hub that runs in this folder, if one does: its files are judged by it, not by the shell's."""
+    if CLOCK_VARIABLE in os.environ or (calendar := await calendar_behind(config.door)) is None:
+        return _clock()
+    return clock_from_environment({CLOCK_VARIABLE: calendar})
 
 
 def _given(path: Path | None, name: str = "a file") -> Path:
@@ -334,6 +345,12 @@ def _ask(json_: bool, ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str,
         if json_:
             print(json.dumps({"ok": False, "error": fault.as_dict()}, ensure_ascii=False))
         raise typer.Exit(_exit_of(fault)) from fault
+
+
+def _spoken(config: Path | None) -> Callable[[dict[str, Any]], list[str]]:
+    """As lines for people, in the hub's local time (a person's own machine has no hub's file)."""
+    zone = HubConfig.model_fields["zone"].default if config is None else _load(config).zone
+    return lambda told: spoken_lines(told, str(zone))
 
 
 def _exit_of(fault: Fault) -> Exit:

@@ -145,8 +145,8 @@ class HubConfig(ConfigModel):
 
     @property
     def door(self) -> Path:
-        """The socket of the local door."""
-        return self.data_dir / "door"
+        """The socket of the local door; named so that no node's command knocks at it."""
+        return self.data_dir / "hub.door"
 
     def address(self) -> tuple[str, int]:
         """Host and port to listen at."""

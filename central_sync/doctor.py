@@ -5,42 +5,17 @@ or fail (something must be done).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any
 
 from central_sync.hub import AUDITED, Hub
 from central_sync.situation.nodes import NodeState
 from central_sync.store.port import HubTransaction
 from gridmodel.clock import ClockTrust
 from gridmodel.fault import Fault
+from hosting.checkup import Check, Health
 from hosting.instance import FreeSpaceGuard
 from hosting.migrations import load_migrations
 
 NAMED_MAX = 5
-
-
-class Health(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line."""
-
-    name: str
-    health: Health
-    what: str
-    hint: str = ""
-
-
-def as_report(checks: Sequence[Check]) -> dict[str, Any]:
-    """``{"ok": …, "checks": […]}``; ok means that nothing failed."""
-    return {"ok": all(one.health is not Health.FAIL for one in checks), "checks": [asdict(one) for one in checks]}
 
 
 async def examine(hub: Hub) -> list[Check]:

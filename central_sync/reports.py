@@ -1,29 +1,22 @@
 """What the hub's commands print for people: plain tables, read aloud over the phone. Above the rooms; pure."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gridmodel.period import local_time, parse_rfc3339
 from gridmodel.quantity import WH_PER_KWH
-
-ABSENT = "–"
-
-
-def table(rows: Iterable[Sequence[object]], head: Sequence[str]) -> list[str]:
-    """Columns as wide as they need, two spaces apart."""
-    cells = [list(head), *([ABSENT if cell is None else str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+from hosting.speech import table
 
 
-def balance_lines(told: Mapping[str, Any]) -> list[str]:
-    """`balance` and `losses`: energy in kWh, a dash where a loss cannot be known."""
+def balance_lines(told: Mapping[str, Any], zone: str) -> list[str]:
+    """`balance` and `losses`: energy in kWh, a dash where a loss cannot be known; the span in local time."""
     rows = [
         (
             area["id"],
             area["name"],
             _kwh(area["supplied_wh"]),
             _kwh(area["delivered_wh"]),
+            _kwh(area["exported_wh"]),
             _kwh(area["loss_wh"]),
             None if area["loss_pct"] is None else f"{area['loss_pct']:.2f}",
             f"{area['completeness_pct']:.1f}",
@@ -31,8 +24,20 @@ def balance_lines(told: Mapping[str, Any]) -> list[str]:
         )
         for area in told["areas"]
     ]
-    head = ("id", "name", "supplied kWh", "delivered kWh", "loss kWh", "loss %", "complete %", "state")
-    return [f"{told['level']} by {told['period']}, {told['from']} to {told['to']}", *table(rows, head)]
+    head = (
+        "id",
+        "name",
+        "supplied kWh",
+        "delivered kWh",
+        "given back kWh",
+        "loss kWh",
+        "loss %",
+        "complete %",
+        "state",
+    )
+    since, until = (f"{local_time(parse_rfc3339(told[end]), zone):%Y-%m-%d %H:%M}" for end in ("from", "to"))
+    lines = [f"{told['level']} by {told['period']}, {since} to {until} ({zone})", *table(rows, head)]
+    return lines if rows else [*lines, "nothing: no such area, or nothing was heard of that time"]
 
 
 def node_lines(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -42,16 +47,6 @@ def node_lines(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     return table(
         rows, ("node", "state", "last seen", "registry", "set aside", "to send down", "alarms", "backlog (own word)")
     )
-
-
-def doctor_lines(report: Mapping[str, Any]) -> list[str]:
-    """`doctor`: the state first, then what and what to do."""
-    lines = []
-    for check in report["checks"]:
-        lines.append(f"{check['health'].upper():<5}{check['name']}: {check['what']}")
-        if check["hint"] and check["health"] != "ok":
-            lines.append(f"     {check['hint']}")
-    return lines
 
 
 def import_lines(told: Mapping[str, Any]) -> list[str]:
@@ -65,14 +60,6 @@ def import_lines(told: Mapping[str, Any]) -> list[str]:
     if "mistakes_file" in told:
         lines.append(f"all mistakes: {told['mistakes_file']}")
     return lines
-
-
-def plain_lines(told: Mapping[str, Any]) -> list[str]:
-    """Names and values, nested ones as JSON."""
-    return [
-        f"{name}: {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value}"
-        for name, value in told.items()
-    ]
 
 
 def _kwh(energy_wh: int | None) -> str | None:

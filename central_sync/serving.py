@@ -16,7 +16,7 @@ from gridmodel.clock import Entropy
 from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
 from hosting.compute import ThreadCompute
 from hosting.database import open_database
-from hosting.door import serve_door
+from hosting.door import CALENDAR, calendar_verb, serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 
 
@@ -58,7 +58,7 @@ async def serve(
             application = hub_app(hub, entropy)
             add_pages(application, hub)
             async with (
-                serve_door(config.door, hub.verbs()),
+                serve_door(config.door, {**hub.verbs(), CALENDAR: calendar_verb(clock.calendar)}),
                 serve_hub(application, config.listen) as address,
             ):
                 ready(Serving(hub, address))

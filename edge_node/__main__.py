@@ -24,6 +24,7 @@ from hosting.clocks import ScaledClock, SystemEntropy, clock_from_environment
 from hosting.config import json_schema, load_toml, read_secret
 from hosting.log import LogForm, configure_log
 from hosting.process import Exit, run_process, speak_anywhere, tell
+from hosting.speech import check_lines, spoken_lines
 
 USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-VB-")
 """Faults of what was typed."""
@@ -70,9 +71,9 @@ def status(config: Config, json_: Json = False) -> None:
 
 @app.command()
 def doctor(config: Config, json_: Json = False) -> None:
-    """Look at everything that can be wrong, with what to do. Exit 1 when something must be done."""
+    """Look at everything that can be wrong, with what to do. Exit 1 when a line says FAIL."""
     told = _ask(json_, lambda: commands.doctor(_load(config)))
-    _tell(told, json_, reports.doctor_lines)
+    _tell(told, json_, check_lines)
     raise typer.Exit(Exit.OK if told["ok"] else Exit.FAILED)
 
 
@@ -80,14 +81,14 @@ def doctor(config: Config, json_: Json = False) -> None:
 def explain(config: Config, usage_point: Point, json_: Json = False) -> None:
     """Why a point is on or off, by which facts and right, and what restores it."""
     told = _ask(json_, lambda: commands.explain(_load(config), usage_point))
-    _tell(told, json_, reports.plain_lines)
+    _tell(told, json_, _spoken(config))
 
 
 @app.command()
 def preview(config: Config, limit: Annotated[int, typer.Option(min=1, max=500)] = 100, json_: Json = False) -> None:
     """What the node will do by itself next. The node must run."""
     told = _ask(json_, lambda: commands.through_door(_load(config), "preview", {"limit": limit}))
-    _tell(told, json_, reports.plain_lines)
+    _tell(told, json_, _spoken(config))
 
 
 @app.command()
@@ -127,7 +128,7 @@ def stop_cuts(
 ) -> None:
     """Stop every cut of this node, at once and with the link lost. Restoring goes on. The node must run."""
     told = _ask(json_, lambda: _signed(config, "stop-cuts", secret_file, {"by": by, "why": why}))
-    _tell(told, json_, reports.plain_lines)
+    _tell(told, json_, _spoken(config))
 
 
 @app.command()
@@ -139,7 +140,7 @@ def lift_stop(
 ) -> None:
     """Let cuts go on that somebody stopped; only a chief may. The node must run."""
     told = _ask(json_, lambda: _signed(config, "lift-stop", secret_file, {"by": by}))
-    _tell(told, json_, reports.plain_lines)
+    _tell(told, json_, _spoken(config))
 
 
 @app.command()
@@ -167,12 +168,12 @@ def check_config(
     async def ask() -> dict[str, Any]:
         return commands.check_config(_load(config))
 
-    _tell(_ask(json_, ask), json_, reports.plain_lines)
+    _tell(_ask(json_, ask), json_, _spoken(config))
 
 
 @app.command("hash-secret")
 def hash_secret_(secret_file: SecretFile, json_: Json = False) -> None:
-    """The Argon2id hash of a secret, for `secret` in [[people]]."""
+    """The Argon2id hash of a secret, for a person in the configuration."""
 
     async def ask() -> dict[str, Any]:
         return {"secret": hash_secret(read_secret(secret_file))}
@@ -232,6 +233,11 @@ def _ask(json_: bool, ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str,
         if json_:
             print(json.dumps({"ok": False, "error": fault.as_dict()}, ensure_ascii=False))
         raise typer.Exit(_exit_of(fault)) from fault
+
+
+def _spoken(config: Path) -> Callable[[dict[str, Any]], list[str]]:
+    """As lines for people, in the local time of the node."""
+    return lambda told: spoken_lines(told, _load(config).zone)
 
 
 def _exit_of(fault: Fault) -> Exit:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_node.config import NodeConfig
 from edge_node.console.status import StatusBoard
-from edge_node.doctor import Check, Doctor, Health, as_report
+from edge_node.doctor import Doctor
 from edge_node.metering.probe import probe
 from edge_node.policy_file import load_policy
 from edge_node.rooms import enforcement_of, sources_of
@@ -19,6 +19,7 @@ from edge_node.wakeups import Wakeups
 from gridmodel.clock import Entropy
 from gridmodel.fault import Fault
 from gridmodel.identity import UsagePointId, checked_id
+from hosting.checkup import Check, Health, as_report
 from hosting.clocks import ScaledClock, SystemEntropy, SystemIoClock, seeded_rng
 from hosting.door import NOBODY_HOME, DoorFault, call_door
 from hosting.keys import KeyDomain, create_signing_key
@@ -50,7 +51,7 @@ async def doctor(config: NodeConfig, clock: ScaledClock | None = None) -> dict[s
     """The doctor's report from inside the running node, or from its files."""
     try:
         found = await through_door(config, "doctor", {})
-        return as_report([*_keys(config), *(Check(**one) for one in found["checks"])])
+        return as_report([*_keys(config), *(Check.from_plain(one) for one in found["checks"])])
     except DoorFault as fault:
         if fault.code != NOBODY_HOME:
             raise

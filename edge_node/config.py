@@ -195,8 +195,8 @@ class NodeConfig(ConfigModel):
 
     @property
     def door(self) -> Path:
-        """The socket of the local door."""
-        return self.data_dir / "door"
+        """The socket of the local door; named so that no hub's command knocks at it."""
+        return self.data_dir / "node.door"
 
     @property
     def desk_channel(self) -> str:

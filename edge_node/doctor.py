@@ -5,16 +5,14 @@ line is ok, warn (it goes on, less than it could) or fail (something must be don
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from edge_node.store.opening import EdgeStore
 from edge_node.uplink.hub_link import LinkView
 from gridmodel.clock import ClockTrust, UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.policy_rules import PolicyRules
+from hosting.checkup import Check, Health
 from hosting.instance import FreeSpaceGuard
 from hosting.supervision import TaskCondition, TaskState
 from protocols.sync.lanes import Lane
@@ -23,32 +21,6 @@ BACKLOG_AGE_S_MAX = 24 * 3600
 """A fact that waits longer than a day is worth a line."""
 NAMED_MAX = 5
 """Damaged rows and missing parameters named in one line; the rest is counted."""
-
-
-class Health(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line."""
-
-    name: str
-    health: Health
-    what: str
-    hint: str = ""
-
-
-def as_report(checks: Sequence[Check]) -> dict[str, Any]:
-    """The report as plain values: ``{"ok": …, "checks": […]}``; ok means that nothing failed."""
-    return {
-        "ok": all(check.health is not Health.FAIL for check in checks),
-        "checks": [asdict(check) for check in checks],
-    }
 
 
 class Doctor:

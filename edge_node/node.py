@@ -12,7 +12,7 @@ from typing import Any
 from edge_node.config import NodeConfig
 from edge_node.console.areas import hour_areas
 from edge_node.console.people import People
-from edge_node.doctor import Doctor, as_report
+from edge_node.doctor import Doctor
 from edge_node.rooms import Ports, Rooms, build_rooms
 from edge_node.store.opening import EdgeStore, StoreKeys, open_store
 from edge_node.store.state import Mark
@@ -23,6 +23,7 @@ from edge_node.wakeups import Wakeups
 from gridmodel.clock import Compute, Entropy, IoClock, Rng, UtilityClock
 from gridmodel.identity import AccountId, UsagePointId, new_id
 from gridmodel.policy_rules import PolicyRules
+from hosting.checkup import as_report
 from hosting.database import DatabaseOpener
 from hosting.door import Verb
 from hosting.log import logger

@@ -3,29 +3,11 @@
 Pure: plain values in, lines out. Times are local with their zone, money in soʻm, the state first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hosting.i18n import ABSENT, Language, translator
-
-MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
-"""The first word of a doctor's line."""
-
-_SPEAK = translator(Language.EN)
-
-
-def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> list[str]:
-    """Columns as wide as they need, two spaces apart; the last one is not padded."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    if head and cells:
-        cells.insert(0, list(head))
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))] if cells else []
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def moment(at: int | None, zone: str) -> str:
-    """Local date and time, or a dash."""
-    return ABSENT if at is None else _SPEAK.moment(at, zone, seconds=True)
+from hosting.i18n import ABSENT
+from hosting.speech import SPEAK, moment, table
 
 
 def status_lines(status: Mapping[str, Any]) -> list[str]:
@@ -89,16 +71,6 @@ def _mandate(status: Mapping[str, Any], zone: str) -> str:
     return f"{mandate['id']} until {moment(mandate['expires'], zone)}, {mandate['quota_per_day']} cuts a day at most"
 
 
-def doctor_lines(report: Mapping[str, Any]) -> list[str]:
-    """`edge-node doctor`: state, name and finding; below it what to do."""
-    lines: list[str] = []
-    for check in report["checks"]:
-        lines.append(f"{MARKS[check['health']]}  {check['name'].ljust(11)} {check['what']}")
-        if check["hint"] and check["health"] != "ok":
-            lines.append(f"                  -> {check['hint']}")
-    return lines
-
-
 def payment_lines(paid: Mapping[str, Any], zone: str) -> list[str]:
     """`edge-node pay`."""
     again = " (taken before under this request; nothing was taken now)" if paid["repeated"] else ""
@@ -107,37 +79,14 @@ def payment_lines(paid: Mapping[str, Any], zone: str) -> list[str]:
         *table(
             [
                 ("account", paid["account"]),
-                ("amount", _SPEAK.money(paid["amount_tiyin"])),
-                ("credit now", _SPEAK.money(paid["credit_tiyin"])),
+                ("amount", SPEAK.money(paid["amount_tiyin"])),
+                ("credit now", SPEAK.money(paid["credit_tiyin"])),
                 ("at", moment(paid["at"], zone)),
                 ("cashier", paid["cashier"]),
                 ("request", paid["request"]),
             ]
         ),
     ]
-
-
-def plain_lines(value: object, indent: str = "") -> list[str]:
-    """Any JSON object as indented lines: for what has no table of its own."""
-    if isinstance(value, Mapping):
-        lines: list[str] = []
-        for name, inner in value.items():
-            if isinstance(inner, Mapping | list) and inner:
-                lines += [f"{indent}{name}:", *plain_lines(inner, indent + "  ")]
-            else:
-                lines.append(f"{indent}{name}: {_scalar(inner)}")
-        return lines
-    if isinstance(value, list):
-        lines = []
-        for inner in value:
-            below = plain_lines(inner, indent + "  ")
-            lines += [f"{indent}- {below[0].strip()}", *below[1:]] if below else [f"{indent}-"]
-        return lines
-    return [f"{indent}{_scalar(value)}"]
-
-
-def _scalar(value: object) -> str:
-    return ABSENT if value is None or value in ([], {}) else str(value)
 
 
 def probe_lines(result: Mapping[str, Any]) -> list[str]:

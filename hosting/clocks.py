@@ -67,6 +67,11 @@ class ScaledClock:
         self._agreed = False
         self._floor: int | None = None
 
+    @property
+    def calendar(self) -> str:
+        """As `TARMOQ_CLOCK` has it."""
+        return f"{self._origin_utility!r},{self._origin_wall!r},{self.speed!r}"
+
     def now(self) -> int:
         """UTC seconds of utility time, from the wall clock as it is, trusted or not."""
         return math.floor(self._utility())
@@ -197,4 +202,4 @@ def clock_from_environment(environ: Mapping[str, str]) -> ScaledClock:
 
 def clock_to_environment(origin_utility: float, origin_wall: float, speed: float) -> dict[str, str]:
     """The variable that `clock_from_environment` reads in the child processes of a rehearsal."""
-    return {CLOCK_VARIABLE: f"{origin_utility!r},{origin_wall!r},{speed!r}"}
+    return {CLOCK_VARIABLE: ScaledClock(origin_utility, origin_wall, speed).calendar}

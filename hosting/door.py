@@ -31,6 +31,8 @@ STOP_S_MAX = 5.0
 NOBODY_HOME = "TQ-DR-01"
 """Code of the fault for a door at which nobody answers: the process is not running."""
 
+CALENDAR = "calendar"
+
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 """Takes and gives a JSON object."""
 
@@ -62,6 +64,25 @@ async def serve_door(path: Path, verbs: Mapping[str, Verb]) -> AsyncIterator[Non
             _remove(path)
     finally:
         await runner.cleanup()
+
+
+def calendar_verb(calendar: str) -> Verb:
+    """The verb under which a process tells its calendar (``TARMOQ_CLOCK``): who reads its files must judge by it."""
+
+    async def tell(_: dict[str, Any]) -> dict[str, Any]:
+        return {CALENDAR: calendar}
+
+    return tell
+
+
+async def calendar_behind(path: Path) -> str | None:
+    """The calendar of the process at the door; None when none is running."""
+    try:
+        return str((await call_door(path, CALENDAR, {}))[CALENDAR])
+    except DoorFault as fault:
+        if fault.code != NOBODY_HOME:
+            raise
+        return None
 
 
 async def call_door(

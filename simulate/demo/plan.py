@@ -115,6 +115,8 @@ def plan_demo(options: DemoOptions) -> DemoPlan:
         raise DemoFault("TQ-SM-30", f"{options.meters} meters at {options.nodes} nodes", f"ask for {low} to {high}")
     if not 1 <= options.speed <= 3_600:
         raise DemoFault("TQ-SM-30", f"speed {options.speed:g}", "1 is real time; 3600 an hour a second, the most")
+    if options.for_s is not None and options.for_s <= 0:
+        raise DemoFault("TQ-SM-30", f"--for {options.for_s:g}", "seconds above zero; the whole story needs 90")
     ports = _Ports(options.port)
     hub_port = ports.next_wanted()
     origin, _ = day_bounds(PROLOGUE_DAY, ZONE)

@@ -68,6 +68,15 @@ def edge_payments(data: Path) -> list[Row]:
     return rows(control_of(data), "SELECT id, account, amount_tiyin FROM ledger_entry WHERE kind = 'payment'")
 
 
+def desk_payments(data: Path) -> list[Row]:
+    """(id, account, amount in tiyin, channel, when it was received) of every payment at an office's own desk."""
+    return rows(
+        control_of(data),
+        "SELECT id, account, amount_tiyin, channel, received_at FROM ledger_entry"
+        " WHERE kind = 'payment' AND channel LIKE 'desk-%' ORDER BY id",
+    )
+
+
 def hub_payments(data: Path) -> list[Row]:
     """(id, account, amount in tiyin) of every payment at the hub."""
     return rows(hub_of(data), "SELECT id, account, amount_tiyin FROM ledger_entry WHERE kind = 'payment'")

@@ -11,13 +11,16 @@ from typing import Any
 from edge_node.policy_file import load_policy
 from gridmodel.period import rfc3339
 from hosting.process import Exit
+from simulate.book import Book, Payment
 from simulate.demo.books import SHOWN_MAX, Findings, compare, compare_batches, compare_payments
 from simulate.demo.cast import Part
 from simulate.demo.energy import Energy, measure
 from simulate.demo.judge import Papers, Verdict, Violation, judge
 from simulate.demo.plan import NEXT_DAY, PLANTED_PCT, STORY_DAY, ZONE, moment
 from simulate.demo.records import (
+    Row,
     days_closed,
+    desk_payments,
     edge_batches,
     edge_payments,
     edge_readings,
@@ -51,6 +54,8 @@ class Told:
 
 async def build_report(stage: Stage, told: Told) -> dict[str, Any]:
     """Everything, as plain values."""
+    desks = {node.id: desk_payments(stage.files.node_data(node.id)) for node in stage.plan.nodes}
+    visitors = payments_of_visitors(stage.book, desks)
     energy = await measure(stage)
     moves = {node.id: await _moves(stage, node.id) for node in stage.plan.nodes}
     rules = load_policy(stage.files.root / "policy.toml", stage.clock.now(), ZONE)
@@ -96,8 +101,26 @@ async def build_report(stage: Stage, told: Told) -> dict[str, Any]:
             "found_pct": energy.loss_pct(),
         },
         "steps_missing": told.missing,
+        "payments_of_visitors": visitors,
         "violations": [one.as_dict() for one in violations],
     }
+
+
+def payments_of_visitors(book: Book, desks: Mapping[str, Sequence[Row]]) -> int:
+    """Payments that somebody trying the demo took at a desk join the papers: they are no mistake of the product's.
+
+    `desks` gives the rows of `desk_payments` by office; gives how many joined.
+    """
+    known = {one.entry or one.id for one in book.all_payments()}
+    found = 0
+    for node, rows in desks.items():
+        for entry, account, tiyin, channel, at in rows:
+            if entry not in known:
+                book.payments[account].append(
+                    Payment(entry, node, account, tiyin, channel, at, acknowledged_at=at, entry=entry)
+                )
+                found += 1
+    return found
 
 
 def exit_code(report: Mapping[str, Any], *, asked_to_end: bool) -> Exit:

@@ -79,11 +79,11 @@ class Stage:
 
     async def hub(self, verb: str, **body: Any) -> dict[str, Any]:
         """A verb of the hub's local door. Raises DoorFault."""
-        return await call_door(self.files.hub_data / "door", verb, body)
+        return await call_door(self.files.hub_data / "hub.door", verb, body)
 
     async def office(self, node: str, verb: str, **body: Any) -> dict[str, Any]:
         """A verb of an office's local door. Raises DoorFault."""
-        return await call_door(self.files.node_data(node) / "door", verb, body)
+        return await call_door(self.files.node_data(node) / "node.door", verb, body)
 
     async def meters(self, node: str, do: str, **question: Any) -> dict[str, Any]:
         """A look through the window into an office's meters. Raises OSError or the window's DoorFault."""

@@ -130,7 +130,7 @@ STORY: tuple[Step, ...] = (
     Step(
         "hub_complete", "00:30", "02:00", acts.nothing, acts.hub_has_the_whole_day,
         "The hub replaces every provisional hour by the day's final one.",
-        "{hub}/balances?level=feeder&period=day&at={day} — the feeder that loses four percent stands out",
+        "{hub}/balances?level=feeder&period=day&at={day} — four percent were planted on the first feeder",
         "the day is final at every level", NEXT_DAY, NEXT_DAY,
     ),
 )  # fmt: skip

@@ -3,7 +3,9 @@
 On all walks. Without a terminal the same lines come out plain.
 """
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -33,6 +35,8 @@ class Narrator:
         asked = plan.options
         title = f"A small country: offices {asked.nodes}, homes {asked.meters}, {asked.speed:g} x real time"
         self._console.print(Panel(table, title=title, expand=False))
+        if not plan.hub.endswith(f":{asked.port}"):
+            self.say(f"Port {asked.port} is taken by another program: the addresses above are free ones.")
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -55,6 +59,8 @@ class Narrator:
     def report(self, report: Mapping[str, Any]) -> None:
         """The report for people."""
         energy, loss = report["energy_wh"], report["feeder_loss"]
+        if report["steps_missing"]:
+            self.say("The story was not told to its end, for which it needs 90 seconds at --speed 600. Until here:")
         equal = energy["meters"] == energy["edges"] == energy["hub"]
         table = Table.grid(padding=(0, 2))
         until = local_time(parse_rfc3339(energy["until"]), ZONE)
@@ -70,7 +76,12 @@ class Narrator:
         third = "cut" if elsewhere["cut"] else "not cut"
         table.add_row("paid elsewhere", third, f"exposed: {report['exposed']}; {elsewhere['reason'] or ''}")
         table.add_row("days closed", str(report["days_closed"]), "")
-        table.add_row("loss of " + loss["feeder"], f"{loss['found_pct']} %", f"planted {loss['planted_pct']} %")
+        found = "not known yet" if loss["found_pct"] is None else f"{loss['found_pct']} %"
+        table.add_row("loss of " + loss["feeder"], found, f"planted {loss['planted_pct']} %")
+        if report["payments_of_visitors"]:
+            table.add_row(
+                "payments of visitors", str(report["payments_of_visitors"]), "taken at a desk beside the story"
+            )
         table.add_row("steps missing", ", ".join(report["steps_missing"]) or "none", "")
         table.add_row("violations", str(len(report["violations"])) if report["violations"] else "none", "")
         self._console.print(Panel(table, title="Report", expand=False))
@@ -78,7 +89,10 @@ class Narrator:
             self._console.print(f"[red]{escape(one)}[/]")
         for one in report["violations"]:
             self._console.print(f"[red]{one['checker']} {one['node']}: {escape(one['what'])}[/]")
-        self._line("", f"central-sync balance --config {escape(report['hub_config'])} …", "dim")
+        programs = Path(sys.executable).parent
+        asked = f"balance --config {escape(report['hub_config'])} --at {STORY_DAY}"
+        self._line("", f"{programs / 'central-sync'} {asked}", "dim")
+        self._line("", f"All of it stays in {escape(report['dir'])} until you remove that folder.", "dim")
 
     def _line(self, clock: str, text: str, style: str = "") -> None:
         """A time and what is said, in two columns on a screen and in one line elsewhere."""

@@ -15,7 +15,7 @@ from simulate.demo.energy import Energy, disagreements
 from simulate.demo.judge import Papers, Verdict, judge
 from simulate.demo.line import Cut
 from simulate.demo.plan import STORY_DAY, DemoOptions, DemoPlan, moment, plan_demo
-from simulate.demo.report import energy_violations, exit_code
+from simulate.demo.report import energy_violations, exit_code, payments_of_visitors
 from simulate.relay_memory import RelayMove
 
 PLAN: DemoPlan = plan_demo(DemoOptions(meters=160, port=21_700))
@@ -174,6 +174,18 @@ def test_energies_that_differ_and_a_loss_that_hides_are_found(
     for name, value in changed.items():
         setattr(energy, name, value)
     assert {one.checker for one in energy_violations(energy, whole=True)} == checkers_found
+
+
+def test_a_payment_that_a_visitor_took_is_no_mistake_and_pays() -> None:
+    book = book_of(CAST)
+    debtor = CAST.of(Part.DEBTOR)
+    account = str(debtor.point.account)
+    at = moment("11:50", STORY_DAY)
+    before = book.overdue_tiyin(account, at)
+    rows = [("pay-1", account, before, "desk-altinkul", at)]
+    assert payments_of_visitors(book, {debtor.node: rows}) == 1
+    assert payments_of_visitors(book, {debtor.node: rows}) == 0, "known by now"
+    assert book.overdue_tiyin(account, at) == 0
 
 
 @pytest.mark.parametrize(
