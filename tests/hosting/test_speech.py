@@ -1,50 +1,196 @@
-"""What commands say: local times, soʻm and words instead of stamps, tiyin and codes."""
+"""Speaking four languages: fallback, numbers, dates, and what a browser asks for."""
 
-from gridmodel.period import parse_rfc3339
-from hosting.checkup import Check, Health, as_report
-from hosting.speech import check_lines, spoken_lines, table
+from io import BytesIO
+from pathlib import Path
+from typing import Any
 
-AT = parse_rfc3339("2026-04-15T08:56:16Z")
+import pytest
+from babel.messages.pofile import read_po
+
+from gridmodel.control import RelayState
+from gridmodel.reading import Quality
+from hosting.i18n import (
+    ABSENT,
+    DEFAULT,
+    I18nFault,
+    Language,
+    Translator,
+    label_id,
+    negotiate,
+    read_catalogue,
+    translations,
+    translator,
+)
+from hosting.uzbek_script import cyrillic
+
+EN, LATN, CYRL, RU = Language.EN, Language.UZ_LATN, Language.UZ_CYRL, Language.RU
+PO = """
+msgid ""
+msgstr ""
+"Language: {language}\\n"
+"Content-Type: text/plain; charset=utf-8\\n"
+"Plural-Forms: nplurals=2; plural=(n != 1);\\n"
+
+msgid "Good day, {name}"
+msgstr "{text}"
+
+#, fuzzy
+msgid "guess"
+msgstr "a bad guess"
+
+msgid "{number} meter"
+msgid_plural "{number} meters"
+msgstr[0] "{one}"
+msgstr[1] "{many}"
+"""
 
 
-def test_numbers_are_said_as_what_they_are() -> None:
-    told = {
-        "at": AT,
-        "seen_at": None,
-        "quota_left": 3,
-        "overdue_tiyin": 23_600_050,
-        "supplied": True,
-        "decision": {
-            "action": {"code": "none", "label": "action.none"},
-            "reasons": [{"code": "no_debt", "label": "reason.no_debt"}],
-        },
-        "debts": [{"entry": "bill-1", "remaining_tiyin": 100}],
-        "nothing": [],
-    }
-    lines = spoken_lines(told, "Asia/Tashkent")
-    assert lines[:5] == [
-        "at: 15 Apr 2026, 13:56:16",
-        "seen at: —",
-        "quota left: 3",
-        "overdue: 236,000.50 soʻm",
-        "supplied: yes",
+def made_up(language: Language, text: str, one: str = "", many: str = "") -> Translator:
+    source = PO.replace("{language}", language.value).replace("{text}", text)
+    source = source.replace("{one}", one).replace("{many}", many)
+    return Translator(language, translations(read_po(BytesIO(source.encode()), locale=language.value)))
+
+
+def test_a_text_with_its_values() -> None:
+    assert made_up(LATN, "Assalomu alaykum, {name}").gettext("Good day, {name}", name="<Aziz>") == (
+        "Assalomu alaykum, <Aziz>"
+    )
+
+
+def test_what_is_empty_or_guessed_falls_back() -> None:
+    speaker = made_up(LATN, "")
+    assert speaker.gettext("Good day, {name}", name="A") == "Good day, A"
+    assert speaker.gettext("guess") == "guess"
+    assert speaker.ngettext("{number} meter", "{number} meters", 5) == "5 meters"
+
+
+def test_plural_forms_and_grouped_number() -> None:
+    speaker = made_up(EN, "", "{number} meter", "{number} meters")
+    assert [speaker.ngettext("{number} meter", "{number} meters", number) for number in (1, 42_000)] == [
+        "1 meter",
+        "42,000 meters",
     ]
-    assert lines[5] == "decision:"
-    assert "action.none" not in "\n".join(lines)
-    assert lines[-4:] == ["debts:", "  - entry: bill-1", "    remaining: 1 soʻm", "nothing: —"]
 
 
-def test_a_table_without_rows_still_has_its_head() -> None:
-    assert table([], ("id", "loss %")) == ["id  loss %"]
-    assert table([("a", None)], ("id", "loss %")) == ["id  loss %", "a   —"]
+def test_the_chain_of_fallbacks_ends_in_english() -> None:
+    chain = []
+    messages: Any = translator(CYRL).messages
+    while messages is not None:
+        chain.append(messages.info()["language"])
+        messages = getattr(messages, "_fallback", None)
+    assert chain == ["uz_Cyrl", "uz_Latn", "en"]
 
 
-def test_a_report_that_came_through_the_door_fails_where_a_line_failed() -> None:
-    report = as_report([Check("registry", Health.FAIL, "no registry yet", "wait for the hub")])
-    again = as_report([Check.from_plain(one) for one in report["checks"]])
-    assert again == report
-    assert not again["ok"]
-    assert check_lines(again) == [
-        "FAIL  registry    no registry yet",
-        "                  -> wait for the hub",
+def test_members_of_enums_are_said_in_words() -> None:
+    assert label_id(RelayState.READY_FOR_RECONNECTION) == "relay_state.ready_for_reconnection"
+    assert label_id(Quality.ACTUAL) == "quality.actual"
+    assert translator(EN).label(Quality.ACTUAL) == "measured"
+    assert translator(RU).word("relay_state", "connected") == "подключён"
+    assert translator(RU).word("relay_state", "<script>") == "<script>"
+
+
+@pytest.mark.parametrize(
+    ("language", "energy", "money", "percent"),
+    [
+        (EN, "1,234.567 kWh", "12,500.50 soʻm", "4.3 %"),
+        (LATN, "1\xa0234,567 kVt·soat", "12\xa0500,50 soʻm", "4,3 %"),
+        (CYRL, "1\xa0234,567 кВт·соат", "12\xa0500,50 сўм", "4,3 %"),
+        (RU, "1\xa0234,567 кВт·ч", "12\xa0500,50 сум", "4,3 %"),
+    ],
+)
+def test_quantities(language: Language, energy: str, money: str, percent: str) -> None:
+    speaker = translator(language)
+    assert speaker.energy(1_234_567) == energy
+    assert speaker.money(1_250_050) == money
+    assert speaker.percent(4.26) == percent
+
+
+def test_large_sums_lose_no_watt_hour() -> None:
+    assert translator(EN).energy(98_765_432_109_876_543) == "98,765,432,109,876.543 kWh"
+    assert translator(EN).money(-100) == "-1 soʻm"
+    assert translator(EN).power(2_300) == "2.3 kW"
+
+
+def test_absence_is_shown_and_never_a_zero() -> None:
+    speaker = translator(EN)
+    said = [
+        speaker.energy(None),
+        speaker.money(None),
+        speaker.percent(None),
+        speaker.power(None),
+        speaker.integer(None),
     ]
+    assert {*said, speaker.moment(None, "Asia/Tashkent"), speaker.duration(None)} == {ABSENT}
+
+
+@pytest.mark.parametrize(
+    ("language", "moment", "day", "month"),
+    [
+        (EN, "24 Nov 2026, 00:00", "24 November 2026", "November 2026"),
+        (LATN, "24 noy 2026, 00:00", "24-noyabr, 2026", "Noyabr 2026"),
+        (RU, "24 нояб. 2026, 00:00", "24 ноября 2026\u202fг.", "ноябрь 2026"),
+    ],
+)
+def test_dates_in_the_place_of_the_meter(language: Language, moment: str, day: str, month: str) -> None:
+    speaker = translator(language)
+    assert speaker.moment(1_795_460_400, "Asia/Tashkent") == moment
+    assert speaker.clock_time(1_795_460_400, "Asia/Samarkand") == "00:00"
+    assert speaker.day("2026-11-24") == day
+    assert speaker.month("2026-11") == month
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3_660, "1 h 1 min"), (90_000, "1 d 1 h"), (-5, "0 s")],
+)
+def test_durations(seconds: int, said: str) -> None:
+    assert translator(EN).duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("accept", "asked", "language"),
+    [
+        (None, None, DEFAULT),
+        ("ru-RU,ru;q=0.9,en;q=0.8", None, RU),
+        ("de,en;q=0.5,ru;q=0.7", None, RU),
+        ("uz", None, LATN),
+        ("uz-Cyrl-UZ,en", None, CYRL),
+        ("en", "uz_Cyrl", CYRL),
+        ("en", "klingon", EN),
+        ("en;q=0,ru;q=0.1", None, RU),
+        ("en;q=nan,ru;q=x,;;;,", None, DEFAULT),
+        ("en;q=9e99", None, DEFAULT),
+        ("x" * 10_000 + ",en", None, DEFAULT),
+        ("," * 5_000, "r" * 5_000, DEFAULT),
+    ],
+)
+def test_negotiation(accept: str | None, asked: str | None, language: Language) -> None:
+    assert negotiate(accept, asked) is language
+
+
+def test_tags_for_html() -> None:
+    assert [translator(language).tag for language in Language] == ["en", "uz-Latn", "uz-Cyrl", "ru"]
+
+
+@pytest.mark.parametrize("text", [None, b'msgid "a"\nnonsense', b'msgid "a"\nmsgstr "\xff\xfe"'])
+def test_a_catalogue_that_cannot_be_read_is_named(tmp_path: Path, text: bytes | None) -> None:
+    path = tmp_path / "ru.po"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(I18nFault) as caught:
+        read_catalogue(path, RU)
+    assert caught.value.code == "TQ-LN-01"
+    assert "ru.po" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("latin", "letters"),
+    [
+        ("Oʻzbekiston energetikasi", "Ўзбекистон энергетикаси"),
+        ("Gʻijduvon, Yangiyoʻl, Isteʼmolchi", "Ғиждувон, Янгийўл, Истеъмолчи"),
+        ("choʻchqa shahri poeziya", "чўчқа шаҳри поэзия"),
+        ("{number} kVt·soat", "{number} кВт·соат"),
+    ],
+)
+def test_uzbek_in_its_other_script(latin: str, letters: str) -> None:
+    assert cyrillic(latin) == letters
