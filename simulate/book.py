@@ -42,10 +42,12 @@ class Shield:
     """A protection that stands in the world."""
 
     id: str
-    point: str
+    point: str | None
+    """None together with `district`: everybody there; with neither: everybody."""
     valid_from: int
     valid_to: int
     asserted_at: int
+    district: str | None = None
 
 
 @dataclass(slots=True)
@@ -58,6 +60,8 @@ class Book:
     """By account, in order of time."""
     shields: dict[str, list[Shield]] = field(default_factory=lambda: defaultdict(list))
     """By usage point."""
+    moratoria: list[Shield] = field(default_factory=list)
+    """Of districts and of everybody."""
 
     def all_payments(self) -> list[Payment]:
         """Every payment, by account."""
@@ -68,6 +72,10 @@ class Book:
         paid = sum(one.amount_tiyin for one in self.payments.get(account, ()) if one.at <= at)
         return max(0, sum(one.amount_tiyin for one in self.debits.get(account, ()) if one.due_at < at) - paid)
 
-    def shielded(self, point: str, at: int) -> bool:
-        """Whether a protection stands at `at`, known to whomever."""
-        return any(one.asserted_at <= at and one.valid_from <= at < one.valid_to for one in self.shields.get(point, ()))
+    def shielded(self, point: str, at: int, district: str | None = None) -> bool:
+        """Whether a protection of the point, its district or everybody stands at `at`, known to whomever."""
+        wide = [one for one in self.moratoria if one.district is None or one.district == district]
+        return any(
+            one.asserted_at <= at and one.valid_from <= at < one.valid_to
+            for one in (*self.shields.get(point, ()), *wide)
+        )

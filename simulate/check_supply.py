@@ -1,29 +1,29 @@
-"""Who is dark though paid, and what has stopped to move: looked at every few virtual minutes. Floor: simulate; payment.
+"""Who is dark and should not be, and what has stopped to move: looked at every few virtual minutes. Floor: simulate.
 
-Liveness is a law like the others: a node that hangs politely violates nothing else. A duty runs only while it could be
-done (process up, meter answering, line and hub clean), and its clock starts anew whenever that ends.
+On the payment walk. Liveness is a law like the others: a node that hangs politely violates nothing else. A duty runs
+only while it could be done (process up, meter answering, line and hub clean), and its clock starts anew whenever that
+ends. Time is the world's: a node whose wall is wrong may refuse to stamp a reading, and asks its meters all the same.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gridmodel.period import HOUR_S
-from simulate.check_relays import RelayChecker
+from simulate.check_debts import SAFETY_LOCK, standing_kinds
 from simulate.sight import NodeSight, Verdicts
 
 RESTORE_S_MAX = 15 * 60
-"""The policy's target from knowable payment to supply, where the meter answers."""
+"""The policy's target from knowable payment or protection to supply, where the meter answers."""
 LOOK_S = 300
 """How often the world looks: a duty may be found broken that much late, and is allowed that much more."""
 POLL_S_MAX = 45 * 60
-"""A running node has read its meters within so long: two intervals, their spread and grace."""
+"""A running node has asked meters, and booked what they said, within so long: two intervals, their spread and grace."""
 TALK_S_MAX = 75 * 60
 """On a clean line a whole exchange comes about within so long: the longest patience of one exchange, and a back-off."""
 METER_S_MAX = 5_400
 """A meter that answers is read within so long: the interval's end may be an interval old, and one call may hang."""
 LOOKS_PER_METERS = 6
 """Meters are looked at every half hour: it reads a few hundred rows."""
-REGISTRY_KNOWN = "SELECT count(*) FROM registry WHERE received_at > 0"
 DOUBT_KNOWN = "SELECT count(*) FROM node_state WHERE key = 'clock_doubted'"
 DRAIN_S_MAX = 3 * HOUR_S
 """On a clean line nothing sealed or waiting is older than this: a day's backlog drains in minutes."""
@@ -32,7 +32,13 @@ DRAIN_S_MAX = 3 * HOUR_S
 @dataclass(slots=True)
 class _Heard:
     polled_s: float = 0.0
-    answered_s: float = 0.0
+    """When a poll round was last committed."""
+    asked_s: float = 0.0
+    """When any meter was last asked."""
+    asked: dict[str, float] = field(default_factory=dict)
+    """The same by meter."""
+    known_s: float | None = None
+    """When a registry was first seen here."""
     unsure_s: float = 0.0
     """When it was last seen in a doubt of its clock that it had a right to."""
 
@@ -42,7 +48,6 @@ class SupplyChecker:
     """Duties that run in time; `look` is called every LOOK_S."""
 
     sights: dict[str, NodeSight]
-    relays: RelayChecker
     verdicts: Verdicts
     time_s: Callable[[], float]
     """Virtual seconds."""
@@ -54,21 +59,26 @@ class SupplyChecker:
         """A poll round was committed."""
         self._heard.setdefault(node, _Heard()).polled_s = self.time_s()
 
+    def asked(self, node: str, meter: str) -> None:
+        """The node asks `meter` for its registers."""
+        heard = self._heard.setdefault(node, _Heard())
+        heard.asked_s = heard.asked[meter] = self.time_s()
+
     def answered(self, node: str) -> None:
         """A whole reply of the hub reached the node."""
-        self._heard.setdefault(node, _Heard()).answered_s = self.time_s()
+        self.sights[node].answered_s = self.time_s()
 
     def look(self) -> None:
         """Every duty of every node."""
         self._looks += 1
         for node in sorted(self.sights):
             sight = self.sights[node]
-            self._paid_but_dark(sight)
+            self._wrongly_dark(sight)
             self._alive(sight)
             if self._looks % LOOKS_PER_METERS == 0:
                 self._meters_read(sight)
 
-    def _paid_but_dark(self, sight: NodeSight) -> None:
+    def _wrongly_dark(self, sight: NodeSight) -> None:
         now_s, now = self.time_s(), self.verdicts.now()
         up_since = sight.up_since()
         ill = sight.ill()
@@ -78,14 +88,25 @@ class SupplyChecker:
                 self._dark_since.pop(key, None)
                 continue
             point = sight.grid.points[index]
-            if up_since is None or meter in ill or not self._knowably_paid(sight, str(point.account), now):
+            why = "" if up_since is None or meter in ill else self._why_light(sight, index, now)
+            if up_since is None or not why:
                 self._dark_since.pop(key, None)
                 continue
             since = self._dark_since.setdefault(key, now_s)
             if now_s - max(since, up_since) > RESTORE_S_MAX + LOOK_S:
                 self.verdicts.against(
-                    "restored_in_time", sight.node, str(point.id), "paid, known here, the meter answers, still dark"
+                    "restored_in_time", sight.node, str(point.id), f"{why}, known here, the meter answers, still dark"
                 )
+
+    def _why_light(self, sight: NodeSight, index: int, now: int) -> str:
+        """Why this dark home is to have light, by what is durable here; empty when it is rightly dark."""
+        point = sight.grid.points[index]
+        kinds = standing_kinds(sight, str(point.id), str(point.district), now, now)
+        if SAFETY_LOCK in kinds:
+            return ""
+        if self._knowably_paid(sight, str(point.account), now):
+            return "paid"
+        return "protected" if kinds else ""
 
     def _knowably_paid(self, sight: NodeSight, account: str, now: int) -> bool:
         rows = sight.control.rows("SELECT amount_tiyin, due_at FROM ledger_entry WHERE account = ?", (account,))
@@ -98,48 +119,58 @@ class SupplyChecker:
         if up_since is None:
             return
         heard = self._heard.setdefault(sight.node, _Heard())
-        if self._rightly_unsure(sight, heard, up_since):
-            heard.unsure_s = now_s  # it polls, and stamps nothing
-        known = sight.control.value("SELECT count(*) FROM registry")
-        if known and now_s - max(heard.polled_s, heard.unsure_s, up_since) > POLL_S_MAX:
-            self.verdicts.against("liveness", sight.node, "polling", f"no poll round for {POLL_S_MAX // 60} minutes")
+        if self._rightly_unsure(sight, up_since):
+            heard.unsure_s = now_s  # it asks, and stamps nothing
+        if heard.known_s is None and sight.control.value("SELECT count(*) FROM registry"):
+            heard.known_s = now_s
+        if heard.known_s is not None:
+            since_s = max(up_since, heard.known_s)
+            minutes = POLL_S_MAX // 60
+            if now_s - max(heard.asked_s, since_s) > POLL_S_MAX:
+                self.verdicts.against("liveness", sight.node, "asking", f"no meter was asked for {minutes} minutes")
+            if now_s - max(heard.polled_s, heard.unsure_s, since_s) > POLL_S_MAX:
+                self.verdicts.against("liveness", sight.node, "polling", f"no poll round for {minutes} minutes")
         if clean_since is None:
             return
         clean_s = max(clean_since, up_since)
-        if now_s - max(heard.answered_s, clean_s) > TALK_S_MAX:
+        if now_s - max(sight.answered_s, clean_s) > TALK_S_MAX:
             self.verdicts.against(
                 "liveness", sight.node, "uplink", f"no whole exchange on a clean line for {TALK_S_MAX // 60} minutes"
             )
         if now_s - clean_s > DRAIN_S_MAX:
             self._drained(sight)
 
-    def _rightly_unsure(self, sight: NodeSight, heard: _Heard, up_since: float) -> bool:
+    def _rightly_unsure(self, sight: NodeSight, up_since: float) -> bool:
         """Whether its wall is wrong, or was before this process began and nobody has confirmed it since.
 
         A process whose wall went wrong and came back needs nobody: its steady clock tells.
         """
         now = self.verdicts.now()
-        started, answered = (now - self.time_s() + moment_s for moment_s in (up_since, heard.answered_s))
+        started, answered = (now - self.time_s() + moment_s for moment_s in (up_since, sight.answered_s))
         spans = sight.clock_spans()
-        if any(over > now for _, over in spans):
+        if any(span.over > now for span in spans):
             return True
-        restarted = any(begin < started and answered < max(over, started) for begin, over in spans)
+        restarted = any(span.begin < started and answered < max(span.over, started) for span in spans)
         return restarted and bool(sight.control.value(DOUBT_KNOWN))
 
     def _meters_read(self, sight: NodeSight) -> None:
         """Every meter that answers is read: one hung call must not starve it for ever."""
         now, now_s, up_since = self.verdicts.now(), self.time_s(), sight.up_since()
         heard = self._heard.setdefault(sight.node, _Heard())
-        if up_since is None or now_s - max(up_since, heard.unsure_s) < METER_S_MAX:
+        if up_since is None or heard.known_s is None or now_s - max(up_since, heard.known_s) < METER_S_MAX:
             return
-        if not sight.control.value(REGISTRY_KNOWN):
-            return
-        read = sight.read_since(now - METER_S_MAX)
+        unsure = now_s - heard.unsure_s < METER_S_MAX
+        read = set(sight.measured.values()) if unsure else sight.read_since(now - METER_S_MAX)
         ill = sight.ill()
         for meter, point in sight.measured.items():
-            if meter in ill or now_s - sight.well_since.get(meter, -METER_S_MAX) < METER_S_MAX or point in read:
+            if meter in ill or now_s - sight.well_since.get(meter, -METER_S_MAX) < METER_S_MAX:
                 continue
-            self.verdicts.against("liveness", sight.node, meter, f"it answers, and was not read for {METER_S_MAX} s")
+            if now_s - heard.asked.get(meter, 0.0) > METER_S_MAX:
+                self.verdicts.against("liveness", sight.node, meter, f"it was not asked for {METER_S_MAX} s")
+            elif point not in read:
+                self.verdicts.against(
+                    "liveness", sight.node, meter, f"it answers, and was not read for {METER_S_MAX} s"
+                )
 
     def _drained(self, sight: NodeSight) -> None:
         """A backlog drains once the line is clean; a stuck lane shows here."""
@@ -148,7 +179,7 @@ class SupplyChecker:
             "SELECT lane, min(created_at) FROM (SELECT lane, created_at FROM outbox_batch WHERE acked_at IS NULL"
             " UNION ALL SELECT lane, created_at FROM outbox_record WHERE seq IS NULL) GROUP BY lane"
         ):
-            if oldest < before:
+            if oldest < before and not sight.stamped_within(oldest, before, self.verdicts.now()):
                 self.verdicts.against(
                     "liveness", sight.node, f"lane {lane}", f"a fact from {oldest} still waits on a clean line"
                 )

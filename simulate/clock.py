@@ -7,6 +7,7 @@ chance is derived from the seed and a name, so that one more throw in one place 
 import asyncio
 import hashlib
 import random
+from dataclasses import dataclass
 
 from gridmodel.clock import IoClock
 from hosting.clocks import ScaledClock
@@ -16,9 +17,19 @@ SLEEP_S_MAX = 300.0
 """One virtual sleep at most: a stepped wall is noticed within it. Longer than in production, where waking is free."""
 
 
-WALL_STEP_S_MAX = 1_800
-"""A wall is set forward or back by so much at most: a process that starts then, without a link, stamps as far into
-the future or the past and cannot know it."""
+@dataclass(slots=True)
+class WallSpan:
+    """A wall that was set wrong, from when to when.
+
+    A process that starts then, without a link, stamps as far off as the step, and cannot know it.
+    """
+
+    begin: int
+    """World time, UTC seconds."""
+    over: int
+    """When it is, or will be, set right; the first second after it."""
+    step_s: float
+    """Wall minus world: positive when it is ahead."""
 
 
 class NodeWall:

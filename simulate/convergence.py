@@ -1,7 +1,7 @@
 """The second phase: faults have ceased, and everything must come together within a bound. Floor: simulate; link loss.
 
 Safety alone is cheap: a node that does nothing breaks no law. Here hub and edges must agree on every closed hour, every
-payment, every mark; backlogs must be gone, closed days final, and who paid must have light.
+payment, every mark; backlogs must be gone, closed days final, and who paid or is protected must have light.
 """
 
 import asyncio
@@ -100,12 +100,15 @@ class Convergence:
         return f"{quarantined} batches are set aside at the hub" if quarantined else ""
 
     def _dark(self, sight: NodeSight) -> str:
-        """Who paid by now, and is dark."""
+        """Who paid by now or is protected, and is dark."""
         world = self._world
+        now, before = world.now(), world.now() - WAITING_S
         for index, point in enumerate(sight.grid.points):
             account = str(point.account)
             if sight.truth.connected(index) or account not in world.book.debits:
                 continue
-            if world.book.overdue_tiyin(account, world.now() - WAITING_S) <= 0:
+            if world.book.overdue_tiyin(account, before) <= 0:
                 return f"{point.id} is paid and dark"
+            if all(world.book.shielded(str(point.id), at, str(point.district)) for at in (before, now)):
+                return f"{point.id} is protected and dark"
         return ""

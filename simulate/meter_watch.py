@@ -60,8 +60,12 @@ class WatchedDriver:
         checker: RelayChecker,
         trace: Trace,
         die: Callable[[str], SimulatedCrash],
+        asked: Callable[[str], None],
     ) -> None:
-        """`clock` is the world's; `state` and `hung` are shared by all incarnations of the node."""
+        """`clock` is the world's; `state` and `hung` are shared by all incarnations of the node.
+
+        `asked` is told of every meter that the node asks, before it answers.
+        """
         self._node = node
         self._inner = SimDriver([faces], clock=clock, io_clock=io_clock, rng=rng, faults=state, bytes_every=BYTES_EVERY)
         self._io_clock = io_clock
@@ -70,10 +74,12 @@ class WatchedDriver:
         self._checker = checker
         self._trace = trace
         self._die = die
+        self._asked = asked
         self._hung = hung
 
     async def read(self, target: MeterTarget) -> MeterSnapshot:
         """See `MeterDriver.read`."""
+        self._asked(target.meter)
         if target.meter in self._hung:
             await self._hang()
         return await self._inner.read(target)
@@ -88,7 +94,7 @@ class WatchedDriver:
         """See `MeterDriver.control`."""
         meter = str(target.meter)
         self._trace.add("command", self._node, f"{command.value} {meter} {permit.intent_id}")
-        self._checker.command_begins(self._node, meter)
+        self._checker.command_begins(self._node, meter, command, permit.intent_id)
         try:
             if target.meter in self._hung:
                 await self._hang()

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from simulate.clock import WALL_STEP_S_MAX, stream
+from simulate.clock import WallSpan, stream
 from simulate.network import cut_for
 from simulate.scenario import InTime
 from simulate.site import Site
@@ -27,6 +27,14 @@ SLOW_METER_S = 0.9
 SILENT_PART = 0.3
 """Part of a node's meters that fall silent together: a gateway died."""
 HUNG_PART = 0.1
+MINUTES_OFF_S = 1_800.0
+"""A wall is mostly wrong by less than this, either way: a careless hand."""
+HOURS_OFF_S = (3_600.0, 12 * 3_600.0)
+"""Sometimes by hours: a hardware clock in local time, a wrong zone."""
+DAY_OFF_S = 86_400.0
+"""Sometimes it is a day ahead, and then right: a wrong date, mended by whoever sees it."""
+HOURS_OFF, DAY_OFF = 0.2, 0.15
+"""Parts of all wrong walls."""
 
 
 class Misfortune:
@@ -154,14 +162,24 @@ class Misfortune:
             self._world.office.feed_dead -= 1
 
     async def _clock(self, site: Site, seconds: float) -> None:
-        step_s = self._dice.uniform(-WALL_STEP_S_MAX, WALL_STEP_S_MAX)
+        step_s = self._wall_step_s()
         began = self._world.now()
-        site.wall_wrong.append((began, began + int(seconds) + 1))
+        span = WallSpan(began, began + int(seconds) + 1, step_s)
+        site.wall_wrong.append(span)
         site.wall.step(step_s)
         try:
             await asyncio.sleep(seconds)
         finally:
             site.wall.step(-step_s)
+            span.over = self._world.now() + 1
+
+    def _wall_step_s(self) -> float:
+        odds = self._dice.random()
+        if odds < DAY_OFF:
+            return DAY_OFF_S
+        if odds < DAY_OFF + HOURS_OFF:
+            return self._dice.choice((-1, 1)) * self._dice.uniform(*HOURS_OFF_S)
+        return self._dice.uniform(-MINUTES_OFF_S, MINUTES_OFF_S)
 
 
 async def _over(work: Awaitable[None]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from gridmodel.account import LedgerEntry
 from gridmodel.identity import NodeId
-from gridmodel.period import HOUR_S, rfc3339
+from gridmodel.period import HOUR_S, local_day, rfc3339
 from gridmodel.record import Notice, Protection
 from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_to_document
@@ -25,6 +25,7 @@ from simulate.people import APP, BILLING, Papers, People
 from simulate.sight import Verdicts
 
 T = TypeVar("T")
+Extremes = tuple[tuple[float, float], tuple[float, float]]
 
 FEED_S = 900.0
 """How often the app's feed brings payments and its watermark."""
@@ -33,7 +34,8 @@ MANDATE_S = 24.0 * HOUR_S
 MANDATE_LIFE_S = 72 * HOUR_S
 TRIES_AGAIN_S = 120.0
 """After the hub was away."""
-QUOTA_PER_DAY = 20
+MILD_C, FROST_C, HEAT_C = ((2, 14), (18, 36)), ((-25, -6), (-4, 8)), ((22, 28), (41, 47))
+"""(coldest, warmest) of the next 72 hours, each between two degrees."""
 
 
 class HubOffice(Protocol):
@@ -81,6 +83,11 @@ class Office:
         self._verdicts = verdicts
         self._faults = faults
         self._dice = dice
+        self._zone = {
+            str(district): registry.zone for registry in registries.values() for district in registry.districts
+        }
+        self._sky: dict[tuple[str, str], Extremes] = {}
+        """What is forecast, by district and local day."""
         self._counter = 0
         self.feed_dead = 0
         """Faults that keep the feed from running; counted, because they overlap."""
@@ -127,18 +134,28 @@ class Office:
 
     async def forecasts(self) -> None:
         """A forecast for every district."""
-        now = rfc3339(self._verdicts.now())
-        rows = [
-            {
-                "district": district,
-                "issued_at": now,
-                "min_c": round(self._dice.uniform(2, 14), 1),
-                "max_c": round(self._dice.uniform(18, 36), 1),
-            }
-            for node in sorted(self._registries)
-            for district in self._registries[node].districts
-        ]
+        now = self._verdicts.now()
+        rows = []
+        for district in (one for node in sorted(self._registries) for one in self._registries[node].districts):
+            coldest, warmest = self._forecast(district, now)
+            rows.append(
+                {
+                    "district": district,
+                    "issued_at": rfc3339(now),
+                    "min_c": round(self._dice.uniform(*coldest), 1),
+                    "max_c": round(self._dice.uniform(*warmest), 1),
+                }
+            )
         await self._records("weather", rows)
+
+    def _forecast(self, district: str, now: int) -> Extremes:
+        """Mild, frost or heat: the same all day."""
+        key = (district, local_day(now, self._zone[district]))
+        if key not in self._sky:
+            odds, scenario = self._dice.random(), self._faults.scenario
+            cold, hot = odds < scenario.frost, odds >= 1 - scenario.heat
+            self._sky[key] = FROST_C if cold else HEAT_C if hot else MILD_C
+        return self._sky[key]
 
     async def mandates(self) -> None:
         """Two persons sign for each node."""
@@ -152,7 +169,7 @@ class Office:
                 not_before=now - 60,
                 expires=now + MANDATE_LIFE_S,
                 policy_version=self._policy_version,
-                quota_per_day=QUOTA_PER_DAY,
+                quota_per_day=self._dice.choice(self._faults.scenario.quotas),
                 watermark_age_h_max=24,
                 account_classes=("household", "company"),
                 counter=self._counter,
@@ -225,14 +242,16 @@ def _notice(notice: Notice) -> dict[str, Any]:
 
 
 def _protection(protection: Protection) -> dict[str, Any]:
-    return {
+    told = {
         "id": protection.id,
         "kind": protection.kind.value,
         "usage_point": protection.usage_point,
+        "district": protection.district,
         "valid_from": rfc3339(protection.valid_from),
         "valid_to": rfc3339(protection.valid_to),
         "asserted_by": protection.asserted_by,
     }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _som(tiyin: int) -> str:

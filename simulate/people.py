@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from gridmodel.account import EntryKind, LedgerEntry
 from gridmodel.fault import Fault
-from gridmodel.identity import AccountId, ChannelId, EntryId, UsagePointId
+from gridmodel.identity import AccountId, ChannelId, DistrictId, EntryId, UsagePointId
 from gridmodel.quantity import TIYIN_PER_SOM
 from gridmodel.record import Notice, NoticeEvidence, Protection, ProtectionKind
 from simulate.book import Book, Debit, Payment, Shield
@@ -29,6 +29,10 @@ APP = "app"
 BILLING = "billing"
 """Where debts come from."""
 DAY_S, HOUR_S = 86_400, 3_600
+YOUNG_DAYS, OLD_DAYS = (5, 20), (32, 90)
+"""Since when a bill is due: below the age at which a debt may be cut for, or above it."""
+MORATORIUM_H = (6.0, 40.0)
+"""How long nobody in a district may be cut."""
 PAYS_FROM_H = 7.0
 """Nobody pays before so many hours of the first day."""
 DARK_BEFORE_PAYING_S = (300.0, 6.0 * HOUR_S)
@@ -104,9 +108,9 @@ class People:
             homes = [point for point in grid.points if point.profile == RELAY_PROFILE]
             dice.shuffle(homes)
             for point in homes[: max(2, round(len(homes) * self._mix.debtors))]:
-                charge = self._charge(point, dice)
-                charges.append(charge)
-                notice = self._notice(point, -charge.amount_tiyin, dice)
+                bills = self._bills(point, dice)
+                charges += bills
+                notice = self._notice(point, -sum(bill.amount_tiyin for bill in bills), dice)
                 if notice is not None:
                     notices.append(notice)
                 if dice.random() < self._mix.protected:
@@ -114,6 +118,11 @@ class People:
                 if dice.random() < self._mix.pays:
                     after_s = dice.uniform(PAYS_FROM_H * HOUR_S, self._length_s)
                     self._errand(self._pays_later(node, point, after_s, dice.random(), dice.random()))
+            protections += [
+                self._moratorium(DistrictId(district), dice)
+                for district in grid.spec.districts
+                if dice.random() < self._mix.moratoria
+            ]
         return Papers(tuple(charges), tuple(notices), tuple(protections))
 
     def went_dark(self, node: str, index: int, at: int) -> None:
@@ -142,12 +151,20 @@ class People:
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
 
-    def _charge(self, point: PointPlan, dice: Random) -> LedgerEntry:
-        young = dice.random() < 0.1
-        age_days = dice.uniform(5, 20) if young else dice.uniform(32, 90)
+    def _bills(self, point: PointPlan, dice: Random) -> list[LedgerEntry]:
         amount_tiyin = dice.randrange(60_000, 400_000) * TIYIN_PER_SOM
+        if dice.random() < self._mix.two_bills:
+            half = amount_tiyin // 2  # just what somebody pays who pays half
+            return [
+                self._bill(f"old-bill-{point.account}", point, half, dice.uniform(*OLD_DAYS)),
+                self._bill(f"bill-{point.account}", point, amount_tiyin - half, dice.uniform(*YOUNG_DAYS)),
+            ]
+        age_days = dice.uniform(*YOUNG_DAYS) if dice.random() < 0.1 else dice.uniform(*OLD_DAYS)
+        return [self._bill(f"bill-{point.account}", point, amount_tiyin, age_days)]
+
+    def _bill(self, name: str, point: PointPlan, amount_tiyin: int, age_days: float) -> LedgerEntry:
         due_at = self._start - int(age_days * DAY_S)
-        entry = EntryId(f"bill-{point.account}")
+        entry = EntryId(name)
         self._book.debits[point.account].append(Debit(entry, point.account, amount_tiyin, due_at))
         return LedgerEntry(
             id=entry,
@@ -187,10 +204,25 @@ class People:
         )
         return after_s, protection
 
+    def _moratorium(self, district: DistrictId, dice: Random) -> tuple[int, Protection]:
+        after_s = int(dice.uniform(0.0, 0.8) * self._length_s)
+        everywhere = dice.random() < 0.25
+        protection = Protection(
+            id=f"moratorium-{district}",
+            kind=ProtectionKind.MORATORIUM,
+            usage_point=None,
+            district=None if everywhere else district,
+            valid_from=self._start + after_s,
+            valid_to=self._start + after_s + int(dice.uniform(*MORATORIUM_H) * HOUR_S),
+            asserted_by="registrar",
+        )
+        return after_s, protection
+
     def asserted(self, protection: Protection, at: int) -> None:
         """The registrar signed it at `at`."""
-        point = str(protection.usage_point)
-        self._book.shields[point].append(Shield(protection.id, point, protection.valid_from, protection.valid_to, at))
+        one, point = protection, protection.usage_point
+        shield = Shield(one.id, point, one.valid_from, one.valid_to, at, one.district)
+        (self._book.moratoria if point is None else self._book.shields[point]).append(shield)
 
     async def _pays_later(self, node: str, point: PointPlan, after_s: float, by: float, part: float) -> None:
         await asyncio.sleep(after_s)

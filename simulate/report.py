@@ -22,14 +22,25 @@ SOMETIMES = (
     "late_delivered",
     "payment_interrupted",
     "protection_held_a_cut",
+    "quota_held_a_cut",
     "relay_unconfirmed",
     "reply_lost_after_commit",
     "restore_while_offline",
     "stale_watermark_held_a_cut",
     "started_twice_refused",
+    "weather_held_a_cut",
 )
 """Rare things that a campaign of `everyday` must have seen; one at zero is a part of the rehearsal that never ran."""
-RARE = ("batch_fork", "batch_gap", "batch_quarantined", "exposed", "import_interrupted", "payment_raced_a_cut")
+RARE = (
+    "batch_fork",
+    "batch_gap",
+    "batch_quarantined",
+    "clock_doubt_held_a_cut",
+    "exposed",
+    "import_interrupted",
+    "payment_raced_a_cut",
+    "weather_raced_a_cut",
+)
 """Counted and shown; so rare in a small world that their absence says nothing."""
 CAMPAIGN_RUNS_MIN = 100
 """From so many runs on a dead counter fails a campaign."""

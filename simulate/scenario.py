@@ -103,6 +103,10 @@ class PeopleMix:
     """Part of the payments that go by app."""
     only_part: float = 0.1
     """Part of the payments that do not cover the debt."""
+    two_bills: float = 0.0
+    """Part of the debtors whose debt is one old bill and one young one: who pays half owes the young one."""
+    moratoria: float = 0.0
+    """Chance of a district that nobody in it may be cut for some hours; a quarter of these hold everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,12 @@ class Scenario:
     people: PeopleMix = PeopleMix()
     start_days: tuple[str, ...] = START_DAYS
     """Local days one of which the run begins with."""
+    quotas: tuple[int, ...] = (20,)
+    """Cuts a day that mandates allow: each new mandate draws one of these."""
+    frost: float = 0.0
+    """Chance of a local day in a district that frost is forecast, below the policy's limit."""
+    heat: float = 0.0
+    """The same of heat, above the policy's limit."""
     brakes: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `PolicyRules` that differ from configs/policy/demo.toml."""
     meter_latency_s: float = 0.02
@@ -160,6 +170,9 @@ def scenario_from(name: str, table: Mapping[str, Any]) -> Scenario:
             in_time={InTime(key): _spell(value) for key, value in table.get("in_time", {}).items()},
             people=_people(table.get("people", {})),
             start_days=tuple(table.get("start_days", START_DAYS)),
+            quotas=tuple(int(one) for one in table.get("quotas", (20,))),
+            frost=float(table.get("frost", 0.0)),
+            heat=float(table.get("heat", 0.0)),
             brakes=brakes,
             restart_minutes=_pair(table.get("restart_minutes", (0.1, 20.0))),
             meter_latency_s=float(table.get("meter_latency_s", 0.02)),

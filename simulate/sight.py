@@ -13,6 +13,7 @@ from typing import Any
 
 from gridmodel.period import local_day, rfc3339
 from gridmodel.policy_rules import PolicyRules
+from simulate.clock import WallSpan
 from simulate.faults import Faults
 from simulate.grid import Grid
 from simulate.truth import GridTruth
@@ -73,10 +74,12 @@ class NodeSight:
     """Virtual second since when meters that were ill answer again."""
     link_clean_since: Callable[[], float | None]
     """Virtual second since when line and hub are without fault; None while they are not."""
-    clock_spans: Callable[[], list[tuple[int, int]]]
-    """(from, to) in world time when its wall clock was wrong; the last one may still run."""
+    clock_spans: Callable[[], list[WallSpan]]
+    """When its wall clock was wrong; the last one may still run."""
     folder: Path
     """Where its databases are."""
+    answered_s: float = -1.0
+    """Virtual second of the last whole reply of the hub."""
     point_of: dict[str, int] = field(default_factory=dict)
     """Meter to the index of its usage point."""
     points_at: Counter[int] = field(default_factory=Counter)
@@ -91,6 +94,17 @@ class NodeSight:
             self.points_at[point.transformer] += 1
             self.measured[point.meter] = point.id
         self.measured |= {supply.meter: supply.id for supply in self.grid.supplies}
+
+    def stamped_within(self, stamp: int, since: int, until: int) -> bool:
+        """Whether its wall may have shown `stamp` at any world time from `since` to `until` (UTC seconds)."""
+        spans = [span for span in self.clock_spans() if span.begin <= until and span.over >= since]
+        wrong_all_along = any(span.begin < since and span.over > until for span in spans)
+        if not wrong_all_along and since <= stamp <= until:
+            return True
+        return any(
+            max(since, span.begin) - 1 <= stamp - span.step_s <= min(until, span.over) + 1  # walls are read in whole s
+            for span in spans
+        )
 
     def segment(self, end: int) -> Eye:
         """The readings of the local month of the interval ending at `end`."""
@@ -116,6 +130,32 @@ class NodeSight:
         """Give files back."""
         for eye in (self.control, *self._segments.values()):
             eye.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A contact that opened."""
+
+    sight: NodeSight
+    index: int
+    """Of the usage point."""
+    at: int
+    """World time, UTC seconds."""
+
+    @property
+    def point(self) -> str:
+        """The usage point's id."""
+        return str(self.sight.grid.points[self.index].id)
+
+    @property
+    def account(self) -> str:
+        """Who lives there."""
+        return str(self.sight.grid.points[self.index].account)
+
+    @property
+    def district(self) -> str:
+        """Where it stands."""
+        return str(self.sight.grid.points[self.index].district)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from hosting.territory import country
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import Signer, key_to_text
 from protocols.profile import MeterProfile, load_profiles
-from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
+from simulate.clock import NodeWall, SeededEntropy, WallSpan, io_clock, node_clock, stream
 from simulate.disk import SimDisk
 from simulate.driver import MeterFaults
 from simulate.face import MeterFaces
@@ -123,8 +123,8 @@ class Site:
         self.folder = world.folder / self.node
         self.folder.mkdir(mode=0o700)
         self.wall = NodeWall(world.loop)
-        self.wall_wrong: list[tuple[int, int]] = []
-        """(from, to) in world time, UTC seconds, when the wall was wrong."""
+        self.wall_wrong: list[WallSpan] = []
+        """When and by how much the wall was wrong; one after the other."""
         self.line = LineState()
         self.meters = MeterFaults(latency_s=world.scenario.meter_latency_s)
         self.hung: set[str] = set()

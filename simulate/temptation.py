@@ -4,20 +4,30 @@ A rule that never held anything back was never tried. Looked at every few virtua
 formulas of this page's own; it feeds the "sometimes" counters and judges nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gridmodel.period import local_time
 from gridmodel.quantity import percent_rounded_up
 from simulate.book import Book
-from simulate.check_relays import DAY_S, HOUR_S, NOTICE_EVIDENCE, RelayChecker
+from simulate.check_debts import DAY_S, NOTICE_EVIDENCE
+from simulate.check_permits import HOUR_S, mandates_in_force, weather_against, why_doubtful
+from simulate.check_relays import RelayChecker
 from simulate.sight import NodeSight, Verdicts
 
 
 class Temptations:
     """Counts what held cuts back."""
 
-    def __init__(self, sights: Mapping[str, NodeSight], book: Book, relays: RelayChecker, verdicts: Verdicts) -> None:
+    def __init__(
+        self,
+        sights: Mapping[str, NodeSight],
+        book: Book,
+        relays: RelayChecker,
+        verdicts: Verdicts,
+        time_s: Callable[[], float],
+    ) -> None:
         self._sights = sights
+        self._time_s = time_s
         self._book = book
         self._relays = relays
         self._verdicts = verdicts
@@ -47,6 +57,9 @@ class Temptations:
         marks = [row[0] for row in sight.control.rows("SELECT complete_up_to FROM watermark")]
         stale = bool(marks) and now - min(marks) > sight.rules.fresh_balance_max_age_h * HOUR_S
         opened_today = self._relays.openings_since(sight.node, now - DAY_S)
+        quota = max((one["quota_per_day"] for one in mandates_in_force(sight, now)), default=None)
+        spent = quota is not None and self._relays.openings_today(sight, now) >= quota
+        unsure = why_doubtful(sight, now, self._time_s())
         full = opened_today >= percent_rounded_up(len(sight.grid.points), sight.rules.max_cuts_per_node_day_pct)
         for meter, index in sight.point_of.items():
             point = sight.grid.points[index]
@@ -57,10 +70,16 @@ class Temptations:
                 continue
             if not self._noticed_of(sight, account, now):
                 continue
-            if self._book.shielded(str(point.id), now):
+            if self._book.shielded(str(point.id), now, str(point.district)):
                 self._verdicts.happened("protection_held_a_cut")
+            elif unsure:
+                self._verdicts.happened("clock_doubt_held_a_cut")
+            elif weather_against(sight, str(point.district), now):
+                self._verdicts.happened("weather_held_a_cut")
             elif stale:
                 self._verdicts.happened("stale_watermark_held_a_cut")
+            elif spent:
+                self._verdicts.happened("quota_held_a_cut")
             elif full:
                 self._verdicts.happened("brake_held_a_cut")
 

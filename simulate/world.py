@@ -20,6 +20,7 @@ from hosting.compute import InlineCompute
 from protocols.authority.signatures import key_to_text
 from simulate.book import Book
 from simulate.check_energy import EnergyChecker
+from simulate.check_levels import LevelChecker
 from simulate.check_money import MoneyChecker
 from simulate.check_relays import RelayChecker
 from simulate.check_supply import DRAIN_S_MAX, LOOK_S, SupplyChecker
@@ -84,6 +85,7 @@ class Rehearsal:
     supply: SupplyChecker = field(init=False)
     money: MoneyChecker = field(init=False)
     energy: EnergyChecker = field(init=False)
+    levels: LevelChecker = field(init=False)
     people: People = field(init=False)
     office: Office = field(init=False)
     temptations: Temptations = field(init=False)
@@ -218,12 +220,13 @@ class Rehearsal:
                 link_clean_since=lambda name=node: self.links_clean_since.get(name),  # type: ignore[misc]
                 clock_spans=lambda one=site: one.wall_wrong,  # type: ignore[misc]
             )
-        self.relays = RelayChecker(self.sights, self.book, self.verdicts)
-        self.supply = SupplyChecker(self.sights, self.relays, self.verdicts, self.loop.time)
+        self.relays = RelayChecker(self.sights, self.book, self.verdicts, self.loop.time)
+        self.supply = SupplyChecker(self.sights, self.verdicts, self.loop.time)
         self.money = MoneyChecker(self.sights, self.hub_eye, self.book, self.verdicts)
         self.hub.on_start += [self.money.marks, self.money.kept]
         self.energy = EnergyChecker(self.sights, self.hub_eye, self.verdicts)
-        self.temptations = Temptations(self.sights, self.book, self.relays, self.verdicts)
+        self.levels = LevelChecker(self.sights, self.hub_eye, self.verdicts)
+        self.temptations = Temptations(self.sights, self.book, self.relays, self.verdicts, self.loop.time)
 
     def _wire_node(self, site: Site) -> None:
         node = site.node
@@ -249,6 +252,7 @@ class Rehearsal:
                 checker=self.relays,
                 trace=self.trace,
                 die=process.crash,
+                asked=lambda meter: self.supply.asked(node, meter),
             )
             link = SimLink(
                 node,
@@ -309,7 +313,7 @@ class Rehearsal:
                 levels_at += LEVELS_S
                 self.money.kept()
                 self.money.counted_once()
-                self.energy.levels_add_up()
+                self.levels.add_up()
                 self._heard_by_now()
             self.trace.add("check", "world", str(len(self.verdicts.found)))
 
@@ -338,7 +342,7 @@ class Rehearsal:
         self.money.compare()
         self.money.complete(self.now() - DRAIN_S_MAX // 2)
         self.money.forks()
-        self.energy.levels_add_up()
+        self.levels.add_up()
         if converged_s is None:
             self.verdicts.against("convergence", "world", "world", Convergence(self).missing())
         upto = min((self.energy.closed_to(node) for node in self.sites), default=0)
