@@ -70,9 +70,10 @@ class DebtChecker:
         if silent:
             self._against("watermark", opening, f"{silent[0]} never vouched for its payments here")
             return marks
-        allowed_h = max((one["watermark_age_h_max"] for one in mandates_in_force(sight, at)), default=0)
+        mandates = [one["watermark_age_h_max"] for one in mandates_in_force(sight, at)]
+        allowed_h = min(max(mandates, default=sight.rules.fresh_balance_max_age_h), sight.rules.fresh_balance_max_age_h)
         age_s = at - min(marks.values())
-        if age_s > min(allowed_h, sight.rules.fresh_balance_max_age_h) * HOUR_S + RACE_S:
+        if age_s > allowed_h * HOUR_S + RACE_S:
             self._against("watermark", opening, f"the oldest watermark is {age_s} s old")
         return marks
 

@@ -25,7 +25,6 @@ FLOOR_SLACK_S = 5
 CLASSES = {True: "household", False: "company"}
 """Of a point that is a household, or is none."""
 MANDATES = "SELECT document, received_at FROM mandate WHERE refused IS NULL AND not_before <= ? ORDER BY counter DESC"
-DOUBT_KNOWN = "SELECT value FROM node_state WHERE key = 'clock_doubted'"
 FLOOR_KNOWN = "SELECT value FROM node_state WHERE key = 'clock_floor'"
 
 
@@ -60,25 +59,28 @@ def weather_against(sight: NodeSight, district: str, at: int, race_s: int = 0) -
 
 
 def why_doubtful(sight: NodeSight, at: int, now_s: float) -> str:
-    """How the node could know by `at` that its wall is wrong; empty when the wall is right or it could not know.
+    """Why the node may not believe its clock at `at`; empty when it may.
 
-    `now_s` is the virtual second that `at` stands for.
+    A machine that starts in an outage looks sound and may be hours off: it believes itself once the hub has answered.
+    After that a wall that is wrong parts from its steady clock or from the hub. `now_s` is the virtual second of `at`.
     """
     up_since = sight.up_since()
+    if up_since is None:
+        return ""
+    if sight.answered_s < up_since:
+        return "nobody has confirmed its clock since this process began"
     span = next((one for one in sight.clock_spans() if one.begin + RACE_S <= at < one.over), None)
-    if span is None or up_since is None:
+    if span is None:
         return ""
     began_s = now_s - (at - span.begin)
     off = f"its wall is {span.step_s:+.0f} s off"
     if up_since < began_s and abs(span.step_s) > STEPPED_S:
         return f"{off}, and was set so under this process"
-    if up_since < sight.answered_s < now_s - RACE_S and abs(span.step_s) > CONTRADICTED_S:
-        return f"{off}, and the hub answered since the start"
+    if began_s <= up_since and abs(span.step_s) > CONTRADICTED_S:
+        return f"{off} since before this process began, and the hub answered"
     floor = sight.control.value(FLOOR_KNOWN)
     if floor is not None and at + span.step_s < int(floor) - FLOOR_SLACK_S:
         return f"{off}, and shows less than the floor {floor}"
-    if sight.control.value(DOUBT_KNOWN) is not None and up_since > began_s:
-        return f"{off}, and an earlier run ended in doubt that nobody has lifted"
     return ""
 
 

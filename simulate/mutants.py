@@ -13,9 +13,14 @@ from typing import Any
 
 from simulate.mutations import (
     acknowledge_before_commit,
+    clock_doubt_ignored,
     count_a_duplicate,
+    cut_told_again,
     delete_before_acknowledged,
+    frost_ignored,
+    mandate_quota_ignored,
     no_read_timeout,
+    protected_stays_dark,
     stale_watermark_ignored,
     store_verb_without_lock,
 )
@@ -34,6 +39,10 @@ BRAKES = {
     "max_cuts_per_node_10min": 10,
 }
 """Wide open: the bug is elsewhere."""
+DEBTORS = PeopleMix(debtors=1.0, protected=0.0, unnoticed=0.0, pays=0.0, pays_in_the_dark=0.0)
+"""Everybody owes and has been told; nobody pays."""
+CUT_DAY = ("2026-05-12",)
+"""A Tuesday after the holidays: cuts are allowed from the first morning on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +140,66 @@ MUTANTS: tuple[Mutant, ...] = (
         scenario=_scenario(
             "stale_watermark_ignored",
             in_time={InTime.FEED_DEAD: Spell(48.0, (2_400.0, 2_800.0))},
-            people=PeopleMix(debtors=1.0, protected=0.0, unnoticed=0.0, pays=0.0, pays_in_the_dark=0.0),
+            people=DEBTORS,
             brakes={**BRAKES, "max_cuts_per_node_10min": 1, "max_cuts_per_transformer_hour": 1},
             down_hours_max=48.0,
         ),
         checkers=frozenset({"watermark"}),
         first_seed=1,
         days=2,
+    ),
+    Mutant(
+        name="mandate_quota_ignored",
+        what="cuts of a day are no longer counted against the mandate's quota",
+        plant=mandate_quota_ignored,
+        scenario=_scenario("mandate_quota_ignored", start_days=CUT_DAY, people=DEBTORS, quotas=(1,)),
+        checkers=frozenset({"mandate_quota"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="frost_ignored",
+        what="a cut no longer asks how cold it will be",
+        plant=frost_ignored,
+        scenario=_scenario("frost_ignored", start_days=CUT_DAY, people=DEBTORS, frost=1.0),
+        checkers=frozenset({"weather"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="clock_doubt_ignored",
+        what="a cut no longer asks whether the clock is in doubt",
+        plant=clock_doubt_ignored,
+        scenario=_scenario(
+            "clock_doubt_ignored",
+            start_days=CUT_DAY,
+            people=DEBTORS,
+            in_time={InTime.CLOCK_STEP: Spell(48.0, (30.0, 60.0))},
+            brakes={**BRAKES, "max_cuts_per_node_10min": 1, "max_cuts_per_transformer_hour": 1},
+        ),
+        checkers=frozenset({"clock_doubt"}),
+        first_seed=4,
+        meters=12,
+    ),
+    Mutant(
+        name="protected_stays_dark",
+        what="a protection that comes after the cut does not restore",
+        plant=protected_stays_dark,
+        scenario=_scenario("protected_stays_dark", start_days=CUT_DAY, people=replace(DEBTORS, protected=1.0)),
+        checkers=frozenset({"restored_in_time", "convergence"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="cut_told_again",
+        what="a cut that cannot be read back is told once more, without a judgement",
+        plant=cut_told_again,
+        scenario=_scenario(
+            "cut_told_again",
+            start_days=CUT_DAY,
+            people=DEBTORS,
+            at_event={AtEvent.COMMAND_LOST: 0.5},
+            in_time={InTime.METER_SILENT: Spell(24.0, (20.0, 60.0))},
+        ),
+        checkers=frozenset({"cut_told_once", "no_cut_without_intent"}),
+        first_seed=1,
     ),
 )
 

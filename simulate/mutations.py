@@ -6,7 +6,7 @@ deleted when it was sent, a lock left out because everything seems to run in one
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 from unittest.mock import patch
@@ -18,9 +18,16 @@ from central_sync.ingest.region_link import RegionLink
 from central_sync.store.sqlite import SqliteHubStore
 from edge_node.metering import collector
 from edge_node.store.batches import Outbox
+from edge_node.store.operations import Movement
+from edge_node.supply.place import Place
+from edge_node.supply.relay import RelayRoom
 from gridmodel import policy
-from gridmodel.policy import Reason
+from gridmodel.clock import TimeBounds
+from gridmodel.policy import Action, Decision, Facts, Reason
+from gridmodel.policy_rules import PolicyRules
 from hosting.database import Connection, Database
+from protocols.driver import RelayCommand, WritePermit
+from protocols.errors import ProtocolFault
 from protocols.sync.batch import Batch
 from protocols.sync.lanes import Lane, LaneMark
 from protocols.sync.state import Verdict, VerdictKind, judge
@@ -162,10 +169,72 @@ def store_verb_without_lock() -> Iterator[None]:
 @contextmanager
 def stale_watermark_ignored() -> Iterator[None]:
     """What the node cannot know is taken for "has not paid"."""
-    original = policy._against_by_knowledge  # noqa: SLF001
+    with _without("_against_by_knowledge", Reason.WATERMARK_STALE):
+        yield
+
+
+@contextmanager
+def mandate_quota_ignored() -> Iterator[None]:
+    """The brakes are taken for enough: what the mandate allows in a day is not counted."""
+    with _without("_against_by_rules", Reason.QUOTA_SPENT):
+        yield
+
+
+@contextmanager
+def frost_ignored() -> Iterator[None]:
+    """A forecast only has to be fresh; nobody looks at its degrees."""
+    with _without("_against_by_calendar", Reason.FROST):
+        yield
+
+
+@contextmanager
+def clock_doubt_ignored() -> Iterator[None]:
+    """A clock that is in doubt is believed all the same."""
+    with _without("_against_by_rules", Reason.CLOCK_DOUBTFUL):
+        yield
+
+
+@contextmanager
+def protected_stays_dark() -> Iterator[None]:
+    """Money alone brings light back: a protection that comes after the cut is no reason."""
+    original = policy._dark  # noqa: SLF001
+
+    def dark(facts: Facts, rules: PolicyRules, now: TimeBounds) -> Decision:
+        decision = original(facts, rules, now)
+        if decision.reasons == (Reason.PROTECTED_NOW,):
+            return Decision(Action.NONE, (Reason.ALREADY_CUT, Reason.STILL_OWED), decision.rules_version)
+        return decision
+
+    with patch.object(policy, "_dark", dark):
+        yield
+
+
+@contextmanager
+def cut_told_again() -> Iterator[None]:
+    """A cut that cannot be read back is told to the meter once more, as a restore is."""
+    original = RelayRoom.look
+
+    async def look(self: RelayRoom, place: Place, movement: Movement) -> None:
+        row = await self._door.judge(place)
+        reach = self._reach(place)
+        if movement is Movement.CUT and reach is not None and row.gathered.row is not None:
+            driver, target = reach
+            permit = WritePermit(str(row.gathered.row.operation), RelayCommand.OPEN)
+            with suppress(ProtocolFault):
+                await driver.control(target, RelayCommand.OPEN, permit)
+        await original(self, place, movement)
+
+    with patch.object(RelayRoom, "look", look):
+        yield
+
+
+@contextmanager
+def _without(part: str, reason: Reason) -> Iterator[None]:
+    """One part of the policy no longer names `reason`."""
+    original = getattr(policy, part)
 
     def against(*facts: Any) -> tuple[Reason, ...]:
-        return tuple(reason for reason in original(*facts) if reason is not Reason.WATERMARK_STALE)
+        return tuple(one for one in original(*facts) if one is not reason)
 
-    with patch.object(policy, "_against_by_knowledge", against):
+    with patch.object(policy, part, against):
         yield
