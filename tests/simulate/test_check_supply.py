@@ -1,0 +1,97 @@
+"""Duties that run in time: who must have light, who must be asked, and what a wrong wall excuses."""
+
+from pathlib import Path
+
+import pytest
+
+from simulate.check_supply import LOOK_S, POLL_S_MAX, RESTORE_S_MAX, SupplyChecker
+from simulate.clock import WallSpan
+from tests.simulate.checkers import MIDNIGHT, OWED, TEN, Scene, scene
+
+
+def checker_of(one: Scene) -> SupplyChecker:
+    one.up_since = float(TEN - MIDNIGHT)
+    return SupplyChecker({"n1": one.sight}, one.verdicts, one.time_s)
+
+
+def lives(one: Scene, checker: SupplyChecker, seconds: int, *, asks: bool = True, stamps: bool = True) -> set[str]:
+    """Let so much time pass, with a look now and then; gives what was found."""
+    for _ in range(0, seconds, LOOK_S):
+        one.now += LOOK_S
+        for meter in one.sight.measured if asks else ():
+            checker.asked("n1", meter)
+        if stamps:
+            checker.polled("n1")
+        checker.look()
+    return {found.what.split(":")[0] for found in one.verdicts.found if found.checker == "liveness"}
+
+
+def test_a_node_that_asks_nobody_is_seen_whatever_its_wall_shows(tmp_path: Path) -> None:
+    with scene(tmp_path) as one:
+        checker = checker_of(one)
+        one.walls.append(WallSpan(TEN, TEN + 20_000, -6 * 3_600.0))
+        found = lives(one, checker, POLL_S_MAX, asks=False, stamps=False)
+        assert found == set()
+        found = lives(one, checker, 2 * LOOK_S, asks=False, stamps=False)
+        assert found == {"asking"}
+
+
+def test_a_wrong_wall_excuses_rounds_without_stamps(tmp_path: Path) -> None:
+    with scene(tmp_path) as one:
+        checker = checker_of(one)
+        one.walls.append(WallSpan(TEN, TEN + 20_000, 86_400.0))
+        assert lives(one, checker, 2 * POLL_S_MAX, stamps=False) == set()
+
+
+def test_a_right_wall_excuses_nothing(tmp_path: Path) -> None:
+    with scene(tmp_path) as one:
+        assert "polling" in lives(one, checker_of(one), POLL_S_MAX + 2 * LOOK_S, stamps=False)
+
+
+def test_one_meter_that_is_left_out_is_seen(tmp_path: Path) -> None:
+    with scene(tmp_path) as one:
+        checker = checker_of(one)
+        one.walls.append(WallSpan(TEN, TEN + 40_000, 60.0))
+        left_out = str(one.point.meter)
+        for _ in range(40):
+            one.now += LOOK_S
+            for meter in one.sight.measured:
+                if meter != left_out:
+                    checker.asked("n1", meter)
+            checker.look()
+        assert {found.what for found in one.verdicts.found} == {f"{left_out}: it was not asked for 5400 s"}
+
+
+@pytest.mark.parametrize(
+    ("why", "bright"),
+    [("paid", True), ("point", True), ("district", True), ("safety_lock", False), ("revoked", False), ("owes", False)],
+)
+def test_who_is_to_have_light_again(tmp_path: Path, why: str, bright: bool) -> None:
+    with scene(tmp_path) as one:
+        checker = checker_of(one)
+        one.sight.truth.move_relay(str(one.point.meter), closed=False, at=TEN)
+        if why in {"paid", "safety_lock"}:
+            one.entry("paid", OWED, received_at=TEN)
+        if why in {"point", "revoked", "safety_lock"}:
+            one.protect(point=str(one.point.id), kind="safety_lock" if why == "safety_lock" else "medical")
+        if why == "district":
+            one.protect(district=str(one.point.district), kind="moratorium")
+        if why == "revoked":
+            one.sql("INSERT INTO protection_revoked VALUES ('p', 'x', 1, x'00')")
+        lives(one, checker, RESTORE_S_MAX + LOOK_S)
+        assert "restored_in_time" not in one.found()
+        lives(one, checker, 2 * LOOK_S)
+        assert ("restored_in_time" in one.found()) == bright
+
+
+def test_a_stamp_is_taken_back_to_the_worlds_time(tmp_path: Path) -> None:
+    with scene(tmp_path) as one:
+        one.walls += [WallSpan(1_000, 2_000, 500.0), WallSpan(5_000, 6_000, -300.0)]
+        within = one.sight.stamped_within
+        assert within(900, 890, 910)
+        assert not within(900, 910, 920)
+        assert within(1_600, 1_050, 1_150)  # it was 1,100
+        assert not within(1_100, 1_050, 1_150)  # the wall never showed that then
+        assert within(5_200, 5_490, 5_510)
+        assert within(990, 990, 1_010)  # before the step
+        assert within(1_505, 990, 1_010)  # after it
