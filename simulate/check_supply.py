@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from gridmodel.period import HOUR_S
 from simulate.check_debts import SAFETY_LOCK, standing_kinds
+from simulate.check_permits import CONTRADICTED_S
 from simulate.sight import NodeSight, Verdicts
 
 RESTORE_S_MAX = 15 * 60
@@ -143,15 +144,19 @@ class SupplyChecker:
     def _rightly_unsure(self, sight: NodeSight, up_since: float) -> bool:
         """Whether its wall is wrong, or was before this process began and nobody has confirmed it since.
 
-        A process whose wall went wrong and came back needs nobody: its steady clock tells.
+        A process whose wall went wrong and came back needs nobody: its steady clock tells. One that began by a wrong
+        wall, or that the hub confirmed by one that was a little wrong, is in doubt when it comes back; one that began
+        later, when an earlier run has written down its doubt.
         """
         now = self.verdicts.now()
         started, answered = (now - self.time_s() + moment_s for moment_s in (up_since, sight.answered_s))
-        spans = sight.clock_spans()
-        if any(span.over > now for span in spans):
-            return True
-        restarted = any(span.begin < started and answered < max(span.over, started) for span in spans)
-        return restarted and bool(sight.control.value(DOUBT_KNOWN))
+        for span in sight.clock_spans():
+            little = abs(span.step_s) <= CONTRADICTED_S and span.begin < answered
+            if span.over > now or (started < span.over > answered and (span.begin < started or little)):
+                return True
+            if span.over <= started and answered < started and sight.control.value(DOUBT_KNOWN):
+                return True
+        return False
 
     def _meters_read(self, sight: NodeSight) -> None:
         """Every meter that answers is read: one hung call must not starve it for ever."""

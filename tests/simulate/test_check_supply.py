@@ -43,6 +43,40 @@ def test_a_wrong_wall_excuses_rounds_without_stamps(tmp_path: Path) -> None:
         assert lives(one, checker, 2 * POLL_S_MAX, stamps=False) == set()
 
 
+@pytest.mark.parametrize(
+    ("began_s", "answered_s", "doubted", "excused"),
+    [
+        (-5_000, TEN - MIDNIGHT - 900.0, False, False),  # the hub contradicted it all along
+        (-1_000, 2.0, False, True),  # by the wrong wall: the right one looks wrong to it
+        (-1_000, TEN - MIDNIGHT + 1.0, False, False),  # and the hub has told it
+        (1, 2.0, True, True),  # later, with the doubt of an earlier run
+        (1, 2.0, False, False),
+        (1, TEN - MIDNIGHT + 2.0, True, False),
+        (-5_000, 2.0, False, False),  # before: its steady clock tells
+    ],
+)
+def test_a_doubt_outlasts_the_wrong_wall(
+    tmp_path: Path, began_s: int, answered_s: float, doubted: bool, excused: bool
+) -> None:
+    """The wall was wrong for an hour until ten; the process began `began_s` from then."""
+    with scene(tmp_path) as one:
+        checker = checker_of(one)
+        one.walls.append(WallSpan(TEN - 3_600, TEN, 1_200.0))
+        one.up_since, one.sight.answered_s = float(TEN - MIDNIGHT + began_s), answered_s
+        if doubted:
+            one.sql("INSERT INTO node_state VALUES ('clock_doubted', '1')")
+        found = lives(one, checker, 2 * POLL_S_MAX, stamps=False)
+        assert ("polling" in found) != excused
+
+
+def test_a_confirmed_wall_that_was_a_little_wrong_leaves_a_doubt(tmp_path: Path) -> None:
+    with scene(tmp_path) as one:
+        checker = checker_of(one)
+        one.walls.append(WallSpan(TEN - 3_600, TEN, 90.0))
+        one.up_since, one.sight.answered_s = 1.0, float(TEN - MIDNIGHT - 900)
+        assert lives(one, checker, 2 * POLL_S_MAX, stamps=False) == set()
+
+
 def test_a_right_wall_excuses_nothing(tmp_path: Path) -> None:
     with scene(tmp_path) as one:
         assert "polling" in lives(one, checker_of(one), POLL_S_MAX + 2 * LOOK_S, stamps=False)
