@@ -1,7 +1,8 @@
-"""By what right did that relay open? Intent, mandate, stop, clock, calendar, weather. Floor: simulate; payment walk.
+"""By what right did that relay open? Intent, mandate, stop, clock, calendar, reading, weather. Floor: simulate.
 
-Committed rows and the policy's figures, judged by formulas of this page's own. Documents are read as they were signed,
-not by the columns beside them. Time is the world's; stamps of the node's wall are taken back to it (`NodeSight`).
+On the payment walk. Committed rows and the policy's figures, judged by formulas of this page's own. Documents are read
+as they were signed, not by the columns beside them. Time is the world's; stamps of the node's wall are taken back to it
+(`NodeSight`).
 """
 
 import json
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gridmodel.period import local_time
+from gridmodel.reading import Quality
 from simulate.sight import NodeSight, Opening, Verdicts
 
 RACE_S = 10
@@ -22,6 +24,8 @@ CONTRADICTED_S = 120
 STEPPED_S = 5
 """A wall that is set wrong by more than this parts from the steady clock of a process that runs already."""
 FLOOR_SLACK_S = 5
+READING_S_MAX = 2 * HOUR_S
+"""How long ago the last interval of a home that is cut ended at most."""
 CLASSES = {True: "household", False: "company"}
 """Of a point that is a household, or is none."""
 MANDATES = "SELECT document, received_at FROM mandate WHERE refused IS NULL AND not_before <= ? ORDER BY counter DESC"
@@ -74,6 +78,8 @@ def why_doubtful(sight: NodeSight, at: int, now_s: float) -> str:
         return ""
     began_s = now_s - (at - span.begin)
     off = f"its wall is {span.step_s:+.0f} s off"
+    if abs(span.step_s) <= CONTRADICTED_S and sight.answered_s >= began_s:
+        return ""  # the hub's answer agreed with it, as far as an answer can tell
     if up_since < began_s and abs(span.step_s) > STEPPED_S:
         return f"{off}, and was set so under this process"
     if began_s <= up_since and abs(span.step_s) > CONTRADICTED_S:
@@ -113,11 +119,22 @@ class PermitChecker:
         doubt = why_doubtful(opening.sight, opening.at, now_s)
         if doubt:
             self._against("clock_doubt", opening, doubt)
+        self._reading(opening, now_s)
         sky = weather_against(opening.sight, opening.district, opening.at, RACE_S)
         if sky and now_s - opening.sight.answered_s <= RACE_S:
             self.verdicts.happened("weather_raced_a_cut")
         elif sky:
             self._against("weather", opening, sky)
+
+    def _reading(self, opening: Opening, now_s: float) -> None:
+        """Its consumption is known: the last interval is actual and not too long ago."""
+        if now_s - opening.sight.polled_s <= RACE_S:
+            return  # a round that commits while the command flies may have changed it
+        latest = opening.sight.latest_reading(opening.point, opening.at)
+        if latest is None or not -CONTRADICTED_S <= opening.at - latest[0] <= READING_S_MAX + RACE_S:
+            self._against("fresh_reading", opening, f"its last reading is {latest and opening.at - latest[0]} s old")
+        elif latest[1] != Quality.ACTUAL:
+            self._against("fresh_reading", opening, f"its last reading is {Quality(latest[1]).name.lower()}")
 
     def _intent(self, opening: Opening) -> None:
         """A durable intent of its own: sent just before, without a result yet."""

@@ -32,8 +32,6 @@ DRAIN_S_MAX = 3 * HOUR_S
 
 @dataclass(slots=True)
 class _Heard:
-    polled_s: float = 0.0
-    """When a poll round was last committed."""
     asked_s: float = 0.0
     """When any meter was last asked."""
     asked: dict[str, float] = field(default_factory=dict)
@@ -58,7 +56,7 @@ class SupplyChecker:
 
     def polled(self, node: str) -> None:
         """A poll round was committed."""
-        self._heard.setdefault(node, _Heard()).polled_s = self.time_s()
+        self.sights[node].polled_s = self.time_s()
 
     def asked(self, node: str, meter: str) -> None:
         """The node asks `meter` for its registers."""
@@ -129,7 +127,7 @@ class SupplyChecker:
             minutes = POLL_S_MAX // 60
             if now_s - max(heard.asked_s, since_s) > POLL_S_MAX:
                 self.verdicts.against("liveness", sight.node, "asking", f"no meter was asked for {minutes} minutes")
-            if now_s - max(heard.polled_s, heard.unsure_s, since_s) > POLL_S_MAX:
+            if now_s - max(sight.polled_s, heard.unsure_s, since_s) > POLL_S_MAX:
                 self.verdicts.against("liveness", sight.node, "polling", f"no poll round for {minutes} minutes")
         if clean_since is None:
             return

@@ -177,7 +177,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         checkers=frozenset({"clock_doubt"}),
         first_seed=4,
-        meters=12,
     ),
     Mutant(
         name="protected_stays_dark",

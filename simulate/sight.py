@@ -13,11 +13,14 @@ from typing import Any
 
 from gridmodel.period import local_day, rfc3339
 from gridmodel.policy_rules import PolicyRules
+from gridmodel.reading import Channel
 from simulate.clock import WallSpan
 from simulate.faults import Faults
 from simulate.grid import Grid
 from simulate.truth import GridTruth
 
+LOOK_BACK_S = 6 * 3_600
+"""A reading older than this is too old for whatever it is asked for."""
 VIOLATIONS_MAX = 200
 """More say nothing new; the first ones matter."""
 
@@ -80,6 +83,8 @@ class NodeSight:
     """Where its databases are."""
     answered_s: float = -1.0
     """Virtual second of the last whole reply of the hub."""
+    polled_s: float = -1.0
+    """Virtual second when a poll round was last committed."""
     point_of: dict[str, int] = field(default_factory=dict)
     """Meter to the index of its usage point."""
     points_at: Counter[int] = field(default_factory=Counter)
@@ -125,6 +130,19 @@ class NodeSight:
                 (since,),
             )
         }
+
+    def latest_reading(self, point: str, at: int) -> tuple[int, int] | None:
+        """(interval end, quality) of the last interval of a point's import that stands, around `at` (UTC seconds)."""
+        rows = [
+            row
+            for eye in dict.fromkeys((self.segment(at - LOOK_BACK_S), self.segment(at)))
+            for row in eye.rows(
+                "SELECT r.end, r.quality FROM reading AS r JOIN point AS p ON p.number = r.point"
+                " WHERE p.point = ? AND p.channel = ? AND r.end > ? ORDER BY r.end DESC LIMIT 1",
+                (point, int(Channel.IMPORT), at - LOOK_BACK_S),
+            )
+        ]
+        return max(rows, default=None)
 
     def close(self) -> None:
         """Give files back."""

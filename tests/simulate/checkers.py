@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from gridmodel.period import day_bounds
+from gridmodel.reading import Channel
 from protocols.profile import load_profiles
 from simulate.book import Book
 from simulate.check_relays import RelayChecker
@@ -56,6 +57,9 @@ class Scene:
         schema = files("edge_node").joinpath("store", "schema", "control", "0001_control.sql")
         self.rows.executescript(schema.read_text(encoding="utf-8"))
         grid = grid_of(self.points)
+        self.readings = sqlite3.connect(self.folder / "readings-2026-05.db", isolation_level=None)
+        schema = files("edge_node").joinpath("store", "schema", "readings", "0001_readings.sql")
+        self.readings.executescript("PRAGMA synchronous = OFF;" + schema.read_text(encoding="utf-8"))
         self.faults = Faults(EVERYDAY, 1)
         self.verdicts = Verdicts(lambda: self.now, self.faults)
         self.sight = NodeSight(
@@ -92,6 +96,12 @@ class Scene:
         self.sql("INSERT INTO notice VALUES ('told', ?, ?, 'sms_delivered', ?, ?, x'00')", self.point.account, OWED,
                  at - 10 * DAY_S, MIDNIGHT)  # fmt: skip
         self.operation("op-1", sent_at=at - 1)
+        self.readings.execute("INSERT INTO point VALUES (1, ?, ?, x'00')", (self.point.id, int(Channel.IMPORT)))
+        self.reading(at - 900)
+
+    def reading(self, end: int, quality: int = 0) -> None:
+        """An interval of the point."""
+        self.readings.execute("INSERT INTO reading VALUES (?, 1, 5, ?, 5, 1, 1, x'00')", (end, quality))
 
     def mandate(
         self, counter: int, *, quota: int = 5, policy: str = RULES.version, received_at: int = MIDNIGHT
@@ -154,3 +164,4 @@ def scene(folder: Path, points: int = 40) -> Iterator[Scene]:
     finally:
         one.sight.close()
         one.rows.close()
+        one.readings.close()

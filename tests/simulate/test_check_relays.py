@@ -46,6 +46,18 @@ def test_what_one_row_takes_away_is_missed(tmp_path: Path, sql: str, checker: st
         assert one.found() == {checker}
 
 
+@pytest.mark.parametrize(
+    ("age_s", "quality", "fresh"),
+    [(900, 0, True), (7_200, 0, True), (8_100, 0, False), (900, 1, False), (900, 2, False), (-7_200, 0, False)],
+)
+def test_nobody_is_cut_on_an_old_or_estimated_reading(tmp_path: Path, age_s: int, quality: int, fresh: bool) -> None:
+    with scene(tmp_path) as one:
+        one.readings.execute("DELETE FROM reading")
+        one.reading(TEN - age_s, quality)
+        one.opens()
+        assert one.found() == (set() if fresh else {"fresh_reading"})
+
+
 def test_the_latest_mandate_alone_gives_the_right(tmp_path: Path) -> None:
     with scene(tmp_path) as one:
         one.mandate(2, policy="other")
@@ -166,6 +178,8 @@ def test_the_age_of_a_debt_is_that_of_its_oldest_open_bill(tmp_path: Path) -> No
     [
         (TEN - 600, (1.0, 2.0), 60.0, True),  # set wrong under a running process
         (TEN - 600, (1.0, 2.0), 1.0, False),  # nobody could tell
+        (TEN - 600, (1.0, 35_500.0), 60.0, False),  # and then the hub agreed, as far as its answer can tell
+        (TEN - 600, (1.0, 35_500.0), 200.0, True),
         (TEN - 5, (1.0, 2.0), 3_600.0, False),  # while the command flew
         (TEN - 600, (35_700.0, 35_800.0), 3_600.0, True),  # the hub has contradicted
         (TEN - 600, (35_700.0, 35_800.0), 60.0, False),  # within what the hub's answer can tell
