@@ -224,6 +224,7 @@ async def build(
     floor = await store.state.get(Mark.CLOCK_FLOOR)
     if floor is not None and floor_known is not None:
         floor_known(int(floor))
-    if doubt_known is not None and await store.state.get(Mark.CLOCK_DOUBTED) is not None:
+    never_sure = floor is None and store.registries.newest is not None  # it had a hub, and died before it was certain
+    if doubt_known is not None and (never_sure or await store.state.get(Mark.CLOCK_DOUBTED) is not None):
         doubt_known()
     return Node(config, ports, store)

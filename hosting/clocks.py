@@ -27,6 +27,9 @@ SLEW_S_PER_S_MAX = 0.001
 """Honest drift that is followed: twice the 500 ppm at which NTP slews."""
 UNCERTAINTY_S = 2
 """Half-width of the present while the clock is trusted (utility seconds): an NTP client holds well under one second."""
+UNCONFIRMED_S_MAX = 3_600
+"""A process that begins further than this after what an earlier one was certain of believes its wall only when another
+source agrees: a restart takes minutes, a hardware clock in local time is five hours ahead."""
 AGREEMENT_S_MAX = 120
 """Another source within so many seconds confirms the clock: a reply may be a minute old on a slow link."""
 
@@ -65,6 +68,7 @@ class ScaledClock:
         self._offset = wall() - self._seen_at
         self._confirmed = True
         self._agreed = False
+        self._began_late = False
         self._floor: int | None = None
 
     @property
@@ -77,11 +81,13 @@ class ScaledClock:
         return math.floor(self._utility())
 
     def trust(self) -> ClockTrust:
-        """Doubtful after a jump, after a contradiction, or while the clock shows less than the persisted floor."""
+        """Doubtful after a jump or contradiction, below the persisted floor, or begun long after it and unconfirmed."""
         parted_s = self._parted_s()
         if abs(parted_s) > JUMP_S_MAX or not self._confirmed:
             return ClockTrust.DOUBTFUL
         if self._floor is not None and self.now() < self._floor:
+            return ClockTrust.DOUBTFUL
+        if self._began_late and not self._agreed:
             return ClockTrust.DOUBTFUL
         return ClockTrust.TRUSTED
 
@@ -103,6 +109,7 @@ class ScaledClock:
     def raise_floor(self, at: int) -> None:
         """The present cannot be before `at` (UTC seconds, remembered from an earlier run); a floor never sinks."""
         self._floor = at if self._floor is None else max(self._floor, at)
+        self._began_late = self.now() > self._floor + UNCONFIRMED_S_MAX * max(1.0, self.speed)
 
     def doubt(self) -> None:
         """An earlier run ended in doubt: a restart alone clears nothing, another source must confirm (`confirm`)."""

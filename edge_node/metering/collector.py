@@ -98,7 +98,7 @@ class Collector:
             return
         length = registry.interval_minutes * 60
         end = interval_end(self._clock.now(), registry.interval_minutes)
-        plan = await self._plan_for(registry, end)
+        plan = await self._plan_for(registry, end if self._trusted() else max(end, self._clock.bounds().latest))
         await self._rounds.silent(plan.unreadable)
         self._answered, self._again = set(), []
         begun = end if self._clock.now() <= end + self._spread_s else self._clock.now()
@@ -118,11 +118,18 @@ class Collector:
             await until(self._clock, min(following), self._word)
         await self._judge_silence(plan)
 
-    async def _plan_for(self, registry: Registry, end: int) -> PollPlan:
-        """The plan of the span that `end` lies in; worked out anew only when registry or span changes."""
-        topology = await self._compute.run(registry.topology, end)
+    def _trusted(self) -> bool:
+        return self._clock.trust() is ClockTrust.TRUSTED
+
+    async def _plan_for(self, registry: Registry, at: int) -> PollPlan:
+        """The plan of the span that `at` lies in; worked out anew only when registry or span changes.
+
+        A wall that shows a time before the first meter was placed stops no polling: `at` is then the latest that it can
+        be.
+        """
+        topology = await self._compute.run(registry.topology, at)
         if self._plan is None or self._plan[0] is not registry or self._plan[1] is not topology:
-            found, plan = await self._compute.run(plan_of, registry, end, self._profiles, self._spread_s)
+            found, plan = await self._compute.run(plan_of, registry, at, self._profiles, self._spread_s)
             self._plan = (registry, found, plan)
         return self._plan[2]
 
@@ -169,7 +176,7 @@ class Collector:
             return
         self._answered.add(poll.target.meter)
         # A doubtful clock stamps no register: the next trusted read spreads the same energy over its true hours.
-        registers = snapshot.registers if self._clock.trust() is ClockTrust.TRUSTED else {}
+        registers = snapshot.registers if self._trusted() else {}
         await self._rounds.add(Answer(poll, one.end, asked_at, registers, snapshot.relay, snapshot.serial))
 
     def _failed(self, one: _Try, why: str, *, may_retry: bool) -> None:

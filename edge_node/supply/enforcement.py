@@ -220,11 +220,11 @@ class Enforcement:
 
     async def _book_sightings(self, places: Places, looks: list[Sighting]) -> int:
         """Handle what polls saw; a look at a meter that no longer stands there is dropped."""
-        control, relays, now = self._sources.control, self._sources.relays, self._clock.now()
+        control, relays, present = self._sources.control, self._sources.relays, self._clock.bounds().latest
         installed: list[Sighting] = []
         gone: list[Sighting] = []
         for look in looks:
-            place = places.at(look.usage_point, now)
+            place = places.at(look.usage_point, present)
             fits = place is not None and place.meter is not None and place.meter.id == look.meter
             (installed if fits else gone).append(look)
         if gone:
@@ -244,9 +244,10 @@ class Enforcement:
             self._dark_after = None
             return False
         urgent, chosen = await self._dark_in_order(places, dark, owing=owing)
+        present = self._clock.bounds().latest  # a wall of 1970 would know no meter, and restore nobody
         for row in chosen:
             point = row.usage_point
-            place = places.at(point, self._clock.now())
+            place = places.at(point, present)
             if point in self._busy:
                 self._again = True  # what it asks for now is looked at when its movement has ended
                 continue

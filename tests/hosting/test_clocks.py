@@ -170,6 +170,16 @@ def test_a_clock_below_its_floor_is_doubtful_and_the_present_is_not_before_it() 
     assert clock.bounds().earliest == clock.bounds().latest == 1_000_500
 
 
+def test_a_process_that_begins_long_after_what_was_certain_asks_another_source_first() -> None:
+    machine = Machine()
+    soon, late = machine.clock(), machine.clock()
+    soon.raise_floor(1_000_000 - 1_800)
+    assert soon.trust() is ClockTrust.TRUSTED
+    late.raise_floor(1_000_000 - 5 * 3_600)
+    assert late.trust() is ClockTrust.DOUBTFUL, "a hardware clock in local time"
+    assert late.confirm(1_000_001) is ClockTrust.TRUSTED
+
+
 def test_chance_can_be_repeated_and_entropy_cannot() -> None:
     assert seeded_rng(7).random() == seeded_rng(7).random()
     assert SystemEntropy().token(16) != SystemEntropy().token(16)
