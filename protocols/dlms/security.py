@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from protocols.dlms.faults import local_fault, malformed, remote_fault
 from protocols.errors import Hope
@@ -155,6 +156,29 @@ class Heard:
                 "an APDU was replayed, or the sender lost its counter: read the counter object and recover",
             )
         self.last = counter
+
+
+def wrap_key(master: bytes, key: bytes) -> bytes:
+    """A key sealed under the master key by AES key wrap (RFC 3394): 24 bytes for 16.
+
+    Raises:
+        DlmsFault: TQ-DM-75 for a key of another size.
+
+    """
+    if len(master) != KEY_SIZE or len(key) != KEY_SIZE:
+        raise local_fault("TQ-DM-75", "a key is not 16 bytes long", "suite 0 has keys of 16 bytes, 32 hex digits")
+    return aes_key_wrap(master, key)
+
+
+def unwrap_key(master: bytes, wrapped: bytes) -> bytes:
+    """The key inside; what was wrapped under another master key, or changed, is DlmsFault TQ-DM-30."""
+    try:
+        key = aes_key_unwrap(master, wrapped)
+    except (InvalidUnwrap, ValueError):
+        raise _wrong_tag() from None
+    if len(key) != KEY_SIZE:
+        raise malformed("wrapped key", b"")
+    return key
 
 
 def same_secret(one: bytes, other: bytes) -> bool:

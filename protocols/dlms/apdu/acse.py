@@ -51,6 +51,16 @@ class AssociationResult(IntEnum):
     REJECTED_TRANSIENT = 2
 
 
+def context_name(context: Context) -> bytes:
+    """The object identifier of an application context."""
+    return _OID_CONTEXT + bytes((context,))
+
+
+def mechanism_name(mechanism: Mechanism) -> bytes:
+    """The object identifier of an authentication mechanism."""
+    return _OID_MECHANISM + bytes((mechanism,))
+
+
 DIAGNOSTICS = {
     (1, 0): "no reason given",
     (1, 1): "no reason given",
@@ -92,13 +102,13 @@ class Aarq:
 
     def encode(self) -> bytes:
         """The bytes of the wire."""
-        out = _tlv(0xA1, _tlv(0x06, _OID_CONTEXT + bytes((self.context,))))
+        out = _tlv(0xA1, _tlv(0x06, context_name(self.context)))
         if self.calling_title is not None:
             out += _tlv(0xA6, _tlv(0x04, self.calling_title))
         if self.user is not None:
             out += _tlv(0xA9, _tlv(0x02, bytes((self.user & 0xFF,))))
         if self.mechanism is not Mechanism.NONE:
-            out += _tlv(0x8A, _AUTHENTICATION_USED) + _tlv(0x8B, _OID_MECHANISM + bytes((self.mechanism,)))
+            out += _tlv(0x8A, _AUTHENTICATION_USED) + _tlv(0x8B, mechanism_name(self.mechanism))
         if self.authentication is not None:
             out += _tlv(0xAC, _tlv(0x80, self.authentication))
         return _tlv(AARQ, out + _tlv(0xBE, _tlv(0x04, self.user_information)))
@@ -126,13 +136,13 @@ class Aare:
     def encode(self) -> bytes:
         """The bytes of the wire."""
         source, number = self.diagnostic
-        out = _tlv(0xA1, _tlv(0x06, _OID_CONTEXT + bytes((self.context,))))
+        out = _tlv(0xA1, _tlv(0x06, context_name(self.context)))
         out += _tlv(0xA2, _tlv(0x02, bytes((self.result,))))
         out += _tlv(0xA3, _tlv(0xA0 | source, _tlv(0x02, bytes((number,)))))
         if self.responding_title is not None:
             out += _tlv(0xA4, _tlv(0x04, self.responding_title))
         if self.mechanism is not Mechanism.NONE:
-            out += _tlv(0x88, _AUTHENTICATION_USED) + _tlv(0x89, _OID_MECHANISM + bytes((self.mechanism,)))
+            out += _tlv(0x88, _AUTHENTICATION_USED) + _tlv(0x89, mechanism_name(self.mechanism))
         if self.authentication is not None:
             out += _tlv(0xAA, _tlv(0x80, self.authentication))
         if self.user_information:

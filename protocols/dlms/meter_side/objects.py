@@ -1,4 +1,4 @@
-"""Objects of a simulated meter: classes 1, 3, 4, 7, 8, 40, 64, 70, 71 (IEC 62056-6-2). Floor: protocols; reading."""
+"""Objects of a simulated meter: classes 1, 3, 4, 7, 8, 70, 71 (IEC 62056-6-2). Floor: protocols; walk: reading."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ SHIFT_S_MAX = 900
 
 
 class PlainObject:
-    """An object whose attributes are values: Data, Register, Extended register, Push setup, Security setup, Limiter."""
+    """An object whose attributes are values: Data, Register, Extended register, Limiter."""
 
     def __init__(
         self,
@@ -83,6 +83,14 @@ def register(obis: Obis, value: Source, scaler: int, unit: int) -> PlainObject:
     """A Register (3)."""
     counts = Data(Tag.STRUCTURE, (Data(Tag.INTEGER, scaler), Data(Tag.ENUM, unit)))
     return PlainObject(3, obis, {2: value, 3: counts})
+
+
+def extended_register(
+    obis: Obis, value: Source, scaler: int, unit: int, *, status: Source, captured: Source
+) -> PlainObject:
+    """An Extended register (4): `status` of any type, `captured` a time as an octet string."""
+    counts = Data(Tag.STRUCTURE, (Data(Tag.INTEGER, scaler), Data(Tag.ENUM, unit)))
+    return PlainObject(4, obis, {2: value, 3: counts, 4: status, 5: captured})
 
 
 class ClockObject(PlainObject):
