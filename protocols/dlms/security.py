@@ -38,7 +38,8 @@ class Control(IntFlag):
 
 SEALED = Control.AUTHENTICATED | Control.ENCRYPTED
 """Authenticated and encrypted: all we ever send, and by default all we take."""
-_AUTHENTICATED, _ENCRYPTED, _ALL_BITS = int(Control.AUTHENTICATED), int(Control.ENCRYPTED), int(SEALED)
+SEALED_BITS = int(SEALED)
+_AUTHENTICATED, _ENCRYPTED = int(Control.AUTHENTICATED), int(Control.ENCRYPTED)
 """Plain numbers: an IntFlag costs as much as the cipher."""
 
 
@@ -70,7 +71,7 @@ class Suite:
         self._aead = AESGCM(encryption_key)
         self._authentication_key = authentication_key
 
-    def seal(self, title: bytes, counter: int, plain: bytes, control: Control = SEALED) -> bytes:
+    def seal(self, title: bytes, counter: int, plain: bytes, control: int = SEALED_BITS) -> bytes:
         """Header, ciphertext and tag. `title` is the sender's; `counter` must be new under this key.
 
         `control` without ENCRYPTED leaves the APDU readable, without AUTHENTICATED it has no tag; only a meter that
@@ -87,7 +88,7 @@ class Suite:
             return head + self._aead.encrypt(nonce, plain, additional)[:-4]
         return head + plain + self._aead.encrypt(nonce, b"", additional + plain)[:TAG_SIZE]
 
-    def unseal(self, title: bytes, contents: bytes, least: int = SEALED) -> tuple[int, bytes]:
+    def unseal(self, title: bytes, contents: bytes, least: int = SEALED_BITS) -> tuple[int, bytes]:
         """Invocation counter and plaintext. `title` is the sender's; `least` the protection that must be there.
 
         The counter is authentic, whether it is new is for the caller to say.
@@ -100,7 +101,7 @@ class Suite:
         if len(contents) < HEADER_SIZE:
             raise malformed("ciphered APDU", contents)
         bits = contents[0]
-        if bits & ~_ALL_BITS:
+        if bits & ~SEALED_BITS:
             raise remote_fault("TQ-DM-34", f"security control {bits:02X} is not suite 0 unicast", _LOOK_AT_KEYS)
         if bits & least != least:
             raise remote_fault("TQ-DM-32", f"security control {bits:02X} protects too little", _LOOK_AT_KEYS)
