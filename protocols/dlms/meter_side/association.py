@@ -6,6 +6,7 @@ a counter heard once is refused for good.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gridmodel.clock import Entropy
@@ -81,7 +82,7 @@ class LogicalDevice:
 
     model: CosemModel
     """Its objects."""
-    clients: dict[int, ClientAccess]
+    clients: Mapping[int, ClientAccess]
     """By client SAP."""
     entropy: Entropy
     """For challenges."""
@@ -95,21 +96,34 @@ class LogicalDevice:
     """The longest APDU it takes, bytes."""
     conformance: Conformance = OURS | Conformance.GENERAL_PROTECTION
     """The services it does."""
+    anyone: ClientAccess | None = None
+    """How a client that is not among `clients` may associate; None: not at all."""
     client_title: bytes = b""
     """The system title heard last from a client that was let in."""
     notices: deque[DataNotification] = field(default_factory=lambda: deque(maxlen=NOTICES_MAX))
     """What the meter wants to tell by itself; the server takes it to the associations that stand."""
+
+    def access(self, client: int) -> ClientAccess | None:
+        """How that client may associate."""
+        return self.clients.get(client, self.anyone)
 
     def use_keys(self, keys: SecurityKeys, least: Control) -> None:
         """From the next association on: other keys for every client that has any, and the least protection.
 
         A new block key begins its counters anew, a known one never does.
         """
-        for client, access in self.clients.items():
-            if access.keys is not None:
-                if access.keys.block_key != keys.block_key:
-                    self.heard.pop(client, None)
-                self.clients[client] = replace(access, keys=keys, least=least)
+
+        def changed(access: ClientAccess) -> ClientAccess:
+            return access if access.keys is None else replace(access, keys=keys, least=least)
+
+        if any(
+            access.keys is not None and access.keys.block_key != keys.block_key
+            for access in (*self.clients.values(), self.anyone)
+            if access is not None
+        ):
+            self.heard.clear()
+        self.clients = {client: changed(access) for client, access in self.clients.items()}
+        self.anyone = None if self.anyone is None else changed(self.anyone)
 
 
 class MeterAssociation:
@@ -119,7 +133,7 @@ class MeterAssociation:
         self.state = ServerState.IDLE
         self._device = device
         self._client = client
-        self._access = device.clients.get(client)
+        self._access = device.access(client)
         self._sealer: Sealer | None = None
         self._services: Services | None = None
         self._agreed: InitiateResponse | None = None
@@ -161,7 +175,7 @@ class MeterAssociation:
     def _unsealed(self, apdu: Sealed, sealer: Sealer) -> Apdu:
         """What is inside. Its counter is remembered beyond the association, unless the keys were changed since."""
         inside = sealer.unseal_apdu(apdu)
-        if self._device.clients.get(self._client) is self._access:
+        if self._device.access(self._client) is self._access:
             self._device.heard[self._client] = sealer.heard
         return inside
 
@@ -188,7 +202,7 @@ class MeterAssociation:
         self._services = None
         self._sealer = None
         self._ciphered = False
-        self._access = self._device.clients.get(self._client)
+        self._access = self._device.access(self._client)
         refused = self._unacceptable(aarq)
         if refused is None:
             try:

@@ -94,10 +94,22 @@ def extended_register(
 
 
 class ClockObject(PlainObject):
-    """A Clock (8) that may be wrong by some seconds, be set and be shifted."""
+    """A Clock (8) that may be wrong by some seconds and drift, be set and be shifted."""
 
-    def __init__(self, obis: Obis, offset_min: int, *, deviation: bool = True, error_s: int = 0) -> None:
-        """`offset_min`: local time minus UTC; `error_s`: how far the clock is fast."""
+    def __init__(
+        self,
+        obis: Obis,
+        offset_min: int,
+        *,
+        deviation: bool = True,
+        error_s: int = 0,
+        drift_ppm: float = 0.0,
+        since: int = 0,
+    ) -> None:
+        """`offset_min`: local time minus UTC; `error_s`: how far it was fast at `since`, UTC seconds.
+
+        `drift_ppm`: how much faster it runs, in seconds per million.
+        """
         super().__init__(
             8,
             obis,
@@ -106,12 +118,20 @@ class ClockObject(PlainObject):
             methods={6: self._shift},
         )
         self.error_s = error_s
+        self.drift_ppm = drift_ppm
+        self._since = since
         self._offset_min = offset_min
         self._deviation = deviation
 
     def shown(self, now: int) -> int:
         """What the clock says, UTC seconds."""
-        return now + self.error_s
+        return now + self.error_s + int((now - self._since) * self.drift_ppm / 1e6)
+
+    def be_wrong(self, now: int, error_s: int, drift_ppm: float | None = None) -> None:
+        """From `now` on it is fast by so much and, where that is given, drifts so."""
+        self.error_s, self._since = error_s, now
+        if drift_ppm is not None:
+            self.drift_ppm = drift_ppm
 
     def _time(self, now: int) -> Data:
         return octets(encode_time(self.shown(now), self._offset_min, deviation=self._deviation))
@@ -126,7 +146,7 @@ class ClockObject(PlainObject):
             time = None
         if time is None:
             return AccessResult.TYPE_UNMATCHED
-        self.error_s = time.utc(self._offset_min) - now
+        self.be_wrong(now, time.utc(self._offset_min) - now)
         return AccessResult.SUCCESS
 
     def _shift(self, parameters: Data | None, _now: int) -> MethodOutcome:
@@ -150,7 +170,10 @@ class ProfileObject(PlainObject):
         sort_column: int = 0,
         by_range: bool = True,
     ) -> None:
-        """`rows` gives all rows up to a moment; `sort_column` counts from 0; `by_range` False: entries alone."""
+        """`rows` gives all rows up to a moment; `sort_column` counts from 0; `by_range` False: entries alone.
+
+        Where the sort column is asked for, only a few rows and those wanted are looked at: `rows` may be made as asked.
+        """
         super().__init__(
             7,
             obis,
@@ -196,15 +219,18 @@ class ProfileObject(PlainObject):
         if wanted.column not in self._columns or any(one not in self._columns for one in wanted.wanted):
             return AccessResult.SCOPE_OF_ACCESS_VIOLATED
         place = self._columns.index(wanted.column)
+
+        def key(row: Row) -> int:
+            return _order(row[place])
+
         try:
             first, last = _order(wanted.first), _order(wanted.last)
-            keys = [_order(row[place]) for row in rows]
+            if place == self._sort_column:
+                part = rows[bisect_left(rows, first, key=key) : bisect_right(rows, last, key=key)]
+            else:
+                part = [row for row in rows if first <= key(row) <= last]
         except DlmsFault:
             return AccessResult.TYPE_UNMATCHED
-        if place == self._sort_column:
-            part = rows[bisect_left(keys, first) : bisect_right(keys, last)]
-        else:
-            part = [row for row, key in zip(rows, keys, strict=True) if first <= key <= last]
         picked = [self._columns.index(one) for one in wanted.wanted] or range(len(self._columns))
         return array(Data(Tag.STRUCTURE, tuple(row[at] for at in picked)) for row in part)
 
