@@ -145,19 +145,22 @@ def meters(  # noqa: PLR0917 — the options of a command line
         print(json.dumps({"meters": fleet.count, "first": f"{first[0]}:{first[1]}", "ready": True}), flush=True)
 
     async def main(stop: asyncio.Event) -> int:
-        place = parse_listen(listen, units)
-        if grid is None and count is None:
-            raise GridFault("TQ-SM-13", "neither --count nor --grid was given", "say how many meters there are")
-        model = profile or ("dlms_single_phase" if is_dlms else "dds238_2_zn_sr")
-        hdlc = link is LinkName.HDLC
-        dlms = dlms_options(model, security.value, keys, hdlc=hdlc, drift_ppm=drift) if is_dlms else None
-        if grid is None:
+        try:
+            place = parse_listen(listen, units)
+            if grid is None and count is None:
+                raise GridFault("TQ-SM-13", "neither --count nor --grid was given", "say how many meters there are")
+            model = profile or ("dlms_single_phase" if is_dlms else "dds238_2_zn_sr")
+            hdlc = link is LinkName.HDLC
+            dlms = dlms_options(model, security.value, keys, hdlc=hdlc, drift_ppm=drift) if is_dlms else None
             behind = (2 if is_dlms else 0) if days is None else days
-            spec = plain_spec(count or 0, model, seed, clock, days=behind, dlms=is_dlms)
-        else:
-            spec = read_grid(grid)
-        options = FleetOptions(place, Framing(framing.value), window, memory, dlms)
-        await serve_fleet(spec, options, clock=clock, stop=stop, ready=ready, count=count)
+            if grid is None:
+                spec = plain_spec(count or 0, model, seed, clock, days=behind, dlms=is_dlms)
+            else:
+                spec = read_grid(grid)
+            options = FleetOptions(place, Framing(framing.value), window, memory, dlms)
+            await serve_fleet(spec, options, clock=clock, stop=stop, ready=ready, count=count)
+        except Fault as fault:
+            return _failed(fault, json_=False)
         return Exit.OK
 
     raise typer.Exit(run_process(main))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import assert_never
 
 from protocols.dlms.apdu.acse import Mechanism
+from protocols.dlms.faults import DlmsFault
 from protocols.dlms.meter_side.association import ClientAccess
 from protocols.dlms.security import KEY_SIZE, SecurityKeys
 from simulate.grid_registry import GridFault
@@ -50,12 +51,12 @@ def read_secrets(path: Path) -> FleetSecrets:
         table = tomllib.loads(path.read_bytes()[:KEYS_SIZE_MAX].decode("utf-8"))
         unknown = sorted(set(table) - {"block_key", "authentication_key", "password", "master_key", "system_title"})
         found = {name: bytes.fromhex(value) for name, value in table.items()}
-    except (OSError, ValueError, TypeError) as error:
+        block, authentication = usual.keys.block_key, usual.keys.authentication_key
+        keys = SecurityKeys(found.get("block_key", block), found.get("authentication_key", authentication))
+    except (OSError, ValueError, TypeError, DlmsFault) as error:
         raise GridFault(
             "TQ-SM-16", f"no keys can be read from {path}: {type(error).__name__}", "write TOML with hex"
         ) from error
-    block, authentication = usual.keys.block_key, usual.keys.authentication_key
-    keys = SecurityKeys(found.get("block_key", block), found.get("authentication_key", authentication))
     secrets = FleetSecrets(keys, found.get("password", usual.password), found.get("master_key", usual.master))
     if unknown or len(secrets.master) != KEY_SIZE or not 1 <= len(secrets.password) <= PASSWORD_SIZE_MAX:
         wrong = f"unknown names {', '.join(unknown):.60}" if unknown else "a master key or password of a wrong size"

@@ -42,6 +42,7 @@ from protocols.dlms.obis import (
 )
 from protocols.dlms.security import SecurityKeys
 from protocols.dlms.selection import CLOCK_COLUMN, ByEntry, ByRange, encode_selection
+from simulate.__main__ import app
 from simulate.dlms_fleet import DlmsFleet
 from simulate.dlms_keys import Security, read_secrets
 from simulate.dlms_shapes import SHAPES, SINGLE_PHASE, THREE_PHASE, shape_named
@@ -374,10 +375,21 @@ def test_keys_come_from_a_file(tmp_path: Path) -> None:
     secrets = read_secrets(path)
     assert secrets.keys == SecurityKeys(bytes(16), SECRETS.keys.authentication_key)
     assert secrets.password == b"A"
-    for wrong in ('block_key = "xx"', "block_key = 5", 'colour = "00"', 'master_key = "00"', "="):
+    for wrong in ('block_key = "xx"', "block_key = 5", 'block_key = "00"', 'colour = "00"', 'master_key = "00"', "="):
         path.write_text(wrong)
         with pytest.raises(GridFault, match="TQ-SM-16") as caught:
             read_secrets(path)
         assert "xx" not in str(caught.value)
     with pytest.raises(GridFault, match="TQ-SM-16"):
         read_secrets(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--profile", "none_such"], ["--keys", "/no/such/file"], ["--listen", "nowhere"], ["--profile", "sdm630"]]
+)
+def test_options_that_make_no_sense_are_usage(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["meters", "--protocol", "dlms", "--count", "2", "--listen", "127.0.0.1:15999", *wrong]
+    with pytest.raises(SystemExit) as left:
+        app(asked, standalone_mode=True)
+    assert left.value.code == 2
+    assert "TQ-SM-" in capsys.readouterr().err
