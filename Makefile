@@ -1,12 +1,13 @@
 # The front door. stdout belongs to the command a target runs; make, pip and apt talk on stderr.
 # ARGS is handed on: make demo ARGS="--for 90 --json"   make test ARGS="-k sync"   make bench ARGS="sync --json"
 .DEFAULT_GOAL := help
-.PHONY: help venv check fmt test demo bench nightly shots i18n configs wheel clean
+.PHONY: help venv check fmt test demo bench nightly fuzz shots i18n configs wheel clean
 MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 SEEDS ?= 0:2000
+FRAMES ?= 1000000
 DATA ?= data
 
 help: ## this list
@@ -45,6 +46,9 @@ bench: $(VENV)/.installed-dev ## measurements beside their peers and limits
 
 nightly: $(VENV)/.installed-dev ## many seeds in virtual time (SEEDS=from:to)
 	@$(BIN)/python -m simulate campaign --seeds $(SEEDS) --days 3 --json $(ARGS)
+
+fuzz: $(VENV)/.installed-dev ## a million hostile frames against every codec, on all cores (FRAMES=n)
+	@$(BIN)/python -m tests.fuzz --frames $(FRAMES) $(ARGS)
 
 shots: $(VENV)/.installed-dev ## look at the pages: screenshots into build/pictures
 	@.ci/ensure-chromium

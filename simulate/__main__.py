@@ -20,7 +20,20 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Rehearsals of the whole country."
 )
 
-USAGE_CODES = frozenset({"TQ-SM-10", "TQ-SM-13", "TQ-SM-20", "TQ-SM-21", "TQ-SM-22", "TQ-SM-30", "TQ-SM-31"})
+USAGE_CODES = frozenset(
+    {
+        "TQ-SM-10",
+        "TQ-SM-13",
+        "TQ-SM-16",
+        "TQ-SM-17",
+        "TQ-SM-20",
+        "TQ-SM-21",
+        "TQ-SM-22",
+        "TQ-SM-23",
+        "TQ-SM-30",
+        "TQ-SM-31",
+    }
+)
 """Faults of what was typed."""
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -31,6 +44,22 @@ class Protocol(StrEnum):
     """What a fleet of meters speaks."""
 
     MODBUS = "modbus"
+    DLMS = "dlms"
+
+
+class LinkName(StrEnum):
+    """How DLMS APDUs travel on TCP."""
+
+    WRAPPER = "wrapper"
+    HDLC = "hdlc"
+
+
+class SecurityName(StrEnum):
+    """What a DLMS client must bring, the public one apart."""
+
+    NONE = "none"
+    LOW = "low"
+    GMAC = "gmac"
 
 
 class FramingName(StrEnum):
@@ -81,9 +110,16 @@ def meters(  # noqa: PLR0917 — the options of a command line
     listen: Annotated[str, typer.Option(help="HOST:PORT; the address is raised for each meter.")],
     count: Annotated[int | None, typer.Option(min=1, help="How many; all meters of a grid without it.")] = None,
     protocol: Annotated[Protocol, typer.Option(help="What they speak.")] = Protocol.MODBUS,
-    profile: Annotated[str, typer.Option(help="Their model, a meter profile.")] = "dds238_2_zn_sr",
+    profile: Annotated[str | None, typer.Option(help="Their model: a meter profile, or a DLMS model.")] = None,
     seed: Seed = 1,
     framing: Annotated[FramingName, typer.Option(help="Of Modbus.")] = FramingName.TCP,
+    link: Annotated[LinkName, typer.Option(help="Of DLMS.")] = LinkName.WRAPPER,
+    security: Annotated[SecurityName, typer.Option(help="Of DLMS.")] = SecurityName.GMAC,
+    keys: Annotated[
+        Path | None, typer.Option(help="DLMS keys and password, TOML with hex; well-known without it.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=0, max=45, help="Load profile behind them; 2 of DLMS.")] = None,
+    drift: Annotated[int, typer.Option(min=0, max=100_000, help="How far DLMS clocks run apart, ppm.")] = 20,
     units: Annotated[int, typer.Option(min=1, max=247, help="Meters behind one address.")] = 1,
     grid: Annotated[Path | None, typer.Option(help="A planned grid instead of plain meters.")] = None,
     window: Annotated[Path | None, typer.Option(help="Socket for looking in.")] = None,
@@ -92,22 +128,39 @@ def meters(  # noqa: PLR0917 — the options of a command line
     """A fleet of meters on real sockets until SIGTERM or Ctrl-C; one JSON line on stdout when all of them listen."""
     from protocols.modbus.codec import Framing  # noqa: PLC0415
     from simulate.grid_registry import GridFault  # noqa: PLC0415
-    from simulate.meters_run import FleetOptions, parse_listen, plain_spec, read_grid, serve_fleet  # noqa: PLC0415
+    from simulate.meters_run import (  # noqa: PLC0415
+        FleetOptions,
+        dlms_options,
+        parse_listen,
+        plain_spec,
+        read_grid,
+        serve_fleet,
+    )
 
-    del protocol
     clock = clock_from_environment(os.environ)
+    is_dlms = protocol is Protocol.DLMS
 
     def ready(fleet: Any) -> None:
         first = fleet.listen.place(0)
         print(json.dumps({"meters": fleet.count, "first": f"{first[0]}:{first[1]}", "ready": True}), flush=True)
 
     async def main(stop: asyncio.Event) -> int:
-        place = parse_listen(listen, units)
-        if grid is None and count is None:
-            raise GridFault("TQ-SM-13", "neither --count nor --grid was given", "say how many meters there are")
-        spec = plain_spec(count or 0, profile, seed, clock) if grid is None else read_grid(grid)
-        options = FleetOptions(place, Framing(framing.value), window, memory)
-        await serve_fleet(spec, options, clock=clock, stop=stop, ready=ready, count=count)
+        try:
+            place = parse_listen(listen, units)
+            if grid is None and count is None:
+                raise GridFault("TQ-SM-13", "neither --count nor --grid was given", "say how many meters there are")
+            model = profile or ("dlms_single_phase" if is_dlms else "dds238_2_zn_sr")
+            hdlc = link is LinkName.HDLC
+            dlms = dlms_options(model, security.value, keys, hdlc=hdlc, drift_ppm=drift) if is_dlms else None
+            behind = (2 if is_dlms else 0) if days is None else days
+            if grid is None:
+                spec = plain_spec(count or 0, model, seed, clock, days=behind, dlms=is_dlms)
+            else:
+                spec = read_grid(grid)
+            options = FleetOptions(place, Framing(framing.value), window, memory, dlms)
+            await serve_fleet(spec, options, clock=clock, stop=stop, ready=ready, count=count)
+        except Fault as fault:
+            return _failed(fault, json_=False)
         return Exit.OK
 
     raise typer.Exit(run_process(main))

@@ -7,6 +7,7 @@ serve the same bytes, with the resolution and the end of the real register.
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from gridmodel.reading import Channel
 from protocols.modbus.codec import READ_HOLDING, READ_INPUT
@@ -44,6 +45,19 @@ def encode_value(field: ValueField, value: int | None) -> bytes:
     return b"".join(raw[at : at + 2] for at in range(field.size - 2, -1, -2)) if field.swapped else raw
 
 
+class Display(Protocol):
+    """What the truth must know of a meter's model."""
+
+    @property
+    def has_relay(self) -> bool:
+        """Whether it can be disconnected."""
+        ...
+
+    def served_wh(self, channel: Channel, register_wh: int) -> int:
+        """What a reader decodes when the exact register is `register_wh`; 0 for a channel the model lacks."""
+        ...
+
+
 class ProfileImage:
     """One meter model as its register map shows it."""
 
@@ -66,6 +80,11 @@ class ProfileImage:
         self._energy = {channel: energy[key] for key, channel in self.plan.channels.items()}
         self._counts_max = {channel: (1 << 8 * field.size - 1) - 1 for channel, field in self._energy.items()}
         """Below it a count is neither cut to the register's end nor a null pattern."""
+
+    @property
+    def has_relay(self) -> bool:
+        """Whether the model has a relay."""
+        return self.plan.relay is not None
 
     def served_wh(self, channel: Channel, register_wh: int) -> int:
         """What a reader of this model decodes when the exact register is `register_wh`; 0 for a channel it lacks."""

@@ -10,21 +10,27 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from gridmodel.clock import UtilityClock
 from gridmodel.period import day_bounds, local_day
+from hosting.clocks import SystemEntropy
 from protocols.modbus.codec import Framing
 from protocols.profile import load_profile, load_profiles
+from simulate.dlms_fleet import DlmsFleet, DlmsOptions
+from simulate.dlms_keys import FleetSecrets, Security, read_secrets
+from simulate.dlms_shapes import shape_named
 from simulate.face import MeterFaces
 from simulate.fleet_door import FleetDoor
 from simulate.grid import GridSpec, build_grid
 from simulate.grid_registry import GridFault, Listen, spec_from_document
 from simulate.meters import Fleet
 from simulate.relay_memory import RelayMemory
-from simulate.truth import GridTruth
+from simulate.truth import DAY_S, HISTORY_DAYS_MAX, GridTruth
 
 PLAIN_ZONE = "Asia/Tashkent"
 PLAIN_DISTRICT = "1726264"
+AnyFleet: TypeAlias = Fleet | DlmsFleet
 FILES_SPARE = 200
 """File descriptors beside those of meters: the process's own, and a little air."""
 PORT_MAX = 32_767
@@ -41,14 +47,25 @@ class FleetOptions:
     """Where the window for reports is; None without one."""
     memory: Path | None = None
     """Where relays keep their moves through a restart; None: they begin closed."""
+    dlms: DlmsOptions | None = None
+    """How the meters speak DLMS; None: they speak Modbus."""
 
 
-def plain_spec(count: int, profile: str, seed: int, clock: UtilityClock) -> GridSpec:
-    """`count` households with meters of one model, their truth beginning today. Raises `ProfileFault`, GridFault."""
-    if count < 1:
-        raise GridFault("TQ-SM-13", f"{count} meters make no fleet", "ask for one or more")
-    load_profile(profile)
-    origin, _ = day_bounds(local_day(clock.now(), PLAIN_ZONE), PLAIN_ZONE)
+def plain_spec(
+    count: int, profile: str, seed: int, clock: UtilityClock, *, days: int = 0, dlms: bool = False
+) -> GridSpec:
+    """`count` households with meters of one model, their truth beginning `days` before this morning.
+
+    Raises `ProfileFault`, GridFault, and FleetFault for a model that is not known.
+    """
+    if count < 1 or not 0 <= days <= HISTORY_DAYS_MAX:
+        hint = f"ask for one meter or more, with 0 to {HISTORY_DAYS_MAX} days"
+        raise GridFault("TQ-SM-13", f"{count} meters with {days} days make no fleet", hint)
+    if dlms:
+        shape_named(profile)
+    else:
+        load_profile(profile)
+    origin, _ = day_bounds(local_day(clock.now() - days * DAY_S, PLAIN_ZONE), PLAIN_ZONE)
     return GridSpec(
         node="sim",
         zone=PLAIN_ZONE,
@@ -61,6 +78,12 @@ def plain_spec(count: int, profile: str, seed: int, clock: UtilityClock) -> Grid
         company_pct=0.0,
         profile=profile,
     )
+
+
+def dlms_options(model: str, security: str, keys: Path | None, *, hdlc: bool, drift_ppm: float) -> DlmsOptions:
+    """How DLMS meters are made, from what was typed. Raises FleetFault (the model), GridFault TQ-SM-16 (keys)."""
+    secrets = FleetSecrets() if keys is None else read_secrets(keys)
+    return DlmsOptions(shape_named(model), Security(security), secrets, hdlc, drift_ppm)
 
 
 def read_grid(path: Path) -> GridSpec:
@@ -90,17 +113,24 @@ async def serve_fleet(
     *,
     clock: UtilityClock,
     stop: asyncio.Event,
-    ready: Callable[[Fleet], None],
+    ready: Callable[[AnyFleet], None],
     count: int | None = None,
-) -> Fleet:
+) -> AnyFleet:
     """Serve the grid's meters (the first `count`, or all) until `stop`; `ready` is called once all of them listen.
 
     Gives the fleet for its counts. Raises GridFault TQ-SM-12 (too few file descriptors), 14 (an address is taken), 15
-    (a memory of other meters).
+    (a memory of other meters), 17 (meters of another model than the DLMS one).
     """
-    truth, memory = GridTruth(build_grid(spec), load_profiles()), RelayMemory(options.memory)
+    dlms, memory = options.dlms, RelayMemory(options.memory)
+    displays = {} if dlms is None else {dlms.shape.name: dlms.shape}
+    truth = GridTruth(build_grid(spec), load_profiles(), displays)
     memory.replay(truth)
-    fleet = Fleet(MeterFaces(truth), options.listen, clock, framing=options.framing, count=count, memory=memory)
+    fleet: AnyFleet
+    if dlms is None:
+        fleet = Fleet(MeterFaces(truth), options.listen, clock, framing=options.framing, count=count, memory=memory)
+    else:
+        truth.advance(clock.now())
+        fleet = DlmsFleet(truth, options.listen, clock, dlms, entropy=SystemEntropy(), count=count, memory=memory)
     _make_room(-(-fleet.count // options.listen.units) + fleet.count + FILES_SPARE)
     door = FleetDoor(fleet)
     try:

@@ -19,7 +19,7 @@ from gridmodel.reading import Channel
 from protocols.profile import MeterProfile
 from simulate.flows import Network
 from simulate.grid import Grid
-from simulate.image import ProfileImage
+from simulate.image import Display, ProfileImage
 from simulate.loads import SLOTS, Ints, draw_consumers, energies_wh, solar_shape
 
 HISTORY_DAYS_MAX = 45
@@ -50,12 +50,17 @@ class _Step:
 class GridTruth:
     """Time passing over a grid. `now` never goes back; every question moves it forward first."""
 
-    def __init__(self, grid: Grid, profiles: Mapping[str, MeterProfile]) -> None:
+    def __init__(
+        self, grid: Grid, profiles: Mapping[str, MeterProfile], displays: Mapping[str, Display] | None = None
+    ) -> None:
+        """`displays`: models that are no Modbus profile, by the name the grid uses."""
         self.grid = grid
-        self.images = {
-            name: ProfileImage(profiles[name]) for name in sorted(set(map(grid.profile_of, range(len(grid.meters)))))
-        }
-        """The register maps of the profiles in this grid."""
+        names = sorted(set(map(grid.profile_of, range(len(grid.meters)))))
+        given = {} if displays is None else displays
+        self.images = {name: ProfileImage(profiles[name]) for name in names if name not in given}
+        """The register maps of the Modbus profiles in this grid."""
+        self.displays: dict[str, Display] = {name: given.get(name) or self.images[name] for name in names}
+        """What each model shows."""
         spec = grid.spec
         self._step_s = spec.interval_minutes * 60
         self._index = {meter: n for n, meter in enumerate(grid.meters)}
@@ -102,10 +107,10 @@ class GridTruth:
         """As `registers`, by the meter's index."""
         self.advance(at)
         step = self._steps[self._position(at)]
-        image = self.images[self.grid.profile_of(index)]
+        display = self.displays[self.grid.profile_of(index)]
         return Registers(
-            image.served_wh(Channel.IMPORT, int(step.imported[index])),
-            image.served_wh(Channel.EXPORT, int(step.exported[index])),
+            display.served_wh(Channel.IMPORT, int(step.imported[index])),
+            display.served_wh(Channel.EXPORT, int(step.exported[index])),
         )
 
     def register_wh(self, meter: str, at: int) -> int:
@@ -131,7 +136,7 @@ class GridTruth:
         Raises TruthFault TQ-SM-01, 03 (no relay).
         """
         index = self.index(meter)
-        if self.images[self.grid.profile_of(index)].plan.relay is None:
+        if not self.displays[self.grid.profile_of(index)].has_relay:
             raise TruthFault("TQ-SM-03", f"meter {meter} has no relay", "its profile says so")
         self.advance(at)
         at = max(at, self._end)

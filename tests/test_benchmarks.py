@@ -19,6 +19,18 @@ def test_the_modbus_benchmark_runs_and_reports(capsys: pytest.CaptureFixture[str
         assert figure["value"] > 0
 
 
+def test_the_dlms_benchmark_reads_the_same_with_every_client(capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner.main(["dlms", "--smoke", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["benchmarks"]
+    assert len(found["rows"]) == 5
+    limits = {figure["id"]: (figure["op"], figure["limit"]) for figure in found["figures"]}
+    assert limits == {
+        "dlms.vs_peer": (">=", 4.0),
+        "dlms.vs_peer_sockets": (None, None),
+        "dlms.vs_floor": ("<=", 1.3),
+    }
+
+
 class _Slow:
     NAME = "slow"
 

@@ -37,11 +37,13 @@ from protocols.dlms.carrier import APDU_SIZE_MAX
 from protocols.dlms.counters import Counter
 from protocols.dlms.data import Data, octets
 from protocols.dlms.exchanges import (
+    Acted,
     ActionExchange,
-    Answer,
     Exchange,
     GetExchange,
+    Got,
     SetExchange,
+    Written,
     check_invoke,
     too_long_to_send,
 )
@@ -68,8 +70,13 @@ PROVE = MethodDescriptor(15, CURRENT_ASSOCIATION, 1)
 
 _NOTICES = (DataNotification, EventNotification)
 _REFUSALS = (ExceptionResponse, ConfirmedServiceError)
+_PRIORITY = int(Conformance.PRIORITY_MANAGEMENT)
+"""A plain number: an IntFlag is slow to ask."""
+_ANSWERS = (Got, Written, Acted)
 _IN_CLEAR = (Aare, Rlre, *_REFUSALS)
 """What may come unsealed into a ciphered context: an AARE and an RLRE have their sealed part inside."""
+_ASIDE = (*_NOTICES, *_IN_CLEAR)
+"""What may come while an answer is awaited and is none."""
 
 
 class ClientAssociation:
@@ -108,9 +115,12 @@ class ClientAssociation:
         self._dedicated_key = keys.dedicated_key if keys is not None and dedicated else None
         if self._dedicated_key is not None and self._sealer is not None:
             self._sealer.use_dedicated(self._dedicated_key)
+        self._proposal = b""
         self._invoke = 0
         self._class = CONFIRMED
         self._exchange: Exchange | None = None
+        self._limit = APDU_SIZE_MAX
+        """The longest plain APDU the meter takes, once that is agreed."""
 
     @property
     def heard(self) -> int:
@@ -127,7 +137,7 @@ class ClientAssociation:
         self.state = step(CLIENT_TABLE, self.state, Event.SEND_AARQ)
         settings = self.settings
         protection = settings.protection
-        authentication = {Mechanism.LOW: settings.password, Mechanism.GMAC: self._challenge}.get(settings.mechanism)
+        authentication = settings.password if settings.mechanism is Mechanism.LOW else self._challenge or None
         return Aarq(
             Context.LN if protection is None else Context.LN_CIPHERED,
             self._initiate(),
@@ -198,6 +208,9 @@ class ClientAssociation:
             raise
 
     def _on(self, apdu: Apdu) -> Outcome:
+        exchange = self._exchange
+        if exchange is not None and not isinstance(apdu, _ASIDE):
+            return self._on_answer(apdu, exchange)
         if isinstance(apdu, _NOTICES):
             self.state = step(CLIENT_TABLE, self.state, Event.RECEIVE_NOTIFICATION)
             return Notified(apdu)
@@ -212,11 +225,17 @@ class ClientAssociation:
             return Released()
         if self.state is ClientState.PROVING:
             return self._on_proof(apdu)
+        raise self._out_of_place(apdu)
+
+    def _out_of_place(self, apdu: Apdu) -> DlmsFault:
+        return remote_fault("TQ-DM-42", f"{type(apdu).__name__} came while {self.state.value}")
+
+    def _on_answer(self, apdu: Apdu, exchange: Exchange) -> Outcome:
         moves = _MOVES.get(self.state)
-        if moves is None or self._exchange is None:
-            raise remote_fault("TQ-DM-42", f"{type(apdu).__name__} came while {self.state.value}")
-        following = self._exchange.on(apdu)
-        if isinstance(following, Answer):
+        if moves is None:
+            raise self._out_of_place(apdu)
+        following = exchange.on(apdu)
+        if isinstance(following, _ANSWERS):
             self._exchange = None
             self.state = step(CLIENT_TABLE, self.state, moves[1])
             return following
@@ -245,14 +264,16 @@ class ClientAssociation:
         if self._sealer is not None:
             self._sealer.know(aare.responding_title)
         self.agreed = self._read_agreed(aare)
-        if Conformance.PRIORITY_MANAGEMENT in self.agreed.conformance:
+        self._limit = self.agreed.max_pdu_size or APDU_SIZE_MAX
+        if self.settings.protection is not None and self._sealer is not None:
+            self._limit -= self._sealer.overhead(self.settings.protection)
+        if int(self.agreed.conformance) & _PRIORITY:
             self._class = CONFIRMED | HIGH_PRIORITY
         return self._prove(aare) if to_prove else Opened(self.agreed)
 
     def _read_agreed(self, aare: Aare) -> InitiateResponse:
-        inside: Apdu = decode_apdu(aare.user_information)
-        if self.settings.protection is not None:
-            inside = self._unseal_inside(aare.user_information)
+        information = aare.user_information
+        inside = decode_apdu(information) if self.settings.protection is None else self._unseal_inside(information)
         if not isinstance(inside, InitiateResponse) or inside.version != VERSION:
             raise remote_fault("TQ-DM-40", f"the association was accepted with {type(inside).__name__} inside")
         return inside
@@ -315,20 +336,14 @@ class ClientAssociation:
         self._invoke = self._class | number
         return self._invoke
 
-    @property
-    def _limit(self) -> int:
-        """The longest plain APDU the meter takes."""
-        size = (self.agreed.max_pdu_size if self.agreed else 0) or APDU_SIZE_MAX
-        protection = self.settings.protection
-        return size if protection is None or self._sealer is None else size - self._sealer.overhead(protection)
-
     def _initiate(self) -> bytes:
-        protection = self.settings.protection
-        general = Conformance.GENERAL_PROTECTION if protection is not None and protection.general else Conformance(0)
-        request = InitiateRequest(
-            self.settings.conformance | general, self.settings.max_pdu_size, self._dedicated_key
-        ).encode()
-        return self._seal(request, opening=True)
+        if not self._proposal:
+            protection, conformance = self.settings.protection, self.settings.conformance
+            if protection is not None and protection.general:
+                conformance |= Conformance.GENERAL_PROTECTION
+            request = InitiateRequest(conformance, self.settings.max_pdu_size, self._dedicated_key)
+            self._proposal = request.encode()
+        return self._seal(self._proposal, opening=True)
 
     def _seal(self, plain: bytes, *, opening: bool = False) -> bytes:
         """`opening`: before the association stands the global key is used, and its specific tags."""

@@ -10,8 +10,11 @@ from typing import Any
 
 from protocols.dlms.data import DEPTH_MAX, ELEMENTS_MAX, FIXED_OCTETS, NULL, NUMBERS, STRINGS, Data, Tag
 from protocols.dlms.faults import cut_short, malformed, remote_fault, too_large
+from protocols.dlms.row_shapes import rows_alike
 
 _LENGTH_BYTES_MAX = 4
+ROWS_ALIKE_MIN = 4
+"""Rows for which it pays to look whether all are alike."""
 _ARRAY, _STRUCTURE, _COMPACT, _OCTETS = (
     int(tag) for tag in (Tag.ARRAY, Tag.STRUCTURE, Tag.COMPACT_ARRAY, Tag.OCTET_STRING)
 )
@@ -48,6 +51,16 @@ class Reader:
             raise cut_short("an APDU") from None
         self.at += 1
         return value
+
+    def two(self) -> tuple[int, int]:
+        """Two bytes: what kind of request or response it is, and its invoke id."""
+        at = self.at
+        try:
+            pair = self.data[at], self.data[at + 1]
+        except IndexError:
+            raise cut_short("an APDU") from None
+        self.at = at + 2
+        return pair
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes."""
@@ -112,9 +125,11 @@ def decode(data: bytes) -> Data:
 
 
 def _decode_at(data: bytes, at: int) -> tuple[Data, int]:
-    reader = _Values(data)
     try:
-        return reader.of_tag(data[at], at + 1, 0)
+        number = _UNPACKERS.get(data[at])
+        if number is not None:
+            return _new(Data, (data[at], number[0](data, at + 1)[0])), at + 1 + number[1]
+        return _Values(data).of_tag(data[at], at + 1, 0)
     except (IndexError, struct.error):
         raise cut_short("a value") from None
 
@@ -172,7 +187,7 @@ class _Values:
         self.spend(count, depth)
         items: list[Data] = []
         add = items.append
-        for _ in range(count):
+        while len(items) < count:
             kind = data[at]
             number = _UNPACKERS.get(kind)
             if number is not None:
@@ -185,8 +200,14 @@ class _Values:
                 add(_new(Data, (kind, data[at + 2 : end])))
                 at = end
             elif kind in _LISTS and data[at + 1] < 0x80:
+                begin = at
                 item, at = self.many(kind, data[at + 1], at + 2, depth + 1)
                 add(item)
+                if count > ROWS_ALIKE_MIN and len(items) == 1 and kind == _STRUCTURE:
+                    alike = rows_alike(item, data, at, count - 1)
+                    self.spend(len(alike) * data[begin + 1], depth + 1)
+                    at += len(alike) * (at - begin)
+                    items += alike
             else:
                 item, at = self.of_tag(kind, at + 1, depth + 1)
                 add(item)

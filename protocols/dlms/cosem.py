@@ -154,6 +154,10 @@ class SecuritySetup(_View):
     SUITE = 3
     CLIENT_TITLE = 4
     SERVER_TITLE = 5
+    ACTIVATE = 1
+    """Method: a stricter policy, as an ENUM."""
+    KEY_TRANSFER = 2
+    """Method: see `protocols/dlms/key_transfer.py`."""
 
 
 class PushSetup(_View):

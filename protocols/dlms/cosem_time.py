@@ -6,7 +6,8 @@ specified" (FF); a time of which more than the deviation, hundredths and day of 
 """
 
 import struct
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from protocols.dlms.faults import local_fault, malformed
@@ -23,14 +24,21 @@ SUMMER = 0x80
 _UNKNOWN = 0xFF
 _FORM = struct.Struct(">HBBxBBBxhB")
 """Year, month, day, hour, minute, second, deviation, status; day of week and hundredths are passed over."""
+_TIME_OF_DAY = struct.Struct(">4BhB")
+"""Hour, minute, second, hundredths, deviation, status."""
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+_EPOCH_DAY = _EPOCH.toordinal()
+DAYS_REMEMBERED = 512
+"""A year's rows, read or written, and some strays."""
+STAMPS_REMEMBERED = 4_096
+"""Six weeks of quarter hours: 0.7 MB."""
 
 
 class CosemTime(NamedTuple):
     """A date-time of a meter."""
 
-    local: datetime
-    """As the meter's own clock shows it, without a zone."""
+    local_s: int
+    """As the meter's own clock shows it, in seconds since its own 1970."""
     deviation_min: int | None
     """Minutes from local time to UTC as the standard counts them; None: not told."""
     status: int | None
@@ -41,12 +49,19 @@ class CosemTime(NamedTuple):
         ahead_min = offset_min if self.deviation_min is None else -self.deviation_min
         if reversed_sign and self.deviation_min is not None:
             ahead_min = -ahead_min
-        since = self.local - _EPOCH
-        return since.days * 86_400 + since.seconds - ahead_min * 60
+        return self.local_s - ahead_min * 60
+
+    @property
+    def local(self) -> datetime:
+        """As the meter's own clock shows it, without a zone."""
+        return _EPOCH + timedelta(seconds=self.local_s)
 
 
+@lru_cache(STAMPS_REMEMBERED)
 def read_time(raw: bytes) -> CosemTime | None:
     """A date-time of 12 bytes; None when the meter does not say which moment.
+
+    The stamps of profile rows are the same in every meter, so what was read lately is remembered.
 
     Raises:
         DlmsFault: TQ-DM-02 for another size or a date that does not exist.
@@ -57,17 +72,36 @@ def read_time(raw: bytes) -> CosemTime | None:
     year, month, day, hour, minute, second, deviation, status = _FORM.unpack(raw)
     if year == 0xFFFF or month >= 0xFD or day >= 0xFD or _UNKNOWN in (hour, minute):
         return None
+    if second == _UNKNOWN:
+        second = 0
     try:
-        local = datetime(year, month, day, hour, minute, 0 if second == _UNKNOWN else second)  # noqa: DTZ001
+        day_s = _day_s(year, month, day)
     except ValueError:
         raise malformed("date-time", raw) from None
+    if hour > 23 or minute > 59 or second > 59:
+        raise malformed("date-time", raw)
     if deviation != DEVIATION_UNKNOWN and abs(deviation) > DEVIATION_MIN_MAX:
         raise malformed("date-time", raw)
     if not 1970 <= year <= 9000:
         return None
     return CosemTime(
-        local, None if deviation == DEVIATION_UNKNOWN else deviation, None if status == _UNKNOWN else status
+        day_s + hour * 3600 + minute * 60 + second,
+        None if deviation == DEVIATION_UNKNOWN else deviation,
+        None if status == _UNKNOWN else status,
     )
+
+
+@lru_cache(DAYS_REMEMBERED)
+def _day_s(year: int, month: int, day: int) -> int:
+    """The first second of a day; the rows of one profile share a few days. Raises ValueError when there is none."""
+    return (date(year, month, day).toordinal() - _EPOCH_DAY) * 86_400
+
+
+@lru_cache(DAYS_REMEMBERED)
+def _date_bytes(day: int) -> bytes:
+    """Year, month, day, day of week of the day with that number since 1970."""
+    shown = date.fromordinal(day + _EPOCH_DAY)
+    return shown.year.to_bytes(2) + bytes((shown.month, shown.day, shown.isoweekday()))
 
 
 def encode_time(
@@ -83,9 +117,6 @@ def encode_time(
     """
     if not 0 <= utc < 221_845_392_000:
         raise local_fault("TQ-DM-76", f"{utc} is no time a meter can show")
-    local = datetime.fromtimestamp(utc, UTC) + timedelta(minutes=offset_min)
+    day, second = divmod(utc + offset_min * 60, 86_400)
     told = (offset_min if reversed_sign else -offset_min) if deviation else DEVIATION_UNKNOWN
-    head = local.year.to_bytes(2, "big") + bytes(
-        (local.month, local.day, local.isoweekday(), local.hour, local.minute, local.second, 0)
-    )
-    return head + told.to_bytes(2, "big", signed=True) + bytes((status,))
+    return _date_bytes(day) + _TIME_OF_DAY.pack(second // 3600, second // 60 % 60, second % 60, 0, told, status)

@@ -69,6 +69,8 @@ DAILY_PROFILE = Obis(1, 0, 99, 2, 0)
 """Profile generic: load profile 2."""
 SECURITY_SETUP = Obis(0, 0, 43, 0, 0)
 """Security setup (class 64)."""
+PUSH_SETUP = Obis(0, 0, 25, 9, 0)
+"""Push setup (class 40)."""
 IMPORT_ENERGY = Obis(1, 0, 1, 8, 0)
 """Register: active energy, import."""
 EXPORT_ENERGY = Obis(1, 0, 2, 8, 0)

@@ -16,8 +16,9 @@ from protocols.dlms.apdu.sealed import (
 from protocols.dlms.counters import COUNTER_MAX, Counter
 from protocols.dlms.data import encode_length
 from protocols.dlms.faults import remote_fault
-from protocols.dlms.security import OVERHEAD, SEALED, TITLE_SIZE, Control, Heard, SecurityKeys, Suite
+from protocols.dlms.security import OVERHEAD, SEALED, SEALED_BITS, TITLE_SIZE, Control, Heard, SecurityKeys, Suite
 
+_TITLE_LENGTH = bytes((TITLE_SIZE,))
 _TAGS = [bytes((tag,)) for tag in range(256)]
 _TAG_AND_LENGTH_SIZE = 4
 """Bytes before the sealed contents at most: a tag and a length of up to three."""
@@ -62,7 +63,7 @@ class Sealer:
             raise remote_fault("TQ-DM-33", "the other side gave no system title of its own")
         self.peer_title = title
 
-    def seal_apdu(self, plain: bytes, protection: Protection, control: Control = SEALED) -> bytes:
+    def seal_apdu(self, plain: bytes, protection: Protection, control: int = SEALED_BITS) -> bytes:
         """The ciphered APDU around a plain one. Raises DlmsFault TQ-DM-35 when the counters are used up."""
         dedicated = protection.dedicated
         suite = self._dedicated if dedicated else self._global
@@ -71,7 +72,8 @@ class Sealer:
         counter = (self._dedicated_counter if dedicated else self._counter).take()
         contents = suite.seal(self.title, counter, plain, control)
         if protection.general:
-            return Sealed(GENERAL_DED if dedicated else GENERAL_GLO, self.title, contents).encode()
+            head = _TAGS[GENERAL_DED if dedicated else GENERAL_GLO] + _TITLE_LENGTH + self.title
+            return head + encode_length(len(contents)) + contents
         return _TAGS[SEAL_TAGS[protection][plain[0]]] + encode_length(len(contents)) + contents
 
     def unseal_apdu(self, sealed: Sealed) -> Apdu:
@@ -85,7 +87,7 @@ class Sealer:
         protection, expected = OPEN_TAGS[sealed.tag]
         suite = self._dedicated if protection.dedicated else self._global
         title = self.peer_title
-        if suite is None or title is None or sealed.title not in {None, title}:
+        if suite is None or title is None or sealed.title not in (None, title):
             raise remote_fault("TQ-DM-33", "an APDU is sealed by somebody we do not know")
         counter, plain = suite.unseal(title, sealed.contents, self._least)
         (self._dedicated_heard if protection.dedicated else self._heard).take(counter)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from protocols.dlms.faults import local_fault, malformed, remote_fault
 from protocols.errors import Hope
@@ -37,7 +38,8 @@ class Control(IntFlag):
 
 SEALED = Control.AUTHENTICATED | Control.ENCRYPTED
 """Authenticated and encrypted: all we ever send, and by default all we take."""
-_AUTHENTICATED, _ENCRYPTED, _ALL_BITS = int(Control.AUTHENTICATED), int(Control.ENCRYPTED), int(SEALED)
+SEALED_BITS = int(SEALED)
+_AUTHENTICATED, _ENCRYPTED = int(Control.AUTHENTICATED), int(Control.ENCRYPTED)
 """Plain numbers: an IntFlag costs as much as the cipher."""
 
 
@@ -69,7 +71,7 @@ class Suite:
         self._aead = AESGCM(encryption_key)
         self._authentication_key = authentication_key
 
-    def seal(self, title: bytes, counter: int, plain: bytes, control: Control = SEALED) -> bytes:
+    def seal(self, title: bytes, counter: int, plain: bytes, control: int = SEALED_BITS) -> bytes:
         """Header, ciphertext and tag. `title` is the sender's; `counter` must be new under this key.
 
         `control` without ENCRYPTED leaves the APDU readable, without AUTHENTICATED it has no tag; only a meter that
@@ -86,7 +88,7 @@ class Suite:
             return head + self._aead.encrypt(nonce, plain, additional)[:-4]
         return head + plain + self._aead.encrypt(nonce, b"", additional + plain)[:TAG_SIZE]
 
-    def unseal(self, title: bytes, contents: bytes, least: int = SEALED) -> tuple[int, bytes]:
+    def unseal(self, title: bytes, contents: bytes, least: int = SEALED_BITS) -> tuple[int, bytes]:
         """Invocation counter and plaintext. `title` is the sender's; `least` the protection that must be there.
 
         The counter is authentic, whether it is new is for the caller to say.
@@ -99,7 +101,7 @@ class Suite:
         if len(contents) < HEADER_SIZE:
             raise malformed("ciphered APDU", contents)
         bits = contents[0]
-        if bits & ~_ALL_BITS:
+        if bits & ~SEALED_BITS:
             raise remote_fault("TQ-DM-34", f"security control {bits:02X} is not suite 0 unicast", _LOOK_AT_KEYS)
         if bits & least != least:
             raise remote_fault("TQ-DM-32", f"security control {bits:02X} protects too little", _LOOK_AT_KEYS)
@@ -155,6 +157,29 @@ class Heard:
                 "an APDU was replayed, or the sender lost its counter: read the counter object and recover",
             )
         self.last = counter
+
+
+def wrap_key(master: bytes, key: bytes) -> bytes:
+    """A key sealed under the master key by AES key wrap (RFC 3394): 24 bytes for 16.
+
+    Raises:
+        DlmsFault: TQ-DM-75 for a key of another size.
+
+    """
+    if len(master) != KEY_SIZE or len(key) != KEY_SIZE:
+        raise local_fault("TQ-DM-75", "a key is not 16 bytes long", "suite 0 has keys of 16 bytes, 32 hex digits")
+    return aes_key_wrap(master, key)
+
+
+def unwrap_key(master: bytes, wrapped: bytes) -> bytes:
+    """The key inside; what was wrapped under another master key, or changed, is DlmsFault TQ-DM-30."""
+    try:
+        key = aes_key_unwrap(master, wrapped)
+    except (InvalidUnwrap, ValueError):
+        raise _wrong_tag() from None
+    if len(key) != KEY_SIZE:
+        raise malformed("wrapped key", b"")
+    return key
 
 
 def same_secret(one: bytes, other: bytes) -> bool:

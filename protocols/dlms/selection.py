@@ -5,6 +5,7 @@ their number (selector 2). Meters differ in whether a time in a range must carry
 spells the time (`protocols/dlms/cosem_time.py`), as the meter's profile says.
 """
 
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from protocols.dlms.apdu.parts import AccessSelection
@@ -15,6 +16,8 @@ from protocols.dlms.obis import CLOCK, SIZE, Obis
 BY_RANGE = 1
 BY_ENTRY = 2
 ENTRY_MAX = 0xFFFF_FFFF
+COLUMNS_REMEMBERED = 512
+"""The columns of a few dozen meter models; every range asks by one of them."""
 
 
 class CaptureObject(NamedTuple):
@@ -31,12 +34,17 @@ class CaptureObject(NamedTuple):
 
     def to_data(self) -> Data:
         """As the meter has it in capture_objects."""
-        return structure(
-            Data(Tag.LONG_UNSIGNED, self.class_id),
-            octets(self.obis.pack()),
-            Data(Tag.INTEGER, self.attribute),
-            Data(Tag.LONG_UNSIGNED, self.data_index),
-        )
+        return _column(self)
+
+
+@lru_cache(COLUMNS_REMEMBERED)
+def _column(column: CaptureObject) -> Data:
+    return structure(
+        Data(Tag.LONG_UNSIGNED, column.class_id),
+        octets(column.obis.pack()),
+        Data(Tag.INTEGER, column.attribute),
+        Data(Tag.LONG_UNSIGNED, column.data_index),
+    )
 
 
 CLOCK_COLUMN = CaptureObject(8, CLOCK, 2)

@@ -38,6 +38,11 @@ class WrapperSplitter:
     def feed(self, data: bytes) -> list[WrapperFrame]:
         """The frames that are complete now. Raises DlmsFault TQ-DM-10 for a stream that is no wrapper."""
         buffer = self._buffer + data if self._buffer else data
+        if len(buffer) >= _HEADER.size:
+            version, source, destination, length = _HEADER.unpack_from(buffer)
+            if version == VERSION and len(buffer) == _HEADER.size + length:
+                self._buffer = b""
+                return [WrapperFrame(source, destination, buffer[_HEADER.size :])]
         frames = []
         at = 0
         while len(buffer) - at >= _HEADER.size:
@@ -79,8 +84,10 @@ class WrapperCarrier:
         return b""
 
     def send(self, apdu: bytes) -> bytes:
-        """One frame."""
-        return WrapperFrame(self._client, self._server, apdu).encode()
+        """One frame. Raises DlmsFault TQ-DM-73 as `WrapperFrame.encode`."""
+        if len(apdu) > APDU_SIZE_MAX:
+            return WrapperFrame(self._client, self._server, apdu).encode()
+        return _HEADER.pack(VERSION, self._client, self._server, len(apdu)) + apdu
 
     def receive(self, data: bytes) -> Incoming:
         """Complete APDUs. Raises DlmsFault TQ-DM-10 no wrapper, 11 the ports of somebody else."""

@@ -9,8 +9,7 @@ import pytest
 from protocols.profile import ProfileFault
 from simulate.fleet_door import ask_fleet
 from simulate.grid_registry import GridFault
-from simulate.meters import Fleet
-from simulate.meters_run import FleetOptions, parse_listen, plain_spec, serve_fleet
+from simulate.meters_run import AnyFleet, FleetOptions, parse_listen, plain_spec, serve_fleet
 from tests.protocols.modbus.scripted import HandClock, run
 from tests.simulate.rigs import free_listen, spec
 
@@ -20,7 +19,7 @@ CLOCK = HandClock()
 def test_a_plain_fleet_serves_exactly_what_was_asked(tmp_path: Path) -> None:
     async def main() -> None:
         stop = asyncio.Event()
-        started: asyncio.Future[Fleet] = asyncio.get_running_loop().create_future()
+        started: asyncio.Future[AnyFleet] = asyncio.get_running_loop().create_future()
         options = FleetOptions(free_listen(), door=tmp_path / "fleet.sock")
         serving = asyncio.create_task(
             serve_fleet(
@@ -28,7 +27,7 @@ def test_a_plain_fleet_serves_exactly_what_was_asked(tmp_path: Path) -> None:
             )
         )
         fleet = await started
-        assert {fleet.faces.truth.grid.profile_of(n) for n in range(5)} == {"sdm630"}
+        assert {fleet.grid_truth.grid.profile_of(n) for n in range(5)} == {"sdm630"}
         assert (await ask_fleet(tmp_path / "fleet.sock", {"do": "summary"}))["meters"] == 5
         host, port, _ = fleet.listen.place(4)
         _, writer = await asyncio.open_connection(host, port)

@@ -42,7 +42,7 @@ from protocols.dlms.apdu.notices import (
 from protocols.dlms.apdu.sealed import OPEN_TAGS, Sealed, read_sealed
 from protocols.dlms.apdu.setting import SetRequest, SetResponse, read_set_request, read_set_response
 from protocols.dlms.axdr import Reader
-from protocols.dlms.faults import remote_fault
+from protocols.dlms.faults import cut_short, remote_fault
 
 Apdu: TypeAlias = (
     Aarq
@@ -91,13 +91,16 @@ def decode_apdu(data: bytes) -> Apdu:
         DlmsFault: TQ-DM-01 cut short, 02 malformed, 03 a limit, 04 bytes left over, 05 no APDU we know.
 
     """
-    reader = Reader(data)
-    tag = reader.u8()
-    if tag in OPEN_TAGS:
-        apdu: Apdu = read_sealed(reader, tag)
-    elif tag in _READERS:
-        apdu = _READERS[tag](reader)
+    if not data:
+        raise cut_short("an APDU")
+    reader, tag = Reader(data, 1), data[0]
+    reading = _READERS.get(tag)
+    if reading is not None:
+        apdu = reading(reader)
+    elif tag in OPEN_TAGS:
+        apdu = read_sealed(reader, tag)
     else:
         raise remote_fault("TQ-DM-05", f"0x{tag:02X} begins no APDU that is known here")
-    reader.end()
+    if reader.at != len(data):
+        reader.end()
     return apdu

@@ -19,6 +19,8 @@ _OID_CONTEXT = bytes.fromhex("60857405 0801")
 _OID_MECHANISM = bytes.fromhex("60857405 0802")
 _AUTHENTICATION_USED = bytes.fromhex("0780")
 """ACSE requirements: a bit string of one bit, the authentication functional unit."""
+_REQUIREMENTS = bytes.fromhex("8A020780")
+"""The same as the field of an AARQ."""
 
 
 class Context(IntEnum):
@@ -51,6 +53,18 @@ class AssociationResult(IntEnum):
     REJECTED_TRANSIENT = 2
 
 
+def context_name(context: Context) -> bytes:
+    """The object identifier of an application context."""
+    return _OID_CONTEXT + bytes((context,))
+
+
+def mechanism_name(mechanism: Mechanism) -> bytes:
+    """The object identifier of an authentication mechanism."""
+    return _OID_MECHANISM + bytes((mechanism,))
+
+
+_CONTEXTS = {context_name(one): one for one in Context}
+_MECHANISMS = {mechanism_name(one): one for one in Mechanism}
 DIAGNOSTICS = {
     (1, 0): "no reason given",
     (1, 1): "no reason given",
@@ -92,13 +106,13 @@ class Aarq:
 
     def encode(self) -> bytes:
         """The bytes of the wire."""
-        out = _tlv(0xA1, _tlv(0x06, _OID_CONTEXT + bytes((self.context,))))
+        out = _tlv(0xA1, _tlv(0x06, context_name(self.context)))
         if self.calling_title is not None:
             out += _tlv(0xA6, _tlv(0x04, self.calling_title))
         if self.user is not None:
             out += _tlv(0xA9, _tlv(0x02, bytes((self.user & 0xFF,))))
         if self.mechanism is not Mechanism.NONE:
-            out += _tlv(0x8A, _AUTHENTICATION_USED) + _tlv(0x8B, _OID_MECHANISM + bytes((self.mechanism,)))
+            out += _REQUIREMENTS + _tlv(0x8B, mechanism_name(self.mechanism))
         if self.authentication is not None:
             out += _tlv(0xAC, _tlv(0x80, self.authentication))
         return _tlv(AARQ, out + _tlv(0xBE, _tlv(0x04, self.user_information)))
@@ -126,13 +140,13 @@ class Aare:
     def encode(self) -> bytes:
         """The bytes of the wire."""
         source, number = self.diagnostic
-        out = _tlv(0xA1, _tlv(0x06, _OID_CONTEXT + bytes((self.context,))))
+        out = _tlv(0xA1, _tlv(0x06, context_name(self.context)))
         out += _tlv(0xA2, _tlv(0x02, bytes((self.result,))))
         out += _tlv(0xA3, _tlv(0xA0 | source, _tlv(0x02, bytes((number,)))))
         if self.responding_title is not None:
             out += _tlv(0xA4, _tlv(0x04, self.responding_title))
         if self.mechanism is not Mechanism.NONE:
-            out += _tlv(0x88, _AUTHENTICATION_USED) + _tlv(0x89, _OID_MECHANISM + bytes((self.mechanism,)))
+            out += _tlv(0x88, _AUTHENTICATION_USED) + _tlv(0x89, mechanism_name(self.mechanism))
         if self.authentication is not None:
             out += _tlv(0xAA, _tlv(0x80, self.authentication))
         if self.user_information:
@@ -187,10 +201,12 @@ def _fields(reader: Reader, where: str) -> dict[int, bytes]:
     if reader.length() != reader.left:
         raise remote_fault("TQ-DM-04", f"the length of an {where} is not that of its contents")
     found: dict[int, bytes] = {}
-    while reader.left:
-        tag = reader.u8()
+    data, size = reader.data, len(reader.data)
+    while reader.at < size:
+        tag = data[reader.at]
+        reader.at += 1
         if tag in found:
-            raise malformed(where, reader.data)
+            raise malformed(where, data)
         found[tag] = reader.octets()
     return found
 
@@ -199,6 +215,8 @@ def _inner(contents: bytes | None, tag: int, where: str) -> bytes | None:
     """The contents of the one value of `tag` inside an explicit field."""
     if contents is None:
         return None
+    if len(contents) > 1 and contents[0] == tag and contents[1] == len(contents) - 2 < 0x80:
+        return contents[2:]
     reader = Reader(contents)
     if reader.u8() != tag:
         raise malformed(where, contents)
@@ -216,23 +234,19 @@ def _integer(contents: bytes | None, where: str) -> int:
 
 def _context(fields: dict[int, bytes]) -> Context:
     oid = _inner(fields.get(0xA1), 0x06, "application context name") or b""
-    try:
-        if oid[:-1] == _OID_CONTEXT:
-            return Context(oid[-1])
-    except ValueError:
-        pass
-    raise malformed("application context name", oid)
+    context = _CONTEXTS.get(oid)
+    if context is None:
+        raise malformed("application context name", oid)
+    return context
 
 
 def _mechanism(oid: bytes | None) -> Mechanism:
     if oid is None:
         return Mechanism.NONE
-    try:
-        if oid[:-1] == _OID_MECHANISM:
-            return Mechanism(oid[-1])
-    except ValueError:
-        pass
-    raise malformed("authentication mechanism name", oid)
+    mechanism = _MECHANISMS.get(oid)
+    if mechanism is None:
+        raise malformed("authentication mechanism name", oid)
+    return mechanism
 
 
 def _title(title: bytes | None) -> bytes | None:

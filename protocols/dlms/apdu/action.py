@@ -196,7 +196,7 @@ def read_outcome(reader: Reader) -> MethodOutcome:
 
 def read_action_request(reader: Reader) -> ActionRequest:
     """After the tag."""
-    kind, invoke = reader.u8(), reader.u8()
+    kind, invoke = reader.two()
     if kind == 1:
         return ActionRequestNormal(invoke, read_method(reader), reader.value() if reader.flag() else None)
     if kind == 2:
@@ -215,7 +215,7 @@ def read_action_request(reader: Reader) -> ActionRequest:
 
 def read_action_response(reader: Reader) -> ActionResponse:
     """After the tag."""
-    kind, invoke = reader.u8(), reader.u8()
+    kind, invoke = reader.two()
     if kind == 1:
         return ActionResponseNormal(invoke, read_outcome(reader))
     if kind == 2:

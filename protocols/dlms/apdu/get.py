@@ -131,7 +131,7 @@ def read_results(reader: Reader) -> tuple[GetResult, ...]:
 
 def read_get_request(reader: Reader) -> GetRequest:
     """After the tag."""
-    kind, invoke = reader.u8(), reader.u8()
+    kind, invoke = reader.two()
     if kind == 1:
         return GetRequestNormal(invoke, read_attribute_request(reader))
     if kind == 2:
@@ -144,7 +144,7 @@ def read_get_request(reader: Reader) -> GetRequest:
 
 def read_get_response(reader: Reader) -> GetResponse:
     """After the tag."""
-    kind, invoke = reader.u8(), reader.u8()
+    kind, invoke = reader.two()
     if kind == 1:
         return GetResponseNormal(invoke, read_result(reader))
     if kind == 2:

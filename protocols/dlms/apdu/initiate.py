@@ -1,5 +1,6 @@
 """The initiate service: what two sides agree to speak (IEC 62056-5-3, 7.3.1). Floor: protocols; walk: reading."""
 
+import struct
 from dataclasses import dataclass
 from enum import IntFlag
 
@@ -14,6 +15,8 @@ VERSION = 6
 VAA_NAME_LN = 0x0007
 """What stands for the base name where objects have logical names."""
 _CONFORMANCE_HEAD = bytes.fromhex("5F1F0400")
+_USUAL = struct.Struct(">BB4s3sHH")
+"""An initiate response without a quality of service, as nearly all are: flag, version, conformance, size, name."""
 
 
 class Conformance(IntFlag):
@@ -132,6 +135,11 @@ def read_initiate_request(reader: Reader) -> InitiateRequest:
 
 def read_initiate_response(reader: Reader) -> InitiateResponse:
     """After the tag."""
+    if reader.left == _USUAL.size:
+        quality, version, head, conformance, size, name = _USUAL.unpack(reader.take(_USUAL.size))
+        if quality == 0 and head == _CONFORMANCE_HEAD:
+            return InitiateResponse(Conformance(int.from_bytes(conformance, "big")), size, None, version, name)
+        reader.at -= _USUAL.size
     quality = reader.u8() if reader.flag() else None
     version, conformance = reader.u8(), _read_conformance(reader)
     return InitiateResponse(conformance, reader.number(2), quality, version, reader.number(2))

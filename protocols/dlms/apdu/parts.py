@@ -194,7 +194,7 @@ def read_action_result(reader: Reader) -> ActionResult:
 
 def read_result(reader: Reader) -> GetResult:
     """A Get-Data-Result."""
-    return read_access_result(reader) if reader.flag() else reader.value()
+    return read_access_result(reader) if reader.u8() else reader.value()
 
 
 def read_block(reader: Reader) -> DataBlock:

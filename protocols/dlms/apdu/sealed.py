@@ -4,8 +4,8 @@ A service-specific tag says what is inside and which key: glo-* the global key, 
 general tags carry the sender's system title and anything inside. The response to each request uses the same kind.
 """
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from protocols.dlms.apdu.parts import encode_octets
 from protocols.dlms.axdr import Reader
@@ -30,15 +30,15 @@ class Protection(Enum):
     GENERAL_DEDICATED = "general-ded"
     """general-ded-ciphering: the dedicated key, and the sender's system title in each APDU."""
 
-    @property
-    def dedicated(self) -> bool:
-        """Whether the dedicated key is used."""
-        return self is Protection.DEDICATED or self is Protection.GENERAL_DEDICATED
+    __hash__ = object.__hash__
+    dedicated: bool
+    """Whether the dedicated key is used."""
+    general: bool
+    """Whether the general tags are used."""
 
-    @property
-    def general(self) -> bool:
-        """Whether the general tags are used."""
-        return self is Protection.GENERAL_GLOBAL or self is Protection.GENERAL_DEDICATED
+    def __init__(self, tags: str) -> None:
+        self.dedicated = tags.endswith("ded")
+        self.general = tags.startswith("general")
 
 
 SEAL_TAGS: dict[Protection, dict[int, int]] = {
@@ -55,8 +55,7 @@ OPEN_TAGS: dict[int, tuple[Protection, int | None]] = {
 """For each ciphered tag the kind of protection and the plain tag that must be inside; None: any."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """A ciphered APDU as it lies on the wire."""
 
     tag: int

@@ -151,7 +151,7 @@ SetResponse: TypeAlias = SetResponseNormal | SetResponseDatablock | SetResponseL
 
 def read_set_request(reader: Reader) -> SetRequest:
     """After the tag."""
-    kind, invoke = reader.u8(), reader.u8()
+    kind, invoke = reader.two()
     if kind == 1:
         return SetRequestNormal(invoke, read_attribute_request(reader), reader.value())
     if kind == 2:
@@ -168,7 +168,7 @@ def read_set_request(reader: Reader) -> SetRequest:
 
 def read_set_response(reader: Reader) -> SetResponse:
     """After the tag."""
-    kind, invoke = reader.u8(), reader.u8()
+    kind, invoke = reader.two()
     if kind == 1:
         return SetResponseNormal(invoke, read_access_result(reader))
     if kind == 2:

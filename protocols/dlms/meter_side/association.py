@@ -5,8 +5,9 @@ that refuses, or an exception response. Invocation counters of clients are kept 
 a counter heard once is refused for good.
 """
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gridmodel.clock import Entropy
 from protocols.dlms.apdu import Apdu, decode_apdu
@@ -34,6 +35,7 @@ from protocols.dlms.apdu.notices import (
     OPERATION_NOT_POSSIBLE,
     OTHER_REASON,
     ConfirmedServiceError,
+    DataNotification,
     ExceptionResponse,
 )
 from protocols.dlms.apdu.parts import ActionResult
@@ -52,6 +54,8 @@ from protocols.dlms.state import SERVER_TABLE, Event, ServerState, step
 
 CHALLENGE_SIZE = 16
 """Bytes of a meter's challenge."""
+NOTICES_MAX = 16
+"""Notifications that wait for somebody to hear them; the oldest is lost, as in a meter's small memory."""
 _NOT_ALLOWED = 1
 """State error of an exception response: service not allowed."""
 
@@ -92,6 +96,34 @@ class LogicalDevice:
     """The longest APDU it takes, bytes."""
     conformance: Conformance = OURS | Conformance.GENERAL_PROTECTION
     """The services it does."""
+    anyone: ClientAccess | None = None
+    """How a client that is not among `clients` may associate; None: not at all."""
+    client_title: bytes = b""
+    """The system title heard last from a client that was let in."""
+    notices: deque[DataNotification] = field(default_factory=lambda: deque(maxlen=NOTICES_MAX))
+    """What the meter wants to tell by itself; the server takes it to the associations that stand."""
+
+    def access(self, client: int) -> ClientAccess | None:
+        """How that client may associate."""
+        return self.clients.get(client, self.anyone)
+
+    def use_keys(self, keys: SecurityKeys, least: Control) -> None:
+        """From the next association on: other keys for every client that has any, and the least protection.
+
+        A new block key begins its counters anew, a known one never does.
+        """
+
+        def changed(access: ClientAccess) -> ClientAccess:
+            return access if access.keys is None else replace(access, keys=keys, least=least)
+
+        if any(
+            access.keys is not None and access.keys.block_key != keys.block_key
+            for access in (*self.clients.values(), self.anyone)
+            if access is not None
+        ):
+            self.heard.clear()
+        self.clients = {client: changed(access) for client, access in self.clients.items()}
+        self.anyone = None if self.anyone is None else changed(self.anyone)
 
 
 class MeterAssociation:
@@ -101,7 +133,7 @@ class MeterAssociation:
         self.state = ServerState.IDLE
         self._device = device
         self._client = client
-        self._access = device.clients.get(client)
+        self._access = device.access(client)
         self._sealer: Sealer | None = None
         self._services: Services | None = None
         self._agreed: InitiateResponse | None = None
@@ -123,14 +155,29 @@ class MeterAssociation:
                 return self._on_release(apdu).encode()
             if isinstance(apdu, Sealed) and self._sealer is not None:
                 protection = apdu.protection
-                apdu = self._sealer.unseal_apdu(apdu)
-                self._device.heard[self._client] = self._sealer.heard
+                apdu = self._unsealed(apdu, self._sealer)
             elif self._ciphered:
                 return _exception(OPERATION_NOT_POSSIBLE)
             answer = self._on_request(apdu, now).encode()
             return answer if protection is None or self._sealer is None else self._sealer.seal_apdu(answer, protection)
         except DlmsFault as fault:
             return self._refusal(fault)
+
+    def notify(self, notice: DataNotification) -> bytes | None:
+        """The notification as this association carries it; None while nobody is associated."""
+        if self.state is not ServerState.ASSOCIATED:
+            return None
+        plain = notice.encode()
+        if not self._ciphered or self._sealer is None:
+            return plain
+        return self._sealer.seal_apdu(plain, Protection.GENERAL_GLOBAL)
+
+    def _unsealed(self, apdu: Sealed, sealer: Sealer) -> Apdu:
+        """What is inside. Its counter is remembered beyond the association, unless the keys were changed since."""
+        inside = sealer.unseal_apdu(apdu)
+        if self._device.access(self._client) is self._access:
+            self._device.heard[self._client] = sealer.heard
+        return inside
 
     def _refusal(self, fault: DlmsFault) -> bytes:
         if fault.code == "TQ-DM-30":
@@ -155,6 +202,7 @@ class MeterAssociation:
         self._services = None
         self._sealer = None
         self._ciphered = False
+        self._access = self._device.access(self._client)
         refused = self._unacceptable(aarq)
         if refused is None:
             try:
@@ -198,7 +246,14 @@ class MeterAssociation:
         self._ciphered = access is not None and access.ciphered
         self._client_challenge = aarq.authentication or b""
         self._challenge = device.entropy.token(CHALLENGE_SIZE) if to_prove else b""
-        caller = Caller(self._client, authenticated=aarq.mechanism is not Mechanism.NONE)
+        device.client_title = aarq.calling_title or b""
+        caller = Caller(
+            self._client,
+            authenticated=aarq.mechanism is not Mechanism.NONE,
+            context=aarq.context,
+            mechanism=aarq.mechanism,
+            agreed=self._agreed,
+        )
         limit = request.max_pdu_size or APDU_SIZE_MAX
         if self._ciphered and self._sealer is not None:
             limit -= self._sealer.overhead(Protection.GENERAL_GLOBAL)
@@ -217,8 +272,7 @@ class MeterAssociation:
         """What the client proposes. Raises DlmsFault when it is malformed, sealed with other keys, or in clear."""
         inside = decode_apdu(information)
         if isinstance(inside, Sealed) and self._sealer is not None:
-            inside = self._sealer.unseal_apdu(inside)
-            self._device.heard[self._client] = self._sealer.heard
+            inside = self._unsealed(inside, self._sealer)
         elif self._access is not None and self._access.ciphered:
             raise _refused()
         if not isinstance(inside, InitiateRequest) or inside.version != VERSION:
@@ -249,8 +303,7 @@ class MeterAssociation:
         if request.user_information and self._sealer is not None:
             inside = decode_apdu(request.user_information)
             if isinstance(inside, Sealed):
-                self._sealer.unseal_apdu(inside)
-                self._device.heard[self._client] = self._sealer.heard
+                self._unsealed(inside, self._sealer)
         open_before = self.state is not ServerState.IDLE
         information = self._initiate_response() if request.user_information and open_before else b""
         self.state = step(SERVER_TABLE, self.state, Event.RECEIVE_RLRQ)

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from protocols.dlms.apdu.acse import Context, Mechanism, context_name, mechanism_name
 from protocols.dlms.apdu.action import MethodOutcome
+from protocols.dlms.apdu.initiate import OURS, InitiateResponse
 from protocols.dlms.apdu.parts import (
     AccessResult,
     AccessSelection,
@@ -18,7 +20,9 @@ from protocols.dlms.apdu.parts import (
     MethodDescriptor,
 )
 from protocols.dlms.data import NULL, Data, Tag, array, octets, structure
-from protocols.dlms.obis import CURRENT_ASSOCIATION, Obis
+from protocols.dlms.obis import CURRENT_ASSOCIATION, SECURITY_SETUP, Obis
+
+_NOTHING_AGREED = InitiateResponse(OURS, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,12 @@ class Caller:
     """The client's SAP; 16 is the public client."""
     authenticated: bool
     """Whether a password or proof stood behind the association."""
+    context: Context = Context.LN
+    """As it was asked for."""
+    mechanism: Mechanism = Mechanism.NONE
+    """As it was asked for."""
+    agreed: InitiateResponse = _NOTHING_AGREED
+    """What the two sides agreed on."""
 
 
 class CosemModel(Protocol):
@@ -86,6 +96,8 @@ PUBLIC_CLIENT = 16
 ASSOCIATION_CLASS = 15
 _ASSOCIATED = 2
 """association_status: associated."""
+_TOLD = (1, 2, 3, 4, 5, 6, 8, 9)
+"""Attributes of the association object that are there; 7, the secret, is not."""
 
 
 class ObjectTable:
@@ -139,17 +151,35 @@ class ObjectTable:
             return octets(CURRENT_ASSOCIATION.pack())
         if attribute == 2:
             return self.object_list()
-        if attribute == 3:
-            return structure(Data(Tag.INTEGER, min(caller.client, 127)), Data(Tag.LONG_UNSIGNED, 1))
-        return Data(Tag.ENUM, _ASSOCIATED) if attribute == 8 else AccessResult.OBJECT_UNDEFINED
+        told = {
+            3: structure(Data(Tag.INTEGER, min(caller.client, 127)), Data(Tag.LONG_UNSIGNED, 1)),
+            4: octets(context_name(caller.context)),
+            5: _agreed_on(caller.agreed),
+            6: octets(mechanism_name(caller.mechanism)),
+            8: Data(Tag.ENUM, _ASSOCIATED),
+            9: octets(SECURITY_SETUP.pack() if (64, SECURITY_SETUP) in self._objects else b""),
+        }
+        return told.get(attribute, AccessResult.OBJECT_UNDEFINED)
 
     def object_list(self) -> Data:
         """object_list of the association: class, version, name, and access rights of each object."""
-        listed = [_listed(ASSOCIATION_CLASS, 1, CURRENT_ASSOCIATION, {1: False, 2: False, 3: False, 8: False}, (1,))]
+        listed = [_listed(ASSOCIATION_CLASS, 1, CURRENT_ASSOCIATION, dict.fromkeys(_TOLD, False), (1,))]
         for one in self._objects.values():
             rights = {1: False} | {number: one.writable(number) for number in one.attributes()}
             listed.append(_listed(one.class_id, one.version, one.obis, rights, one.methods()))
         return array(listed)
+
+
+def _agreed_on(agreed: InitiateResponse) -> Data:
+    """xDLMS_context_info: services, longest APDUs both ways, version, quality of service, ciphering info."""
+    return structure(
+        Data(Tag.BIT_STRING, f"{int(agreed.conformance):024b}"),
+        Data(Tag.LONG_UNSIGNED, agreed.max_pdu_size),
+        Data(Tag.LONG_UNSIGNED, agreed.max_pdu_size),
+        Data(Tag.UNSIGNED, agreed.version),
+        Data(Tag.INTEGER, agreed.quality_of_service or 0),
+        octets(b""),
+    )
 
 
 def _listed(class_id: int, version: int, obis: Obis, rights: dict[int, bool], methods: Iterable[int]) -> Data:

@@ -1,4 +1,4 @@
-"""Objects of a simulated meter: classes 1, 3, 4, 7, 8, 40, 64, 70, 71 (IEC 62056-6-2). Floor: protocols; reading."""
+"""Objects of a simulated meter: classes 1, 3, 4, 7, 8, 70, 71 (IEC 62056-6-2). Floor: protocols; walk: reading."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ SHIFT_S_MAX = 900
 
 
 class PlainObject:
-    """An object whose attributes are values: Data, Register, Extended register, Push setup, Security setup, Limiter."""
+    """An object whose attributes are values: Data, Register, Extended register, Limiter."""
 
     def __init__(
         self,
@@ -85,11 +85,31 @@ def register(obis: Obis, value: Source, scaler: int, unit: int) -> PlainObject:
     return PlainObject(3, obis, {2: value, 3: counts})
 
 
-class ClockObject(PlainObject):
-    """A Clock (8) that may be wrong by some seconds, be set and be shifted."""
+def extended_register(
+    obis: Obis, value: Source, scaler: int, unit: int, *, status: Source, captured: Source
+) -> PlainObject:
+    """An Extended register (4): `status` of any type, `captured` a time as an octet string."""
+    counts = Data(Tag.STRUCTURE, (Data(Tag.INTEGER, scaler), Data(Tag.ENUM, unit)))
+    return PlainObject(4, obis, {2: value, 3: counts, 4: status, 5: captured})
 
-    def __init__(self, obis: Obis, offset_min: int, *, deviation: bool = True, error_s: int = 0) -> None:
-        """`offset_min`: local time minus UTC; `error_s`: how far the clock is fast."""
+
+class ClockObject(PlainObject):
+    """A Clock (8) that may be wrong by some seconds and drift, be set and be shifted."""
+
+    def __init__(
+        self,
+        obis: Obis,
+        offset_min: int,
+        *,
+        deviation: bool = True,
+        error_s: int = 0,
+        drift_ppm: float = 0.0,
+        since: int = 0,
+    ) -> None:
+        """`offset_min`: local time minus UTC; `error_s`: how far it was fast at `since`, UTC seconds.
+
+        `drift_ppm`: how much faster it runs, in seconds per million.
+        """
         super().__init__(
             8,
             obis,
@@ -98,12 +118,20 @@ class ClockObject(PlainObject):
             methods={6: self._shift},
         )
         self.error_s = error_s
+        self.drift_ppm = drift_ppm
+        self._since = since
         self._offset_min = offset_min
         self._deviation = deviation
 
     def shown(self, now: int) -> int:
         """What the clock says, UTC seconds."""
-        return now + self.error_s
+        return now + self.error_s + int((now - self._since) * self.drift_ppm / 1e6)
+
+    def be_wrong(self, now: int, error_s: int, drift_ppm: float | None = None) -> None:
+        """From `now` on it is fast by so much and, where that is given, drifts so."""
+        self.error_s, self._since = error_s, now
+        if drift_ppm is not None:
+            self.drift_ppm = drift_ppm
 
     def _time(self, now: int) -> Data:
         return octets(encode_time(self.shown(now), self._offset_min, deviation=self._deviation))
@@ -118,7 +146,7 @@ class ClockObject(PlainObject):
             time = None
         if time is None:
             return AccessResult.TYPE_UNMATCHED
-        self.error_s = time.utc(self._offset_min) - now
+        self.be_wrong(now, time.utc(self._offset_min) - now)
         return AccessResult.SUCCESS
 
     def _shift(self, parameters: Data | None, _now: int) -> MethodOutcome:
@@ -142,7 +170,10 @@ class ProfileObject(PlainObject):
         sort_column: int = 0,
         by_range: bool = True,
     ) -> None:
-        """`rows` gives all rows up to a moment; `sort_column` counts from 0; `by_range` False: entries alone."""
+        """`rows` gives all rows up to a moment; `sort_column` counts from 0; `by_range` False: entries alone.
+
+        Where the sort column is asked for, only a few rows and those wanted are looked at: `rows` may be made as asked.
+        """
         super().__init__(
             7,
             obis,
@@ -188,15 +219,18 @@ class ProfileObject(PlainObject):
         if wanted.column not in self._columns or any(one not in self._columns for one in wanted.wanted):
             return AccessResult.SCOPE_OF_ACCESS_VIOLATED
         place = self._columns.index(wanted.column)
+
+        def key(row: Row) -> int:
+            return _order(row[place])
+
         try:
             first, last = _order(wanted.first), _order(wanted.last)
-            keys = [_order(row[place]) for row in rows]
+            if place == self._sort_column:
+                part = rows[bisect_left(rows, first, key=key) : bisect_right(rows, last, key=key)]
+            else:
+                part = [row for row in rows if first <= key(row) <= last]
         except DlmsFault:
             return AccessResult.TYPE_UNMATCHED
-        if place == self._sort_column:
-            part = rows[bisect_left(keys, first) : bisect_right(keys, last)]
-        else:
-            part = [row for row, key in zip(rows, keys, strict=True) if first <= key <= last]
         picked = [self._columns.index(one) for one in wanted.wanted] or range(len(self._columns))
         return array(Data(Tag.STRUCTURE, tuple(row[at] for at in picked)) for row in part)
 

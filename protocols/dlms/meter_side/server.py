@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from protocols.dlms.faults import DlmsFault
 from protocols.dlms.hdlc.frames import Address, FrameSplitter
-from protocols.dlms.hdlc.link import HdlcMeterLink
+from protocols.dlms.hdlc.link import LLC_RESPONSE, HdlcMeterLink
 from protocols.dlms.hdlc.parameters import LinkParameters
 from protocols.dlms.meter_side.association import LogicalDevice, MeterAssociation
 from protocols.dlms.state import LinkState
@@ -41,6 +41,23 @@ class WrapperMeter:
                     self._associations.clear()
                 association = self._associations[key] = MeterAssociation(device, frame.source)
             out += WrapperFrame(frame.destination, frame.source, association.receive(frame.apdu, now)).encode()
+        return out + self.notices()
+
+    def notices(self) -> bytes:
+        """What the devices want to tell by themselves, for every association that stands; it waits for the first."""
+        out = b""
+        for number, device in self._devices.items():
+            while device.notices:
+                notice = device.notices.popleft()
+                told = [
+                    WrapperFrame(server, client, apdu).encode()
+                    for (client, server), association in self._associations.items()
+                    if server == number and (apdu := association.notify(notice)) is not None
+                ]
+                if not told:
+                    device.notices.appendleft(notice)
+                    break
+                out += b"".join(told)
         return out
 
 
@@ -78,9 +95,27 @@ class HdlcMeter:
                 incoming = link.receive(frame)
                 out += incoming.reply
                 for apdu in incoming.apdus:
+                    out += _told(device, link, association)
                     out += link.send(association.receive(apdu, now))
             except DlmsFault:
                 continue
             if link.state is LinkState.DISCONNECTED:
                 association.lose_link()
         return out
+
+
+def _told(device: LogicalDevice, link: HdlcMeterLink, association: MeterAssociation) -> bytes:
+    """Notifications that waited, before the next answer, whose last frame gives the turn back.
+
+    What a request itself causes waits for the one after it: the answer must have the lower counter and goes last. A
+    notification too long for a frame is lost.
+    """
+    out = b""
+    while device.notices:
+        apdu = association.notify(device.notices[0])
+        if apdu is None:
+            break
+        device.notices.popleft()
+        if len(LLC_RESPONSE) + len(apdu) <= link.parameters.size_transmit:
+            out += link.push(apdu)
+    return out

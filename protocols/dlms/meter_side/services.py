@@ -58,6 +58,9 @@ from protocols.dlms.exchanges import BLOCK_HEAD_SIZE, BlockCutter, BlockJoiner
 from protocols.dlms.faults import DlmsFault
 from protocols.dlms.meter_side.model import Caller, CosemModel
 
+GET_HEAD_SIZE = 4
+"""Bytes before the value or the list in a GET response: tag, kind, invoke id, choice."""
+
 
 class Services:
     """The services of one association."""
@@ -96,7 +99,7 @@ class Services:
             result = self._read(request.item, now)
             whole = GetResponseNormal(invoke, result)
             raw = result.encode() if isinstance(result, Data) else b""
-        if len(whole.encode()) <= self._limit:
+        if len(raw) + GET_HEAD_SIZE <= self._limit:
             return whole
         if Conformance.BLOCK_TRANSFER_WITH_GET not in self._conformance:
             return GetResponseNormal(invoke, AccessResult.OTHER_REASON)

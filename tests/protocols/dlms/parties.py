@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from protocols.dlms.apdu.acse import Mechanism
 from protocols.dlms.apdu.action import MethodOutcome
-from protocols.dlms.apdu.parts import ActionResult
+from protocols.dlms.apdu.parts import ActionResult, AttributeRequest
 from protocols.dlms.apdu.sealed import Protection
 from protocols.dlms.association import ClientAssociation
 from protocols.dlms.carrier import Carrier
@@ -17,8 +17,10 @@ from protocols.dlms.hdlc.frames import Address
 from protocols.dlms.hdlc.link import HdlcCarrier
 from protocols.dlms.hdlc.parameters import LinkParameters
 from protocols.dlms.meter_side.association import ClientAccess, LogicalDevice
-from protocols.dlms.meter_side.model import ObjectTable
+from protocols.dlms.meter_side.model import Caller, ObjectTable
 from protocols.dlms.meter_side.objects import ClockObject, DisconnectObject, PlainObject, ProfileObject, Row, register
+from protocols.dlms.meter_side.push import PushSetupObject
+from protocols.dlms.meter_side.security_setup import SecuritySetupObject
 from protocols.dlms.meter_side.server import HdlcMeter, WrapperMeter
 from protocols.dlms.obis import (
     CLOCK,
@@ -27,6 +29,8 @@ from protocols.dlms.obis import (
     LIMITER,
     LOAD_PROFILE,
     LOGICAL_DEVICE_NAME,
+    PUSH_SETUP,
+    SECURITY_SETUP,
     SERIAL,
     Obis,
     invocation_counter_of,
@@ -41,6 +45,8 @@ OFFSET_MIN = 300
 EK = bytes(range(16))
 AK = bytes(range(0xD0, 0xE0))
 DK = bytes(range(0x40, 0x50))
+MASTER = bytes(range(0x70, 0x80))
+METER_TITLE = b"TMQ\x00\x00\x00\x00\x01"
 CLIENT_TITLE = b"TMQ\x00\x00\x00\x00\x63"
 PASSWORD = b"12345678"
 PUBLIC, READER, MANAGER, PROVER = 16, 32, 1, 2
@@ -84,6 +90,7 @@ class Meter:
     device: LogicalDevice = field(init=False)
 
     def __post_init__(self) -> None:
+        keys = SecurityKeys(EK, AK)
         objects = [
             PlainObject(1, LOGICAL_DEVICE_NAME, {2: octets(b"TMQ0000000000001")}),
             PlainObject(1, SERIAL, {2: octets(b"00012345")}),
@@ -100,8 +107,23 @@ class Meter:
             ProfileObject(LOAD_PROFILE, COLUMNS, lambda _: ROWS, period_s=900),
             self.clock,
             self.relay,
+            SecuritySetupObject(
+                SECURITY_SETUP,
+                keys,
+                MASTER,
+                METER_TITLE,
+                client_title=lambda: self.device.client_title,
+                changed=lambda new, least: self.device.use_keys(new, least),  # noqa: PLW0108 — the device comes later
+            ),
+            PushSetupObject(
+                PUSH_SETUP,
+                (CaptureObject(1, SERIAL, 2), CaptureObject(3, IMPORT_ENERGY, 2), CaptureObject(1, SERIAL, 9)),
+                lambda attribute, now: self.device.model.get(
+                    Caller(MANAGER, authenticated=True), AttributeRequest(attribute), now
+                ),
+                lambda notice: self.device.notices.append(notice),  # noqa: PLW0108 — as above
+            ),
         ]
-        keys = SecurityKeys(EK, AK)
         self.device = LogicalDevice(
             ObjectTable(objects, public=(LOGICAL_DEVICE_NAME, CLOCK, invocation_counter_of(0))),
             {

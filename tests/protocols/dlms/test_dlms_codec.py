@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from protocols.dlms import axdr
 from protocols.dlms.apdu import Apdu, decode_apdu
 from protocols.dlms.apdu.action import (
     ActionResponseNormal,
@@ -65,6 +66,46 @@ def test_any_bytes_give_a_value_or_a_fault(raw: bytes) -> None:
         except DlmsFault as fault:
             assert fault.blame is Blame.REMOTE
             assert fault.hint
+
+
+@SLOW
+@given(st.data())
+def test_rows_alike_and_rows_that_differ_are_read_the_same(data: st.DataObject) -> None:
+    """The quick way for equal rows gives what the long way gives, whichever row is not like the first."""
+    shape = data.draw(st.lists(st.sampled_from([6, 9, 15, 17, 20, 23, 0, 22]), min_size=1, max_size=5))
+    same_length = data.draw(st.integers(0, 1)) == 0
+
+    def cell(tag: int, index: int) -> Data:
+        return Data(tag, None if tag == 0 else bytes(4 if same_length else index % 3) if tag == 9 else index % 100)
+
+    table = [structure(*(cell(tag, row) for tag in shape)) for row in range(data.draw(st.integers(0, 12)))]
+    odd = data.draw(st.integers(0, 24))
+    if odd < len(table):
+        longer = structure(*(cell(tag, 0) for tag in [*shape, 6]))
+        table[odd] = (structure(Data(0, None)), Data(6, 9), longer)[odd % 3]
+    assert decode(array(table).encode()) == array(table)
+
+
+def test_a_row_that_only_looks_alike_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte after the first row changed: the quick way never sees what the long way does not."""
+    good = array([structure(octets(b"abcd"), Data(Tag.UNSIGNED, n)) for n in range(6)]).encode()
+    size = (len(good) - 2) // 6
+    changed = [
+        good[:place] + bytes((value,)) + good[place + 1 :]
+        for place in range(2 + size, len(good))
+        for value in (0x00, 0x02, 0x03, 0x06, 0x11)
+    ]
+
+    def read(raw: bytes) -> object:
+        try:
+            return decode(raw)
+        except DlmsFault as fault:
+            return fault.code
+
+    quick = [read(raw) for raw in changed]
+    monkeypatch.setattr(axdr, "ROWS_ALIKE_MIN", 1_000)
+    assert quick == [read(raw) for raw in changed]
+    assert len(set(map(str, quick))) > 20
 
 
 def test_lists_that_promise_much_cost_little() -> None:

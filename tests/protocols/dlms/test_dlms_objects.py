@@ -224,4 +224,5 @@ def test_the_association_object_lists_everything_with_its_rights() -> None:
     assert [parts(one)[0].value for one in parts(methods)] == [1, 2]
     assert get(1) == octets(CURRENT_ASSOCIATION.pack())
     assert get(8) == Data(Tag.ENUM, 2)
-    assert get(9) is AccessResult.OBJECT_UNDEFINED
+    assert get(9) == octets(b""), "there is no security setup in this table"
+    assert get(7) is AccessResult.OBJECT_UNDEFINED
