@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gridmodel.quantity import WH_PER_KWH
+from gridmodel.quantity import WH_PER_KWH, rounded
 
 ABSENT = "–"
 
@@ -25,8 +25,8 @@ def balance_lines(told: Mapping[str, Any]) -> list[str]:
             _kwh(area["supplied_wh"]),
             _kwh(area["delivered_wh"]),
             _kwh(area["loss_wh"]),
-            None if area["loss_pct"] is None else f"{area['loss_pct']:.2f}",
-            f"{area['completeness_pct']:.1f}",
+            None if area["loss_pct"] is None else rounded(area["loss_pct"], 2),
+            None if area["completeness_pct"] is None else rounded(area["completeness_pct"], 1, down=True),
             "final" if area["final"] else "provisional",
         )
         for area in told["areas"]

@@ -147,7 +147,7 @@ def map_of_completeness(t: Translator, told: Mapping[str, Any]) -> list[RegionOn
     found = []
     for outline in drawing().outlines:
         area = areas.get(outline.soato)
-        said = t.gettext("nothing reported") if area is None else t.percent(int(area["completeness_pct"] * 10) / 10)
+        said = t.gettext("nothing reported") if area is None else t.percent(area["completeness_pct"], down=True)
         found.append(_on_map(t, outline, completeness_tone(area), said))
     return found
 

@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from gridmodel.period import local_time, parse_rfc3339
+from gridmodel.quantity import rounded
 from simulate.demo.cast import Cast, Part
 from simulate.demo.plan import STORY_DAY, ZONE, DemoPlan
 from simulate.demo.story import Step
@@ -70,7 +71,9 @@ class Narrator:
         third = "cut" if elsewhere["cut"] else "not cut"
         table.add_row("paid elsewhere", third, f"exposed: {report['exposed']}; {elsewhere['reason'] or ''}")
         table.add_row("days closed", str(report["days_closed"]), "")
-        table.add_row("loss of " + loss["feeder"], f"{loss['found_pct']} %", f"planted {loss['planted_pct']} %")
+        found = loss["found_pct"]
+        found = "not known" if found is None else f"{rounded(found, 2)} %"
+        table.add_row("loss of " + loss["feeder"], found, f"planted {loss['planted_pct']} %")
         table.add_row("steps missing", ", ".join(report["steps_missing"]) or "none", "")
         table.add_row("violations", str(len(report["violations"])) if report["violations"] else "none", "")
         self._console.print(Panel(table, title="Report", expand=False))

@@ -45,6 +45,10 @@ from tests.edge_node.offices import Office, built, office
 POLICY = Path(__file__).parents[2] / "configs" / "policy" / "demo.toml"
 SIGNERS = [Signer.from_seed(bytes([n]) * 32, Domain.DEMO) for n in (1, 2)]
 DAY_S = 86_400
+PLANT_PCT = 30
+"""Of its feeder's load that a plant feeds in behind the head."""
+GIVEN_BACK_WH = 40
+"""What consumers of the first transformer feed back in an hour."""
 CUT, READY, DEBTORS, PROTECTED, PAYER = 3, 7, range(3, 12), 11, 5
 """Numbers of usage points in the order of the registry."""
 
@@ -233,17 +237,22 @@ def _cells(given: Office, dice: random.Random, end: int) -> list[PlaceCell]:
     registry = given.registry
     topology = registry.topology(end)
     found, through = [], dict.fromkeys((feeder.id for feeder in registry.feeders), 0)
-    for transformer in registry.transformers:
+    for number, transformer in enumerate(registry.transformers):
         points = len(topology.points_of[transformer.id])
         delivered = points * dice.randrange(250, 420)
         missing = 1 if dice.random() < 0.08 else 0
-        cell = HourCell(delivered * 102 // 100, delivered, 0, 1, 0, points, points - missing - 1, 1, missing)
+        back = GIVEN_BACK_WH if number == 0 else 0
+        cell = HourCell(delivered * 102 // 100, delivered, back, 1, 0, points, points - missing - 1, 1, missing)
         found.append(PlaceCell(transformer.id, SupplyPointKind.TRANSFORMER, cell))
-        through[topology.feeder_of[transformer.id]] += delivered
+        through[topology.feeder_of[transformer.id]] += delivered - back
+    plants = {point.feeder for point in registry.supply_points if point.kind is SupplyPointKind.GENERATOR}
     for number, point in enumerate(registry.supply_points):
         if point.kind is SupplyPointKind.FEEDER_HEAD and point.feeder is not None:
-            lost = 104 if number % 2 == 0 else 108
+            lost = (104 if number % 2 == 0 else 108) - (PLANT_PCT if point.feeder in plants else 0)
             silent = int(end == given.clock.now() // 3600 * 3600 and number % 2 == 1)
             cell = HourCell(0 if silent else through[point.feeder] * lost // 100, 0, 0, 1, silent)
+            found.append(PlaceCell(point.id, point.kind, cell))
+        elif point.kind is SupplyPointKind.GENERATOR and point.feeder is not None:
+            cell = HourCell(through[point.feeder] * PLANT_PCT // 100, 0, 0, 1, 0)
             found.append(PlaceCell(point.id, point.kind, cell))
     return found

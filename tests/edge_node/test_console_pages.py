@@ -133,6 +133,40 @@ def test_the_day_says_what_it_does_not_know(tmp_path: Path) -> None:
     told(tmp_path, story)
 
 
+def test_a_plant_behind_a_head_supplies_its_feeder_on_the_page_as_in_the_api(tmp_path: Path) -> None:
+    async def story(at: Furnished, session: aiohttp.ClientSession) -> None:
+        speak = translator(Language.EN)
+        hour = at.office.clock.now() // 3600 * 3600 - 3600
+        async with session.get(f"/api/v1/areas?level=feeder&end={hour}") as reply:
+            told = (await reply.json())["areas"]
+        text = await page(session, f"/energy?hour={hour}")
+        shown = re.findall(r"<strong>(-?[\d.]+ %)</strong>", text.split('data-part="areas"')[1].split("</section>")[0])
+        assert shown == [speak.percent(area["loss_pct"], 2) for area in told]
+        assert all(area["loss_wh"] > 0 for area in told)
+        assert {area["supplied_wh"] for area in told} == {
+            int(found.replace(",", "").replace(".", ""))
+            for found in re.findall(r'data-label="Supplied">([\d,.]+) kWh', text.split('data-part="hours"')[0])
+        }
+        tiles = text.split('data-part="total"')[1].split("</dl>")[0]
+        assert re.search(r"feeder heads: [\d.,]+ kWh", tiles)
+        assert re.search(r"plants: [\d.,]+ kWh", tiles)
+        assert "at the feeder heads" not in tiles
+        assert re.search(r"Given back.*?0\.04", tiles, re.DOTALL)
+        assert "0.040 kWh given back" in text
+
+    told(tmp_path, story)
+
+
+def test_nothing_expected_is_not_complete(tmp_path: Path) -> None:
+    async def story(_: Furnished, session: aiohttp.ClientSession) -> None:
+        async with session.get("/api/v1/areas?level=feeder&end=5") as reply:
+            areas = (await reply.json())["areas"]
+        assert areas
+        assert {(area["points_expected"], area["completeness_pct"]) for area in areas} == {(0, None)}
+
+    told(tmp_path, story)
+
+
 def form_of(text: str) -> dict[str, str]:
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', text))
 
