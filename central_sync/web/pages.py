@@ -24,6 +24,7 @@ from central_sync.web.views import (
     at_local,
     at_of,
     backlog_of,
+    heard_of,
     map_of_completeness,
     map_of_nodes,
     node_tone,
@@ -79,11 +80,13 @@ def add_pages(application: web.Application, hub: HubPagesFace) -> None:
     """Add every page, their static files and the stream that keeps them fresh."""
     face = Face(
         "central_sync.web",
+        house="hub",
         title=lambda t: t.gettext("Central hub"),
         zone=hub.config.zone,
         clock=hub.clock,
         default=DEFAULT,
         sections=sections,
+        wordings=wording,
     )
     face.attach(application)
     pages = _Pages(hub, face)
@@ -112,6 +115,18 @@ def sections(t: Translator) -> tuple[Section, ...]:
         Section("/quarantine", _("Set aside")),
         Section("/consumers", _("Consumers")),
     )
+
+
+def wording(t: Translator, fault: Fault) -> str | None:
+    """What is asked for and not here, in words."""
+    _ = t.gettext
+    said = {
+        "HB-10": _("There is no such balance. Choose level and period on the page of balances."),
+        "HB-50": _("The hub knows no such node. Its page of nodes lists them all."),
+        "HB-51": _("Nothing here has this number. Check it; a new account comes with its registry."),
+        "HB-52": _("Nothing here has this number. Check it; a new account comes with its registry."),
+    }
+    return said.get(fault.code.removeprefix("TQ-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +187,8 @@ class _Pages:
             "states": [(state, node_tone(state), count) for state, count in states.items()],
             "trouble": [self._node_line(t, node) for node in nodes if node["state"] != NodeState.LIVE][:12],
             "nodes_count": len(nodes),
-            "owes": sum(backlog_of(node) or 0 for node in nodes),
+            "owes": sum(backlog_of(node) or 0 for node in nodes if node["state"] == NodeState.LIVE),
+            "silent": sum(node["state"] != NodeState.LIVE for node in nodes),
             "status": await hub.status(),
             "alarms": await hub.situation.alarms(None, 10, standing=True),
             "expected_to": self._expected_to(),
@@ -299,6 +315,7 @@ class _Pages:
             "query": query,
             "fault": fault,
             "lines": found["consumers"],
+            "unheard": {node["id"]: heard_of(node) for node in await self._hub.situation.nodes()},
             "first": "/consumers" if after else None,
             "next": address("/consumers", {"after": found["next"]}) if found["next"] else None,
             "seconds": seconds,
@@ -308,7 +325,9 @@ class _Pages:
     async def consumer(self, request: web.Request) -> web.Response:
         point = checked_id("usage point", request.match_info["point"])
         told = await self._hub.consumers.explain(point)
-        return self._face.render(request, "consumer.html", {"told": told, "seconds": seconds})
+        node = await self._hub.situation.node(told["node"])
+        values = {"told": told, "unheard_since": heard_of(node), "seconds": seconds}
+        return self._face.render(request, "consumer.html", values)
 
     async def _balance(self, level: str, period: str, at: str) -> dict[str, Any]:
         """A balance in which an hour is missed only when it had time to be closed and to come here."""
@@ -340,4 +359,5 @@ class _Pages:
             "last_seen": seconds(node["last_seen"]),
             "status_at": seconds(node["status_at"]),
             "owes": backlog_of(node),
+            "unheard_since": heard_of(node),
         }

@@ -184,6 +184,11 @@ def backlog_of(node: Mapping[str, Any]) -> int | None:
     return None if not isinstance(backlog, dict) else sum(one for one in backlog.values() if isinstance(one, int))
 
 
+def heard_of(node: Mapping[str, Any]) -> int | None:
+    """Until when what a node told is known: None while it is live and tells everything as it happens."""
+    return None if node["state"] == NodeState.LIVE else seconds(node["last_seen"]) or 0
+
+
 def seconds(text: str | None) -> int | None:
     """UTC seconds of a room's time."""
     return None if text is None else parse_rfc3339(text)

@@ -68,7 +68,9 @@ class Furnished:
 
 
 @asynccontextmanager
-async def furnished(folder: Path, points: int = 120) -> AsyncIterator[Furnished]:
+async def furnished(
+    folder: Path, points: int = 120, *, weather_age_s: int = 7200, watermark_age_s: int = 240
+) -> AsyncIterator[Furnished]:
     plain = await office(folder, points)
     supply = SupplyConfig(policy=POLICY, remote_cut_profiles=("dds238_2_zn_sr",), payment_channels=("bank", "paynet"))
     approvers = tuple(
@@ -77,31 +79,39 @@ async def furnished(folder: Path, points: int = 120) -> AsyncIterator[Furnished]
     config = plain.config.model_copy(update={"supply": supply, "approvers": approvers})
     given = dataclasses.replace(plain, config=config)
     async with built(given) as node:
-        await _morning(given, node)
-        application = console_app(node, config.console, SystemEntropy())
-        add_pages(
-            application,
-            Face(
-                node=node,
-                name=config.node_id,
-                store=node.store,
-                rules=load_policy(POLICY, given.clock.now(), config.zone),
-                clock=given.clock,
-                io_clock=SystemIoClock(),
-                entropy=SystemEntropy(),
-                compute=InlineCompute(),
-                language=config.language,
-            ),
-        )
-        async with AsyncExitStack() as served:
-            url = await served.enter_async_context(serve_console(application, "127.0.0.1:0"))
-            yield Furnished(given, node, url, served.aclose)
+        await _morning(given, node, weather_age_s, watermark_age_s)
+        async with console_of(given, node) as at:
+            yield at
 
 
-async def _morning(given: Office, node: Node) -> None:
+@asynccontextmanager
+async def console_of(given: Office, node: Node) -> AsyncIterator[Furnished]:
+    """The console of a node as it is."""
+    config = given.config
+    application = console_app(node, config.console, SystemEntropy())
+    add_pages(
+        application,
+        Face(
+            node=node,
+            name=config.node_id,
+            store=node.store,
+            rules=load_policy(POLICY, given.clock.now(), config.zone),
+            clock=given.clock,
+            io_clock=SystemIoClock(),
+            entropy=SystemEntropy(),
+            compute=InlineCompute(),
+            language=config.language,
+        ),
+    )
+    async with AsyncExitStack() as served:
+        url = await served.enter_async_context(serve_console(application, "127.0.0.1:0"))
+        yield Furnished(given, node, url, served.aclose)
+
+
+async def _morning(given: Office, node: Node, weather_age_s: int, watermark_age_s: int) -> None:
     now = given.clock.now()
     given.clock.confirm(now)  # as a hub's first answer does
-    await node.store.control.write(lambda conn: _rights(given, node, conn, now))
+    await node.store.control.write(lambda conn: _rights(given, node, conn, now, weather_age_s, watermark_age_s))
     await node.store.control.write(lambda conn: _money(given, node, conn, now))
     await node.store.control.write(lambda conn: _relays(given, node, conn, now))
     await _energy(given, node, now)
@@ -111,12 +121,14 @@ async def _morning(given: Office, node: Node) -> None:
     await node.store.alarms.put(AlarmKind.LOAD_WHILE_OPEN, given.registry.usage_points[READY].id, "840 W", now - 300)
 
 
-async def _rights(given: Office, node: Node, conn: Connection, now: int) -> None:
+async def _rights(  # noqa: PLR0917
+    given: Office, node: Node, conn: Connection, now: int, weather_age_s: int, watermark_age_s: int
+) -> None:
     records, ledger, registry = node.store.records, node.store.ledger, given.registry
     await write_mark(conn, Mark.RECONCILED_AT, str(now - DAY_S))
-    await records.set_weather(conn, WeatherForecast(registry.districts[0], now - 7200, 9.0, 24.0), now)
+    await records.set_weather(conn, WeatherForecast(registry.districts[0], now - weather_age_s, 9.0, 24.0), now)
     await ledger.set_watermark(conn, ChannelId("bank"), now - 1800, now)
-    await ledger.set_watermark(conn, ChannelId("paynet"), now - 240, now)
+    await ledger.set_watermark(conn, ChannelId("paynet"), now - watermark_age_s, now)
     mandate = Mandate(
         id="mandate-2026-19",
         node=registry.node,
@@ -163,6 +175,8 @@ async def _relays(given: Office, node: Node, conn: Connection, now: int) -> None
     topology = given.registry.topology(now)
     for number, point in enumerate(given.registry.usage_points):
         placed = topology.installation_at[point.id]
+        if given.registry.meter[placed.meter].profile not in given.config.supply.remote_cut_profiles:
+            continue  # nobody here switches it, nobody here knows its relay
         state = {CUT: RelayState.DISCONNECTED, READY: RelayState.READY_FOR_RECONNECTION}.get(
             number, RelayState.CONNECTED
         )

@@ -245,7 +245,7 @@ def test_no_form_of_another_site_and_no_other_body_is_taken(tmp_path: Path) -> N
 def test_every_page_speaks_every_language(tmp_path: Path) -> None:
     async def story(at: Furnished, session: aiohttp.ClientSession) -> None:
         for language in Language:
-            session.cookie_jar.update_cookies({"lang": language.value})
+            session.cookie_jar.update_cookies({"lang_office": language.value})
             for path in paths_of(at).values():
                 text = await page(session, path)
                 assert f'<html lang="{translator(language).tag}">' in text
