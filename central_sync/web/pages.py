@@ -13,6 +13,7 @@ from aiohttp import web
 from central_sync.api.face import HubFace
 from central_sync.balance.reading import REPUBLIC, BalanceFault, BalanceReader, Level, question
 from central_sync.balance.topology import RegistryShelf
+from central_sync.situation.finding import Matter, matter_of
 from central_sync.situation.nodes import NodeState
 from central_sync.web.outlines import drawing
 from central_sync.web.tree import BELOW, Spot, Tree, territory_name
@@ -310,14 +311,17 @@ class _Pages:
             except Fault as error:
                 fault = error
         after = request.query.get("after", "")
-        found = await self._hub.consumers.page(None, after, LISTED_MAX // 2)
+        matter = matter_of(request.query.get("show", Matter.ALL))
+        found = await self._hub.consumers.page(None, after, LISTED_MAX // 2, matter)
         values = {
             "query": query,
             "fault": fault,
             "lines": found["consumers"],
             "unheard": {node["id"]: heard_of(node) for node in await self._hub.situation.nodes()},
-            "first": "/consumers" if after else None,
-            "next": address("/consumers", {"after": found["next"]}) if found["next"] else None,
+            "matter": matter,
+            "matters": [(one, _list_address(one)) for one in Matter],
+            "first": _list_address(matter) if after else None,
+            "next": _list_address(matter, found["next"]) if found["next"] else None,
             "seconds": seconds,
         }
         return self._face.render(request, "consumers.html", values, status=200 if fault is None else 404)
@@ -361,3 +365,7 @@ class _Pages:
             "owes": backlog_of(node),
             "unheard_since": heard_of(node),
         }
+
+
+def _list_address(matter: Matter, after: str | None = None) -> str:
+    return address("/consumers", {"show": None if matter is Matter.ALL else matter.value, "after": after})

@@ -144,7 +144,7 @@ def test_of_a_silent_node_nothing_is_said_to_be_known(tmp_path: Path) -> None:
         assert "connected, in doubt" in supply
         assert "last heard 4 May 2026, 12:10" in supply
         assert "Up to then it was never switched" in supply
-        text = await page(session, "/consumers?after=up-t-a3-9")
+        text = await page(session, "/consumers?after=up-t-a3-11")
         assert "connected, in doubt" in text
         assert 'class="chip good"' not in text.split("<tbody>")[1]
         assert 'class="chip good"' in await page(session, f"/consumers/{LIGHT}"), "a live node is believed"
