@@ -189,7 +189,7 @@ class _Pages:
             "trouble": [self._node_line(t, node) for node in nodes if node["state"] != NodeState.LIVE][:12],
             "nodes_count": len(nodes),
             "owes": sum(backlog_of(node) or 0 for node in nodes if node["state"] == NodeState.LIVE),
-            "silent": sum(node["state"] != NodeState.LIVE for node in nodes),
+            "silent": [since for node in nodes if (since := heard_of(node)) is not None],
             "status": await hub.status(),
             "alarms": await hub.situation.alarms(None, 10, standing=True),
             "expected_to": self._expected_to(),

@@ -89,7 +89,7 @@ def test_those_in_debt_and_those_without_supply_are_found(tmp_path: Path) -> Non
         await import_registry(hub, registry_of(B, transformers=1, points=2))
         speaker = Speaker(hub, A)
         await speaker.hello()
-        charge = replace(payment(A, 1), kind=EntryKind.CHARGE, amount_tiyin=-500)
+        charge = replace(payment(A, 1), kind=EntryKind.CHARGE, amount_tiyin=-500, due_at=START)
         owing = ("up-t-a0-2", "up-t-a0-10", "up-t-a1-3")
         rows = [replace(charge, id=EntryId(f"c-{one}"), account=AccountId(f"acc-{one}")) for one in owing]
         rows.append(replace(rows[0], id=EntryId("paid"), kind=EntryKind.PAYMENT, amount_tiyin=500))

@@ -49,8 +49,8 @@ PLANT_PCT = 30
 """Of its feeder's load that a plant feeds in behind the head."""
 GIVEN_BACK_WH = 40
 """What consumers of the first transformer feed back in an hour."""
-CUT, READY, DEBTORS, PROTECTED, PAYER = 3, 7, range(3, 12), 11, 5
-"""Numbers of usage points in the order of the registry."""
+CUT, READY, DEBTORS, PROTECTED, PAYER, FOREIGN = 3, 7, range(3, 12), 11, 5, 50
+"""Numbers of usage points in the order of the registry; a company's meter (FOREIGN) is not switched from here."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from gridmodel.account import credit_tiyin
 from gridmodel.identity import UsagePointId
 from hosting.i18n import Language, translator
 from tests.browsing import PHONE, browser_at, watched
-from tests.edge_node.furnished import CUT, PAYER, PROTECTED, READY, Furnished, furnished
+from tests.edge_node.furnished import CUT, FOREIGN, PAYER, PROTECTED, READY, Furnished, furnished
 from tests.edge_node.offices import CASHIER_SECRET, CHIEF_SECRET
 
 HTML = {"Accept": "text/html", "Accept-Language": "en"}
@@ -46,6 +46,7 @@ def paths_of(at: Furnished) -> dict[str, str]:
         "consumers-cuttable": "/consumers?show=cuttable",
         "consumer-cut": f"/consumers/{point_of(at, CUT)}",
         "consumer-on": f"/consumers/{point_of(at, 40)}",
+        "consumer-foreign": f"/consumers/{point_of(at, FOREIGN)}",
         "desk": "/desk",
         "desk-pay": f"/desk?account={at.account(CUT).id}",
         "stop": "/stop",
@@ -148,11 +149,11 @@ def test_a_plant_behind_a_head_supplies_its_feeder_on_the_page_as_in_the_api(tmp
             for found in re.findall(r'data-label="Supplied">([\d,.]+) kWh', text.split('data-part="hours"')[0])
         }
         tiles = text.split('data-part="total"')[1].split("</dl>")[0]
-        assert re.search(r"feeder heads: [\d.,]+ kWh", tiles)
-        assert re.search(r"plants: [\d.,]+ kWh", tiles)
+        assert re.search(r"feeder heads: [\d.,]+\xa0kWh", tiles)
+        assert re.search(r"plants: [\d.,]+\xa0kWh", tiles)
         assert "at the feeder heads" not in tiles
         assert re.search(r"Given back.*?0\.04", tiles, re.DOTALL)
-        assert "0.040 kWh given back" in text
+        assert re.search(r'data-label="Given back">0\.040 kWh</td>', text)
 
     told(tmp_path, story)
 

@@ -10,15 +10,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gridmodel.identity import UsagePointId
 from hosting.i18n import Language
-from tests.edge_node.furnished import CUT, DAY_S, Furnished, console_of, furnished
+from tests.edge_node.furnished import CUT, DAY_S, FOREIGN, Furnished, console_of, furnished
 from tests.edge_node.offices import built, office
 from tests.edge_node.test_console_pages import HTML, page, paths_of, point_of
 
 Story = Callable[[Furnished, aiohttp.ClientSession], Awaitable[None]]
-FOREIGN = 50
-"""A company whose meter nobody here switches."""
 
 
 def told(folder: Path, story: Story, **ages: Any) -> None:
@@ -148,8 +145,7 @@ def test_a_fresh_node_says_that_no_registry_has_come_and_what_to_do(tmp_path: Pa
 
 
 def test_an_alarm_says_who_and_why(tmp_path: Path) -> None:
-    async def story(at: Furnished, session: aiohttp.ClientSession) -> None:
-        assert UsagePointId(point_of(at, CUT))
+    async def story(_: Furnished, session: aiohttp.ClientSession) -> None:
         assert "no answer for 3 polls" in await page(session, "/")
 
     told(tmp_path, story)
