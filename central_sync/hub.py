@@ -299,7 +299,7 @@ def _wired(
         balances=BalanceReader(store, shelf, compute, config.zone),
         audit=BalanceAudit(store, shelf, compute),
         situation=Situation(store, clock, config.situation),
-        consumers=Consumers(store, clock),
+        consumers=Consumers(store, clock, compute),
         mandates=MandateOffice(store, clock, keyring),
         changes=changes,
         _ledger=LedgerImport(store, clock, compute),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gridmodel.period import local_time, parse_rfc3339
-from gridmodel.quantity import WH_PER_KWH
+from gridmodel.quantity import WH_PER_KWH, rounded
 from hosting.speech import table
 
 
@@ -18,8 +18,8 @@ def balance_lines(told: Mapping[str, Any], zone: str) -> list[str]:
             _kwh(area["delivered_wh"]),
             _kwh(area["exported_wh"]),
             _kwh(area["loss_wh"]),
-            None if area["loss_pct"] is None else f"{area['loss_pct']:.2f}",
-            f"{area['completeness_pct']:.1f}",
+            None if area["loss_pct"] is None else rounded(area["loss_pct"], 2),
+            None if area["completeness_pct"] is None else rounded(area["completeness_pct"], 1, down=True),
             "final" if area["final"] else "provisional",
         )
         for area in told["areas"]

@@ -18,10 +18,11 @@ from edge_node.store.opening import EdgeStore, StoreKeys, open_store
 from edge_node.store.state import Mark
 from edge_node.supply.explain import explain
 from edge_node.supply.preview import preview
+from edge_node.uplink.hub_link import LinkView
 from edge_node.verbs import Verbs
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Compute, Entropy, IoClock, Rng, UtilityClock
-from gridmodel.identity import AccountId, UsagePointId, new_id
+from gridmodel.identity import AccountId, ChannelId, UsagePointId, new_id
 from gridmodel.policy_rules import PolicyRules
 from hosting.checkup import as_report
 from hosting.database import DatabaseOpener
@@ -55,6 +56,15 @@ class Node:
     def zone(self) -> str:
         """Local time of the office."""
         return self.config.zone
+
+    @property
+    def channels(self) -> tuple[ChannelId, ...]:
+        """Payment channels that must vouch for themselves."""
+        return self.rooms.sources.channels
+
+    def link(self) -> LinkView:
+        """How the link to the hub stands."""
+        return self.rooms.hub_link.view()
 
     @property
     def verbs(self) -> Mapping[str, Verb]:

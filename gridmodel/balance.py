@@ -65,16 +65,19 @@ class Loss:
     """Of the energy that entered; None when nothing did."""
 
 
-def completeness_pct(cell: HourCell) -> float:
-    """The share of usage-point intervals that are booked, in percent; 100 where none are expected."""
+def completeness_pct(cell: HourCell) -> float | None:
+    """The share of usage-point intervals that are booked, in percent; None where none are expected."""
     if cell.points_expected == 0:
-        return 100.0
+        return None
     return 100.0 * (cell.points_actual + cell.points_estimated) / cell.points_expected
 
 
 def loss_of(cell: HourCell) -> Loss | None:
     """The loss, or None where it cannot be known: no supply metered, supply missing, too many points missing."""
-    if cell.supply_expected == 0 or cell.supply_missing > 0 or completeness_pct(cell) < COMPLETENESS_PCT_MIN:
+    share_pct = completeness_pct(cell)
+    if cell.supply_expected == 0 or cell.supply_missing > 0:
+        return None
+    if share_pct is not None and share_pct < COMPLETENESS_PCT_MIN:
         return None
     entered_wh = cell.supplied_wh + cell.exported_wh
     loss_wh = entered_wh - cell.delivered_wh

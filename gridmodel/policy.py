@@ -183,7 +183,7 @@ def _against_by_rules(facts: Facts, rules: PolicyRules) -> tuple[Reason, ...]:
         Reason.CLOCK_DOUBTFUL: not facts.clock_trusted,
         Reason.NO_REMOTE_RELAY: not facts.remote_relay,
         Reason.NO_MANDATE: not facts.mandate_valid,
-        Reason.QUOTA_SPENT: facts.quota_left <= 0,
+        Reason.QUOTA_SPENT: facts.mandate_valid and facts.quota_left <= 0,  # a mandate that is none has no quota
     }
     return tuple(reason for reason, holds in held.items() if holds)
 
@@ -256,7 +256,7 @@ def against_by_hours(rules: PolicyRules, zone: str, now: TimeBounds) -> tuple[Re
 def _against_by_calendar(facts: Facts, rules: PolicyRules, now: TimeBounds) -> tuple[Reason, ...]:
     against = list(against_by_hours(rules, facts.zone, now))
     weather = facts.weather
-    if weather is None or not _fresh(weather.issued_at, rules.weather_max_age_h, now):
+    if weather is None or not fresh(weather.issued_at, rules.weather_max_age_h, now):
         against.append(Reason.WEATHER_UNKNOWN)
     else:
         if weather.min_c < rules.cold_moratorium_c:
@@ -266,17 +266,17 @@ def _against_by_calendar(facts: Facts, rules: PolicyRules, now: TimeBounds) -> t
     return tuple(against)
 
 
-def _fresh(at: int, age_h_max: int, now: TimeBounds) -> bool:
+def fresh(at: int, age_h_max: int, now: TimeBounds) -> bool:
     """Whether a stamp from elsewhere is young enough. One from the future shows that this clock is behind."""
     return -FUTURE_S_MAX <= now.latest - at <= age_h_max * HOUR_S
 
 
 def _against_by_knowledge(facts: Facts, rules: PolicyRules, now: TimeBounds) -> tuple[Reason, ...]:
     against = []
-    age_h_max = min(rules.fresh_balance_max_age_h, facts.mandate_watermark_age_h_max)
+    limits_h = [rules.fresh_balance_max_age_h, *([facts.mandate_watermark_age_h_max] if facts.mandate_valid else [])]
     if facts.oldest_watermark_at is None:
         against.append(Reason.WATERMARK_MISSING)
-    elif not _fresh(facts.oldest_watermark_at, age_h_max, now):
+    elif not fresh(facts.oldest_watermark_at, min(limits_h), now):
         against.append(Reason.WATERMARK_STALE)
     if not facts.reading_actual:
         against.append(Reason.READING_DOUBTFUL)

@@ -5,6 +5,7 @@ Floats never hold money or energy. Faces and files alone turn tiyin into soʻm a
 
 import re
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
 from gridmodel.fault import Fault
@@ -54,6 +55,15 @@ def percent_rounded_up(count: int, percent: Fraction) -> int:
         return 0
     exact = Fraction(count) * percent / 100
     return max(1, -(-exact.numerator // exact.denominator))
+
+
+def rounded(value: float, digits: int, *, down: bool = False) -> Decimal:
+    """A share or percentage as people see it. Pages, commands and reports all round here, once, from the exact value.
+
+    Half goes to the even digit; `down` never says more than there is (99.96 % of the readings are not all of them).
+    """
+    exact = Decimal(repr(float(value)))
+    return exact.quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR if down else ROUND_HALF_EVEN) + 0  # never -0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from babel.messages.pofile import PoFileError, read_po
 from babel.numbers import format_decimal
 
 from gridmodel.fault import Fault
+from gridmodel.quantity import rounded
 
 ACCEPT_LENGTH_MAX = 256
 """Characters of an Accept-Language header that are read; browsers send under 100."""
@@ -129,11 +130,12 @@ class Translator:
         """Thousands grouped as the language does."""
         return ABSENT if number is None else format_decimal(number, "#,##0", self._locale)
 
-    def energy(self, energy_wh: int | None, *, aligned: bool = False) -> str:
-        """Watt-hours as kWh, exact; `aligned` always with three decimals, for columns."""
+    def energy(self, energy_wh: int | None, *, exact: bool = False) -> str:
+        """Watt-hours as kWh with no more digits than help; `exact` to the watt-hour, for columns that are added up."""
         if energy_wh is None:
             return ABSENT
-        pattern = "#,##0.000" if aligned else "#,##0.###"
+        size = abs(energy_wh)
+        pattern = "#,##0.000" if exact else "#,##0.###" if size < 1_000 else "#,##0.0" if size < 1_000_000 else "#,##0"
         return self.gettext("{number} kWh", number=self._decimal(energy_wh, 1000, pattern))
 
     def power(self, power_w: int | None) -> str:
@@ -149,13 +151,13 @@ class Translator:
         pattern = "#,##0" if amount_tiyin % 100 == 0 else "#,##0.00"
         return self.gettext("{number} soʻm", number=self._decimal(amount_tiyin, 100, pattern))
 
-    def percent(self, value_pct: float | None, digits: int = 1) -> str:
-        """A percentage that is already one: 4.25 gives 4.3 %."""
+    def percent(self, value_pct: float | None, digits: int = 1, *, down: bool = False) -> str:
+        """A percentage that is already one, rounded here alone: 4.26 gives 4.3 %; see `gridmodel.quantity.rounded`."""
         if value_pct is None:
             return ABSENT
-        return self.gettext(
-            "{number} %", number=format_decimal(value_pct, "#,##0." + "0" * digits if digits else "#,##0", self._locale)
-        )
+        pattern = "#,##0." + "0" * digits if digits else "#,##0"
+        shown = format_decimal(rounded(value_pct, digits, down=down), pattern, self._locale)
+        return self.gettext("{number} %", number=shown)
 
     def moment(self, at: int | None, zone: str, *, seconds: bool = False) -> str:
         """UTC seconds as local date and time."""

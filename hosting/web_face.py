@@ -22,7 +22,8 @@ from gridmodel.fault import Fault
 from hosting.i18n import OWN_NAMES, Language, Translator, language_of, negotiate, translator
 from hosting.web import PROBLEM_PAGES, ProblemPages
 
-LANGUAGE_COOKIE = "lang"
+LANGUAGE_COOKIE = "lang_{house}"
+"""Of each house its own: a browser sends a cookie to every port of a host, and hub and offices may share one."""
 LANGUAGE_PARAMETER = "lang"
 """A page asked with ``?lang=ru`` sets the cookie and is asked again without it."""
 COOKIE_S_MAX = 365 * 24 * 3600
@@ -46,6 +47,15 @@ class Section:
     """In the reader's language."""
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that every page of a house says at its top, in the reader's language."""
+
+    tone: str
+    title: str
+    text: str
+
+
 class Face:
     """The pages of one house. In a reader's language `title` names it, `sections` guide, `wordings` say faults."""
 
@@ -53,13 +63,17 @@ class Face:
         self,
         package: str,
         *,
+        house: str,
         title: Callable[[Translator], str],
         zone: str,
         clock: UtilityClock,
         default: Language,
         sections: Callable[[Translator], tuple[Section, ...]],
         wordings: Callable[[Translator, Fault], str | None] = lambda _, __: None,
+        notices: Callable[[Translator], tuple[Notice, ...]] = lambda _: (),
     ) -> None:
+        self._cookie = LANGUAGE_COOKIE.format(house=house)
+        self._notices = notices
         self._title = title
         self._zone = zone
         self._clock = clock
@@ -79,7 +93,7 @@ class Face:
 
     def attach(self, application: web.Application) -> None:
         """Serve the static files, keep the language, and tell browsers of faults by a page."""
-        application.middlewares.append(_keep_language)
+        application.middlewares.append(self._keep_language)
         application.router.add_get("/static/{digest}/{name}", self._static)
         application[PROBLEM_PAGES] = ProblemPages(self._problem)
 
@@ -90,7 +104,7 @@ class Face:
     def speaker(self, request: web.Request) -> Translator:
         """Who speaks to this reader: the cookie first, then the browser's wish, then the house's own language."""
         wish = request.headers.get("Accept-Language")
-        return translator(negotiate(wish, request.cookies.get(LANGUAGE_COOKIE), self._default))
+        return translator(negotiate(wish, request.cookies.get(self._cookie), self._default))
 
     def render(
         self, request: web.Request, template: str, values: Mapping[str, Any] | None = None, *, status: int = 200
@@ -107,6 +121,7 @@ class Face:
             sections=self._sections(t),
             path=request.path,
             languages=_languages(request),
+            notices=self._notices(t),
             **(values or {}),
         )
         response = web.Response(text=text, content_type="text/html", status=status)
@@ -116,9 +131,9 @@ class Face:
         response.headers["Content-Language"] = t.tag
         return response
 
-    def words_for(self, t: Translator, fault: Fault) -> str | None:
-        """What a known fault means to the reader, or None when only its own English words are at hand."""
-        return self._wordings(t, fault)
+    def words_for(self, t: Translator, fault: Fault) -> str:
+        """What to do about a fault, in the reader's language; its own words are English and for engineers."""
+        return self._wordings(t, fault) or _common_words(t, fault)
 
     async def _static(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
@@ -129,10 +144,46 @@ class Face:
         )
 
     def _problem(self, request: web.Request, fault: Fault, status: int, trace: str) -> web.Response:
-        said = self._wordings(self.speaker(request), fault)
+        said = self.words_for(self.speaker(request), fault)
         return self.render(
             request, "problem.html", {"fault": fault, "status": status, "trace": trace, "said": said}, status=status
         )
+
+    @web.middleware
+    async def _keep_language(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        asked = request.query.get(LANGUAGE_PARAMETER)
+        if asked is None or request.method != "GET":
+            return await handler(request)
+        rest = {name: value for name, value in request.query.items() if name != LANGUAGE_PARAMETER}
+        answer = web.HTTPSeeOther(address("/" + request.path.lstrip("/"), rest))
+        language = language_of(asked)
+        if language is not None:
+            answer.set_cookie(
+                self._cookie, language.value, max_age=COOKIE_S_MAX, path="/", httponly=True, samesite="Lax"
+            )
+        raise answer
+
+
+def _common_words(t: Translator, fault: Fault) -> str:
+    """What any house may say to a person whose request cannot be met."""
+    _ = t.gettext
+    said = {
+        "PD-02": _("This is not a date. Write year, month and day: 2026-05-04."),
+        "PD-03": _("This time cannot be read. Choose the full hour again."),
+        "PD-04": _("This time cannot be read. Choose the full hour again."),
+        "ID-01": _("This number has letters or signs that no number of ours has."),
+        "WB-01": _("This server does not go by that name. Use the address that you were given."),
+        "WB-02": _("This came from the page of another site and was refused."),
+        "WB-03": _("Too much was sent at once. Send less."),
+        "WB-04": _("Nothing is at this address. Check it, or begin at the first page."),
+        "WB-05": _(
+            "You did nothing wrong. Try again in a minute; if it stays so, tell an engineer the code and the trace."
+        ),
+    }
+    other = _("It is not clear what was asked. Go back and choose again, or begin at the first page.")
+    return said.get(fault.code.removeprefix("TQ-"), other)
 
 
 def address(path: str, query: Mapping[str, str | None]) -> str:
@@ -150,20 +201,3 @@ def _languages(request: web.Request) -> list[tuple[Language, str, str]]:
         (language, name, address(path, {**query, LANGUAGE_PARAMETER: language.value}))
         for language, name in OWN_NAMES.items()
     ]
-
-
-@web.middleware
-async def _keep_language(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    asked = request.query.get(LANGUAGE_PARAMETER)
-    if asked is None or request.method != "GET":
-        return await handler(request)
-    rest = {name: value for name, value in request.query.items() if name != LANGUAGE_PARAMETER}
-    answer = web.HTTPSeeOther(address("/" + request.path.lstrip("/"), rest))
-    language = language_of(asked)
-    if language is not None:
-        answer.set_cookie(
-            LANGUAGE_COOKIE, language.value, max_age=COOKIE_S_MAX, path="/", httponly=True, samesite="Lax"
-        )
-    raise answer

@@ -106,7 +106,9 @@ async def watched(
 ) -> AsyncIterator[Watched]:
     given: Any = DESK if size is None else size
     context = await browser.new_context(viewport=given, color_scheme=scheme, java_script_enabled=javascript)
-    await context.add_cookies([{"name": "lang", "value": language, "url": base}])
+    await context.add_cookies(
+        [{"name": f"lang_{house}", "value": language, "url": base} for house in ("office", "hub")]
+    )
     page = await context.new_page()
     page.set_default_timeout(20_000)
     found = Watched(page, base)

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from central_sync.api.face import HubFace
 from central_sync.balance.reading import losses
+from central_sync.situation.finding import Matter, matter_of
 from gridmodel.clock import Entropy
 from gridmodel.identity import NodeId, checked_id
 from hosting.web import WebFault, web_application
@@ -197,7 +198,10 @@ async def _mandates(request: web.Request) -> web.Response:
 
 async def _consumers(request: web.Request) -> web.Response:
     after = request.query.get("after", "")
-    return _answer(request, await request.app[HUB].consumers.page(_optional(request, "node"), after, _limit(request)))
+    matter = matter_of(request.query.get("show", Matter.ALL))
+    return _answer(
+        request, await request.app[HUB].consumers.page(_optional(request, "node"), after, _limit(request), matter)
+    )
 
 
 async def _explain(request: web.Request) -> web.Response:

@@ -26,7 +26,6 @@ from hosting.territory import TerritoryFault, country
 
 REPUBLIC = "17"
 """The republic's SOATO code."""
-PCT_DIGITS = 3
 
 
 class BalanceFault(Fault):
@@ -220,14 +219,14 @@ def _area(
         "delivered_wh": cell.delivered_wh,
         "exported_wh": cell.exported_wh,
         "loss_wh": None if loss is None else loss.loss_wh,
-        "loss_pct": None if loss is None or loss.loss_pct is None else round(loss.loss_pct, PCT_DIGITS),
+        "loss_pct": None if loss is None else loss.loss_pct,
         "points_expected": cell.points_expected,
         "points_actual": cell.points_actual,
         "points_estimated": cell.points_estimated,
         "points_missing": cell.points_missing,
         "supply_expected": cell.supply_expected,
         "supply_missing": cell.supply_missing,
-        "completeness_pct": _floored(completeness_pct(cell)),
+        "completeness_pct": completeness_pct(cell),
         "final": over and all(part.final() for part in parts),
         "nodes": [
             {
@@ -246,12 +245,6 @@ def _sum(parts: list[_Part]) -> HourCell:
     for part in parts:
         total = total + part.cell()
     return total
-
-
-def _floored(pct: float) -> float:
-    """Rounded down: 99.9996 % is not complete and must not look so."""
-    scale = 1_000
-    return int(pct * scale) / scale
 
 
 def _names(level: Level, registries: Mapping[NodeId, KnownRegistry]) -> dict[str, str]:

@@ -7,11 +7,12 @@ everywhere, from the entries known here.
 import json
 from typing import Any
 
+from central_sync.situation.finding import CONNECTED, Finding, Matter, supply_after
 from central_sync.situation.nodes import NodeFault, operation_told
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import IssuedRow, LedgerRow, OperationRow
 from gridmodel.account import credit_tiyin, overdue
-from gridmodel.clock import UtilityClock
+from gridmodel.clock import Compute, UtilityClock
 from gridmodel.identity import NodeId
 from gridmodel.period import rfc3339
 
@@ -23,9 +24,10 @@ SHOWN_MAX = 100
 class Consumers:
     """Answers about single accounts."""
 
-    def __init__(self, store: HubStore, clock: UtilityClock) -> None:
+    def __init__(self, store: HubStore, clock: UtilityClock, compute: Compute) -> None:
         self._store = store
         self._clock = clock
+        self._finding = Finding(store, compute)
 
     async def ledger(self, account: str) -> dict[str, Any]:
         """An account's entries, newest first, with the credit and what is overdue; raises NodeFault (TQ-HB-51)."""
@@ -40,21 +42,24 @@ class Consumers:
         node, rows = await self._store.read(verb)
         return {"account": account, "node": node} | _ledger(rows, now)
 
-    async def page(self, node: str | None, after: str, limit: int) -> dict[str, Any]:
-        """Usage points by id after `after`: account, credit, supply as the node last told; `next` continues."""
+    async def page(self, node: str | None, after: str, limit: int, matter: Matter = Matter.ALL) -> dict[str, Any]:
+        """Usage points after `after`, in the order a person counts: account, credit, supply as the node last told.
+
+        `next` continues. Raises NodeFault (TQ-HB-53).
+        """
         wanted = None if node is None else NodeId(node)
-        size = min(limit, SHOWN_MAX)
+        places, following = await self._finding.page(wanted, after, min(limit, SHOWN_MAX), matter)
 
         async def verb(tx: HubTransaction) -> list[dict[str, Any]]:
             found = []
-            for owner in await tx.owned("usage_point", wanted, after, size + 1):
-                account = await tx.account_at(owner.id)
+            for owner, point in places:
+                account = await tx.account_at(point)
                 entries = [] if account is None else await tx.account_entries(account, ENTRIES_MAX)
-                operations = await tx.operations(owner.node, owner.id, 1)
+                operations = await tx.operations(owner, point, 1)
                 found.append(
                     {
-                        "usage_point": owner.id,
-                        "node": owner.node,
+                        "usage_point": point,
+                        "node": owner,
                         "account": account,
                         "credit_tiyin": credit_tiyin(row.entry for row in entries),
                         "supply": _supply(operations[0] if operations else None),
@@ -63,8 +68,7 @@ class Consumers:
                 )
             return found
 
-        rows = await self._store.read(verb)
-        return {"consumers": rows[:size], "next": rows[size - 1]["usage_point"] if len(rows) > size else None}
+        return {"consumers": await self._store.read(verb), "next": following}
 
     async def point_of(self, name: str) -> str:
         """The usage point that `name` is, or whose account it is; raises NodeFault (TQ-HB-52)."""
@@ -110,13 +114,7 @@ class Consumers:
 
 def _supply(last: OperationRow | None) -> str:
     """What the latest relay operation left behind; a point that was never moved counts as connected."""
-    if last is None:
-        return "connected"
-    if last.outcome == "withheld":
-        return "connected" if last.action == "cut" else "disconnected"
-    if last.outcome != "confirmed":
-        return "unconfirmed"
-    return "disconnected" if last.action == "cut" else "connected"
+    return CONNECTED if last is None else supply_after(last.action, last.outcome)
 
 
 def _ledger(rows: list[LedgerRow], now: int) -> dict[str, Any]:

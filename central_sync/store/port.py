@@ -214,6 +214,10 @@ class MoneyVerbs(Protocol):
         """Keep new entries, hashed. The caller has looked for conflicts in the same transaction."""
         ...
 
+    async def credits(self, usage_points: Sequence[str]) -> dict[str, int]:
+        """The sum of all entries (tiyin) of the accounts at these points, at most 500; without any entry: absent."""
+        ...
+
     async def account_entries(self, account: str, limit: int) -> list[LedgerRow]:
         """An account's entries, newest first."""
         ...
@@ -264,6 +268,10 @@ class ReportVerbs(Protocol):
 
     async def put_operations(self, rows: Sequence[OperationRow], now: int) -> None:
         """Keep relay operations: what was unknown of one (sent, result, outcome) is filled in, nothing is unset."""
+        ...
+
+    async def last_movements(self, node: NodeId) -> list[tuple[str, str, str | None]]:
+        """(usage point, action, outcome) of the latest relay operation of every point of the node that had one."""
         ...
 
     async def operations(self, node: NodeId | None, usage_point: str | None, limit: int) -> list[OperationRow]:

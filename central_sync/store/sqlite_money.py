@@ -44,6 +44,16 @@ class SqliteMoney:
             ((*row, self._hasher.digest(*row)) for row in rows),
         )
 
+    async def credits(self, usage_points: Sequence[str]) -> dict[str, int]:
+        """See `port`."""
+        marks = ", ".join("?" for _ in usage_points)
+        rows = await self._connection.fetch_all(
+            "SELECT o.usage_point, sum(e.amount_tiyin) FROM owner AS o JOIN ledger_entry AS e ON e.account = o.id"
+            f" WHERE o.kind = 'account' AND o.usage_point IN ({marks}) GROUP BY o.usage_point",
+            list(usage_points),
+        )
+        return {str(row[0]): int(row[1]) for row in rows}
+
     async def account_entries(self, account: str, limit: int) -> list[LedgerRow]:
         """See `port`."""
         rows = await self._connection.fetch_all(

@@ -46,6 +46,16 @@ class SqliteReports:
         )
         return [OperationRow(*row) for row in rows]
 
+    async def last_movements(self, node: NodeId) -> list[tuple[str, str, str | None]]:
+        """See `port`."""
+        rows = await self._connection.fetch_all(
+            "SELECT usage_point, action, outcome FROM (SELECT usage_point, action, outcome, row_number() OVER"
+            " (PARTITION BY usage_point ORDER BY intent_at DESC, id) AS place FROM relay_operation WHERE node = ?)"
+            " WHERE place = 1",
+            (node,),
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
     async def put_alarms(self, rows: Sequence[AlarmRow]) -> None:
         """See `port`."""
         await self._connection.execute_many(

@@ -13,6 +13,7 @@ from aiohttp import web
 from central_sync.api.face import HubFace
 from central_sync.balance.reading import REPUBLIC, BalanceFault, BalanceReader, Level, question
 from central_sync.balance.topology import RegistryShelf
+from central_sync.situation.finding import Matter, matter_of
 from central_sync.situation.nodes import NodeState
 from central_sync.web.outlines import drawing
 from central_sync.web.tree import BELOW, Spot, Tree, territory_name
@@ -24,6 +25,7 @@ from central_sync.web.views import (
     at_local,
     at_of,
     backlog_of,
+    heard_of,
     map_of_completeness,
     map_of_nodes,
     node_tone,
@@ -79,11 +81,13 @@ def add_pages(application: web.Application, hub: HubPagesFace) -> None:
     """Add every page, their static files and the stream that keeps them fresh."""
     face = Face(
         "central_sync.web",
+        house="hub",
         title=lambda t: t.gettext("Central hub"),
         zone=hub.config.zone,
         clock=hub.clock,
         default=DEFAULT,
         sections=sections,
+        wordings=wording,
     )
     face.attach(application)
     pages = _Pages(hub, face)
@@ -112,6 +116,18 @@ def sections(t: Translator) -> tuple[Section, ...]:
         Section("/quarantine", _("Set aside")),
         Section("/consumers", _("Consumers")),
     )
+
+
+def wording(t: Translator, fault: Fault) -> str | None:
+    """What is asked for and not here, in words."""
+    _ = t.gettext
+    said = {
+        "HB-10": _("There is no such balance. Choose level and period on the page of balances."),
+        "HB-50": _("The hub knows no such node. Its page of nodes lists them all."),
+        "HB-51": _("Nothing here has this number. Check it; a new account comes with its registry."),
+        "HB-52": _("Nothing here has this number. Check it; a new account comes with its registry."),
+    }
+    return said.get(fault.code.removeprefix("TQ-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +188,8 @@ class _Pages:
             "states": [(state, node_tone(state), count) for state, count in states.items()],
             "trouble": [self._node_line(t, node) for node in nodes if node["state"] != NodeState.LIVE][:12],
             "nodes_count": len(nodes),
-            "owes": sum(backlog_of(node) or 0 for node in nodes),
+            "owes": sum(backlog_of(node) or 0 for node in nodes if node["state"] == NodeState.LIVE),
+            "silent": [since for node in nodes if (since := heard_of(node)) is not None],
             "status": await hub.status(),
             "alarms": await hub.situation.alarms(None, 10, standing=True),
             "expected_to": self._expected_to(),
@@ -294,13 +311,17 @@ class _Pages:
             except Fault as error:
                 fault = error
         after = request.query.get("after", "")
-        found = await self._hub.consumers.page(None, after, LISTED_MAX // 2)
+        matter = matter_of(request.query.get("show", Matter.ALL))
+        found = await self._hub.consumers.page(None, after, LISTED_MAX // 2, matter)
         values = {
             "query": query,
             "fault": fault,
             "lines": found["consumers"],
-            "first": "/consumers" if after else None,
-            "next": address("/consumers", {"after": found["next"]}) if found["next"] else None,
+            "unheard": {node["id"]: heard_of(node) for node in await self._hub.situation.nodes()},
+            "matter": matter,
+            "matters": [(one, _list_address(one)) for one in Matter],
+            "first": _list_address(matter) if after else None,
+            "next": _list_address(matter, found["next"]) if found["next"] else None,
             "seconds": seconds,
         }
         return self._face.render(request, "consumers.html", values, status=200 if fault is None else 404)
@@ -308,7 +329,9 @@ class _Pages:
     async def consumer(self, request: web.Request) -> web.Response:
         point = checked_id("usage point", request.match_info["point"])
         told = await self._hub.consumers.explain(point)
-        return self._face.render(request, "consumer.html", {"told": told, "seconds": seconds})
+        node = await self._hub.situation.node(told["node"])
+        values = {"told": told, "unheard_since": heard_of(node), "seconds": seconds}
+        return self._face.render(request, "consumer.html", values)
 
     async def _balance(self, level: str, period: str, at: str) -> dict[str, Any]:
         """A balance in which an hour is missed only when it had time to be closed and to come here."""
@@ -340,4 +363,9 @@ class _Pages:
             "last_seen": seconds(node["last_seen"]),
             "status_at": seconds(node["status_at"]),
             "owes": backlog_of(node),
+            "unheard_since": heard_of(node),
         }
+
+
+def _list_address(matter: Matter, after: str | None = None) -> str:
+    return address("/consumers", {"show": None if matter is Matter.ALL else matter.value, "after": after})

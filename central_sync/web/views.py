@@ -147,7 +147,7 @@ def map_of_completeness(t: Translator, told: Mapping[str, Any]) -> list[RegionOn
     found = []
     for outline in drawing().outlines:
         area = areas.get(outline.soato)
-        said = t.gettext("nothing reported") if area is None else t.percent(int(area["completeness_pct"] * 10) / 10)
+        said = t.gettext("nothing reported") if area is None else t.percent(area["completeness_pct"], down=True)
         found.append(_on_map(t, outline, completeness_tone(area), said))
     return found
 
@@ -182,6 +182,11 @@ def backlog_of(node: Mapping[str, Any]) -> int | None:
     """What a node said it still owes; None before it said anything."""
     backlog = node["backlog"]
     return None if not isinstance(backlog, dict) else sum(one for one in backlog.values() if isinstance(one, int))
+
+
+def heard_of(node: Mapping[str, Any]) -> int | None:
+    """Until when what a node told is known: None while it is live and tells everything as it happens."""
+    return None if node["state"] == NodeState.LIVE else seconds(node["last_seen"]) or 0
 
 
 def seconds(text: str | None) -> int | None:

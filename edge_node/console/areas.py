@@ -5,6 +5,7 @@ feeder at its heads and from the plants on it; the rest counts for the district.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from edge_node.store.opening import EdgeStore
@@ -32,32 +33,49 @@ def _transformers(registry: Registry, cells: Mapping[str, HourCell]) -> list[tup
 
 
 def _feeders(registry: Registry, cells: Mapping[str, HourCell], end: int) -> list[tuple[str, str, HourCell]]:
+    sums = feeder_sums(registry, cells, end)
+    return [(one.id, one.name, sums[one.id]) for one in registry.feeders]
+
+
+def feeder_sums(registry: Registry, cells: Mapping[str, HourCell], end: int) -> dict[FeederId, HourCell]:
+    """What every feeder took in and gave out in the hour ending at `end`: what supplies a feeder is said here alone.
+
+    A plant counts where the feeder's head is measured, too: behind a head that nobody reads no loss can be told.
+    """
     feeder_of = registry.topology(end).feeder_of
-    headed = {_supply_of(registry, place, SupplyPointKind.FEEDER_HEAD) for place in cells}
-    sums: dict[str, HourCell] = {one.id: NO_ENERGY for one in registry.feeders}
+    headed = {
+        _supply_of(registry, place, SupplyPointKind.FEEDER_HEAD)
+        for place, cell in cells.items()
+        if cell.supply_expected
+    }
+    sums: dict[FeederId, HourCell] = {one.id: NO_ENERGY for one in registry.feeders}
     for place, cell in cells.items():
         transformer = TransformerId(place)
         if transformer in registry.transformer:
-            feeder, part = feeder_of.get(transformer), _delivered(cell)
+            feeder, part = feeder_of.get(transformer), delivered_part(cell)
         else:
             plant = _supply_of(registry, place, SupplyPointKind.GENERATOR)
             feeder = _supply_of(registry, place, SupplyPointKind.FEEDER_HEAD) or (plant if plant in headed else None)
             part = cell
         if feeder is not None:
             sums[feeder] += part
-    return [(one.id, one.name, sums[one.id]) for one in registry.feeders]
+    return sums
+
+
+def unsupplied(cell: HourCell) -> bool:
+    """Whether an hour of an area delivers and nothing measures what supplies it."""
+    return bool(cell.points_expected) and not cell.supply_expected
+
+
+def delivered_part(cell: HourCell) -> HourCell:
+    """What a transformer adds to areas above it: consumers' energy, not its own supply meter."""
+    return replace(cell, supplied_wh=0, supply_expected=0, supply_missing=0)
 
 
 def _supply_of(registry: Registry, place: str, kind: SupplyPointKind) -> FeederId | None:
     """The feeder that a supply point of that kind feeds."""
     point = registry.supply_point.get(SupplyPointId(place))
     return point.feeder if point is not None and point.kind is kind else None
-
-
-def _delivered(cell: HourCell) -> HourCell:
-    """What a transformer adds to its feeder: consumers' energy, not its own supply meter."""
-    values = dict(zip(CELL_FIELDS, cell.as_tuple(), strict=True))
-    return HourCell(**(values | {"supplied_wh": 0, "supply_expected": 0, "supply_missing": 0}))
 
 
 def _told(area: str, name: str, cell: HourCell) -> dict[str, Any]:

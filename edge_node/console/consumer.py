@@ -10,16 +10,22 @@ from typing import Any
 
 from edge_node.console.consumers import ConsumerIndex, Line, one_line
 from edge_node.console.office import Office, district_name
+from edge_node.console.payments_known import payments_known
 from edge_node.store.listing import PointReading
 from gridmodel.account import LedgerEntry
+from gridmodel.control import RelayState
 from gridmodel.identity import UsagePointId
-from gridmodel.period import interval_end
+from gridmodel.period import HOUR_S, interval_end
+from gridmodel.policy import Reason
+from gridmodel.reading import Quality
 from hosting.i18n import Translator
 
 ENTRIES_SHOWN = 40
 """Three years of monthly charges and payments."""
 INTERVALS_SHOWN = 24
 """Of the last readings."""
+MEASURED_S_MAX = 2 * HOUR_S
+"""Energy of an interval that ended so long ago proves supply now: the longest interval and an hour's grace."""
 CHART_HEIGHT = 60
 """Units of the drawing."""
 
@@ -48,27 +54,48 @@ async def consumer(office: Office, index: ConsumerIndex, t: Translator, point: U
     account = told["place"]["account"]
     state = None if account is None else await office.store.ledger.statement(account)
     entries = () if state is None else tuple(sorted(state.entries, key=lambda one: (-one.at, one.id)))
+    bars = await _bars(office, point)
     return {
         "told": told,
         "line": line,
         "district": district_name(t, told["place"]["district"]),
-        "headline": headline(t, told),
+        "headline": headline(t, told, measured=_measured(bars, told["at"])),
+        "foreign": _foreign(told),
         "reasons": reasons(t, told),
         "right": _right(told),
         "remedies": told["restored_by"],
         "permissions": permissions(t, told, line, office.zone),
+        "payments": await payments_known(office),
         "entries": entries[:ENTRIES_SHOWN],
         "entries_more": max(0, len(entries) - ENTRIES_SHOWN),
         "sums": _running(entries)[:ENTRIES_SHOWN],
-        "bars": await _bars(office, point),
+        "bars": bars,
         "chart_height": CHART_HEIGHT,
     }
 
 
-def headline(t: Translator, told: dict[str, Any]) -> Mark:
+def _foreign(told: dict[str, Any]) -> bool:
+    """Whether nobody here knows the relay because nobody here switches it."""
+    return told["relay"]["state"]["code"] == RelayState.UNKNOWN and not told["relay"]["remote"]
+
+
+def _measured(bars: Sequence[Bar], now: int) -> bool:
+    """Whether energy flowed lately, as the meter itself tells."""
+    return any(
+        bar.reading.energy_wh > 0 and bar.reading.quality is Quality.ACTUAL
+        for bar in bars
+        if bar.reading is not None and 0 <= now - bar.end <= MEASURED_S_MAX
+    )
+
+
+def headline(t: Translator, told: dict[str, Any], *, measured: bool) -> Mark:
     """The first sentence: is there supply, and why not."""
     _ = t.gettext
     cause = told["relay"]["cause"]
+    if _foreign(told):
+        if measured:
+            return Mark("good", _("Its relay is not switched from here; supply is measured"))
+        return Mark("off", _("Its relay is not switched from here; no supply was measured lately"))
     match told["supplied"]:
         case True:
             return Mark("good", _("Supply is on"))
@@ -84,7 +111,15 @@ def reasons(t: Translator, told: dict[str, Any]) -> tuple[str, list[Mark]]:
     """What is wanted of the relay, and every reason."""
     _ = t.gettext
     action = told["decision"]["action"]["code"]
-    marks = [t.word("reason", one["code"]) for one in told["decision"]["reasons"]]
+    if _foreign(told):
+        return _("It is not cut, because"), [Mark("good", t.label(Reason.NO_REMOTE_RELAY))]
+    old = told["permission"]["weather"] is not None and not told["permission"]["weather_fresh"]
+    marks = [
+        _("The forecast is too old, which counts as frost")
+        if old and one["code"] == Reason.WEATHER_UNKNOWN
+        else t.word("reason", one["code"])
+        for one in told["decision"]["reasons"]
+    ]
     if action == "cut":
         return _("Everything for a cut is there"), [Mark("bad", text) for text in marks]
     if action == "restore":
@@ -109,7 +144,6 @@ def permissions(t: Translator, told: dict[str, Any], line: Line | None, zone: st
             "—" if line is None or line.latest is None else t.moment(line.latest.end, zone),
             "" if rights["reading_actual"] else "warn",
         ),
-        (_("Payments known up to"), t.moment(rights["oldest_watermark_at"], zone), ""),
         (_("Mandate for cuts"), mandate if rights["valid"] else _("none that is valid"), ""),
         (
             _("Cuts stopped by a person"),
@@ -121,8 +155,11 @@ def permissions(t: Translator, told: dict[str, Any], line: Line | None, zone: st
     ]
     weather = rights["weather"]
     if weather is not None:
-        said = _("{low} to {high} °C", low=f"{weather[0]:.0f}".replace("-", "−"), high=f"{weather[1]:.0f}")
-        facts.append((_("Forecast for three days"), said, ""))
+        low, high = (f"{degrees:.0f}".replace("-", "−") for degrees in weather)
+        said = _("{low} to {high} °C", low=low, high=high)
+        if not rights["weather_fresh"]:
+            said = _("{range}, of {moment}: too old", range=said, moment=t.moment(rights["weather_issued_at"], zone))
+        facts.append((_("Forecast for three days"), said, "" if rights["weather_fresh"] else "warn"))
     return facts
 
 

@@ -4,7 +4,6 @@ On the payment walk. The registry is in memory; its searchable words are folded 
 loop. A page has a cursor: the id after which it goes on, so that lines never come twice while others are added.
 """
 
-import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,7 +15,7 @@ from edge_node.store.listing import Owed
 from edge_node.store.readings import Latest
 from edge_node.store.relays import RelayRow
 from gridmodel.control import RelayState
-from gridmodel.identity import AccountId, MeterId, UsagePointId
+from gridmodel.identity import AccountId, MeterId, UsagePointId, counted
 from gridmodel.network import UsagePoint
 from gridmodel.policy import Action, Reason
 from gridmodel.record import ProtectionKind
@@ -43,9 +42,6 @@ PASSING = frozenset(
     }
 )
 """Reasons against a cut that pass by themselves: the consumer could be cut, only not at this moment."""
-
-
-_NUMBER = re.compile(r"[0-9]+")
 
 
 class Matter(StrEnum):
@@ -224,8 +220,3 @@ def _words(
         named = [point.id, point.address, *said.get(point.id, ()), *(() if meter is None else (meter.id, meter.serial))]
         words[point.id] = folded(" ".join(named))
     return sorted(words, key=counted), words, account
-
-
-def counted(name: str) -> tuple[str, str]:
-    """Sorts names by their numbers as numbers; the name itself parts those that count alike."""
-    return _NUMBER.sub(lambda match: match.group().zfill(12), name), name

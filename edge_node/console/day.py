@@ -1,14 +1,16 @@
 """The energy of one local day: by hour, feeder and transformer, with what is not known and why. Room: console.
 
 On the reading walk. Made from the cells of closed hours as they are durable here, so that the page and what the hub is
-told can never differ. A loss that cannot be known is said to be unknown, with the reason.
+told can never differ. What supplies a feeder is said in `areas`. A loss that cannot be known is called unknown, with
+the reason.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from edge_node.console.areas import delivered_part, feeder_sums, unsupplied
 from edge_node.console.office import Office
 from edge_node.store.listing import HourPlace
 from gridmodel.balance import (
@@ -27,6 +29,9 @@ from gridmodel.period import HOUR_S, day_bounds, local_day, parse_day
 from gridmodel.registry import Registry
 from hosting.web import WebFault
 
+UNMEASURED = HourCell(supply_expected=1, supply_missing=1)
+"""Added where nothing measures a supply, so that the sum's loss is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Area:
@@ -44,9 +49,9 @@ class Area:
         return loss_of(self.cell)
 
     @property
-    def completeness_pct(self) -> float:
-        """Share of the expected readings that are there, rounded down."""
-        return int(completeness_pct(self.cell) * 10) / 10
+    def completeness_pct(self) -> float | None:
+        """Share of the expected readings that are there; None where none are expected."""
+        return completeness_pct(self.cell)
 
     @property
     def unknown(self) -> LossUnknown | None:
@@ -56,11 +61,12 @@ class Area:
     @property
     def tone(self) -> str:
         """Of the completeness."""
-        if not self.cell.points_expected:
+        share_pct = self.completeness_pct
+        if share_pct is None:
             return "off"
-        if self.completeness_pct >= 100:
+        if share_pct >= 100:
             return "good"
-        return "warn" if self.completeness_pct >= COMPLETENESS_PCT_MIN else "bad"
+        return "warn" if share_pct >= COMPLETENESS_PCT_MIN else "bad"
 
 
 async def energy_of_day(office: Office, *, by: str, day: str, hour: str) -> dict[str, Any]:
@@ -76,11 +82,11 @@ async def energy_of_day(office: Office, *, by: str, day: str, hour: str) -> dict
     cells = await office.listing.cells(first, last)
     hours: list[Area] = []
     areas: list[Area] = []
+    within = cells if chosen is None else _at(cells, chosen)
     if registry is not None:
         ends = sorted({one.hour_end for one in cells})
         hours = [Area(str(end), "", _whole(registry, _at(cells, end), end)) for end in ends]
-        within = cells if chosen is None else _at(cells, chosen)
-        areas = _feeders(registry, within, now) if by == "feeder" else _transformers(registry, within, now)
+        areas = feeders_of_hours(registry, within, now) if by == "feeder" else _transformers(registry, within, now)
     return {
         "by": by,
         "day": asked,
@@ -89,6 +95,7 @@ async def energy_of_day(office: Office, *, by: str, day: str, hour: str) -> dict
         "hours": hours,
         "areas": areas,
         "total": Area("total", "", _total(one.cell for one in hours if chosen in {None, int(one.id)})),
+        "supplied_by": {} if registry is None else _supplied_by(registry, within),
         "closing": await office.listing.closing(first),
         "completeness_pct_min": COMPLETENESS_PCT_MIN,
     }
@@ -113,29 +120,31 @@ def _total(cells: Iterable[HourCell]) -> HourCell:
     return total
 
 
-def _delivered(cell: HourCell) -> HourCell:
-    """The part of a transformer's cell that counts higher up: its consumers, not its own supply meter."""
-    return replace(cell, supplied_wh=0, supply_expected=0, supply_missing=0)
-
-
-def _supplied(cell: HourCell) -> HourCell:
-    """The part of a supply point's cell that counts."""
-    return HourCell(
-        supplied_wh=cell.supplied_wh, supply_expected=cell.supply_expected, supply_missing=cell.supply_missing
-    )
+def _over_hours(cells: Iterable[HourCell]) -> HourCell:
+    """One area over several hours; if its supply was measured in some of them only, it is not known."""
+    every = list(cells)
+    total = _total(every)
+    gap = total.supply_expected > 0 and any(unsupplied(cell) for cell in every)
+    return total + UNMEASURED if gap else total
 
 
 def _whole(registry: Registry, cells: list[HourPlace], end: int) -> HourCell:
     """The whole scope in one hour; a feeder without a meter at its head makes its supply unknown."""
     feeder_of = registry.topology(end).feeder_of
     total = _total(
-        _delivered(one.cell) if one.kind == SupplyPointKind.TRANSFORMER else _supplied(one.cell)
+        delivered_part(one.cell) if one.kind == SupplyPointKind.TRANSFORMER else one.cell
         for one in cells
         if not _inner(registry, one)
     )
-    metered = {point.feeder for point in registry.supply_points if point.kind is SupplyPointKind.FEEDER_HEAD}
-    unmetered = len({feeder for feeder in feeder_of.values() if feeder not in metered})
-    return total + HourCell(supply_expected=unmetered, supply_missing=unmetered)
+    parts = [
+        *feeder_sums(registry, {one.place: one.cell for one in cells}, end).values(),
+        *(
+            delivered_part(one.cell)
+            for one in cells
+            if one.kind == SupplyPointKind.TRANSFORMER and TransformerId(one.place) not in feeder_of
+        ),
+    ]
+    return total + _total(UNMEASURED for part in parts if unsupplied(part))
 
 
 def _inner(registry: Registry, one: HourPlace) -> bool:
@@ -144,29 +153,34 @@ def _inner(registry: Registry, one: HourPlace) -> bool:
     return point is not None and point.kind is SupplyPointKind.BOUNDARY and point.to_district in registry.districts
 
 
-def _feeders(registry: Registry, cells: list[HourPlace], now: int) -> list[Area]:
-    sums: dict[FeederId, HourCell] = defaultdict(HourCell)
+def _supplied_by(registry: Registry, cells: Iterable[HourPlace]) -> dict[str, int]:
+    """Whence the supply of the whole scope came, by the kind of its supply points: heads before plants."""
+    found: dict[str, int] = {}
     for one in cells:
-        if one.kind == SupplyPointKind.TRANSFORMER:
-            feeder = registry.topology(one.hour_end).feeder_of.get(TransformerId(one.place))
-            part = _delivered(one.cell)
-        else:
-            point = registry.supply_point.get(SupplyPointId(one.place))
-            feeder = None if point is None or point.kind is not SupplyPointKind.FEEDER_HEAD else point.feeder
-            part = _supplied(one.cell)
-        if feeder is not None:
-            sums[feeder] = sums[feeder] + part
+        if one.kind != SupplyPointKind.TRANSFORMER and one.cell.supply_expected and not _inner(registry, one):
+            found[one.kind] = found.get(one.kind, 0) + one.cell.supplied_wh
+    return dict(sorted(found.items(), key=lambda item: list(SupplyPointKind).index(SupplyPointKind(item[0]))))
+
+
+def feeders_of_hours(registry: Registry, cells: Iterable[HourPlace], now: int) -> list[Area]:
+    """Every feeder over the hours of `cells`."""
+    hours: dict[int, dict[str, HourCell]] = defaultdict(dict)
+    for one in cells:
+        hours[one.hour_end][one.place] = one.cell
+    sums = [feeder_sums(registry, at, end) for end, at in hours.items()]
     topology = registry.topology(now)
     points: dict[FeederId, int] = defaultdict(int)
     for transformer, feeder in topology.feeder_of.items():
         points[feeder] += len(topology.points_of[transformer])
-    return [Area(one.id, one.name, sums[one.id], points[one.id]) for one in registry.feeders]
+    return [
+        Area(one.id, one.name, _over_hours(hour[one.id] for hour in sums), points[one.id]) for one in registry.feeders
+    ]
 
 
 def _transformers(registry: Registry, cells: list[HourPlace], now: int) -> list[Area]:
-    sums: dict[str, HourCell] = defaultdict(HourCell)
+    hours: dict[str, list[HourCell]] = defaultdict(list)
     for one in cells:
         if one.kind == SupplyPointKind.TRANSFORMER:
-            sums[one.place] = sums[one.place] + one.cell
+            hours[one.place].append(one.cell)
     points_of = registry.topology(now).points_of
-    return [Area(one.id, one.name, sums[one.id], len(points_of[one.id])) for one in registry.transformers]
+    return [Area(one.id, one.name, _over_hours(hours[one.id]), len(points_of[one.id])) for one in registry.transformers]

@@ -15,6 +15,7 @@ from aiohttp import web
 from edge_node.config import PersonRole
 from edge_node.console.consumers import ConsumerIndex, Line, one_line
 from edge_node.console.office import Office
+from edge_node.console.payments_known import payments_known
 from gridmodel.fault import Fault
 from gridmodel.identity import AccountId, UsagePointId, checked_id, new_id
 from gridmodel.quantity import parse_som
@@ -59,6 +60,7 @@ class DeskPages:
         values: dict[str, Any] = {
             "account": account,
             "line": line,
+            "payments": await payments_known(self._office),
             "amount": filled.get("amount", ""),
             "cashier": filled.get("cashier", ""),
             "request_id": filled.get("request") or new_id("req", self._office.entropy),

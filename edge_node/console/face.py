@@ -3,7 +3,8 @@
 from typing import Any, Protocol
 
 from edge_node.console.people import People
-from gridmodel.identity import AccountId, UsagePointId
+from edge_node.uplink.hub_link import LinkView
+from gridmodel.identity import AccountId, ChannelId, UsagePointId
 
 
 class NodeFace(Protocol):
@@ -17,6 +18,15 @@ class NodeFace(Protocol):
     @property
     def zone(self) -> str:
         """Local time of the office."""
+        ...
+
+    @property
+    def channels(self) -> tuple[ChannelId, ...]:
+        """Payment channels that must vouch for themselves before anybody is cut for a debt."""
+        ...
+
+    def link(self) -> LinkView:
+        """How the link to the hub stands."""
         ...
 
     def ready(self) -> tuple[bool, str]:

@@ -14,7 +14,7 @@ from gridmodel.identity import NodeId
 from gridmodel.policy_rules import PolicyRules
 from hosting.i18n import Language, Translator
 from hosting.territory import TerritoryFault, country
-from hosting.web_face import Face, Section
+from hosting.web_face import Face, Notice, Section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +45,30 @@ class Office:
         """The face of these pages."""
         return Face(
             "edge_node.console",
+            house="office",
             title=self.title,
             zone=self.zone,
             clock=self.clock,
             default=self.language,
             sections=sections,
             wordings=wording,
+            notices=self.notices,
+        )
+
+    def notices(self, t: Translator) -> tuple[Notice, ...]:
+        """What every page says: a lost link, since what is known here of the world outside is as old as that."""
+        link = self.node.link()
+        if link.up or not link.since:
+            return ()
+        return (
+            Notice(
+                "warn",
+                t.gettext("The link to the hub is lost since {moment}", moment=t.moment(link.since, self.zone)),
+                t.gettext(
+                    "The office works on: payments are taken, meters read. Nothing is lost, it waits here."
+                    " What is paid elsewhere meanwhile is not known here."
+                ),
+            ),
         )
 
     def title(self, t: Translator) -> str:
@@ -96,7 +114,5 @@ def wording(t: Translator, fault: Fault) -> str | None:
         "PY-05": _("This form was used for another payment already. Begin a new one."),
         "SU-01": _("This office has no such consumer."),
         "SU-02": _("The list of consumers has not come from the centre yet."),
-        "ID-01": _("This number has letters or signs that no number of ours has."),
-        "WB-02": _("This came from the page of another site and was refused."),
     }
     return said.get(fault.code.removeprefix("TQ-"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_node.console.office import Office, district_name
+from edge_node.console.payments_known import payments_known
 from gridmodel.control import RelayState, may_be_dark
 from gridmodel.period import day_bounds, local_day
 from gridmodel.quantity import percent_rounded_up
@@ -74,6 +75,7 @@ async def overview(office: Office, t: Translator) -> dict[str, Any]:
         "status": status,
         "at": now,
         "link": status["link"],
+        "link_words": None if status["link"] is None else link_words(t, status["link"]["error"]),
         "waiting": [_waiting(t, Lane(lane), owed, now) for lane, owed in status["lanes"].items()],
         "owes": sum(owed["records"] + owed["batches"] for owed in status["lanes"].values()),
         "connected": relays.get(RelayState.CONNECTED, 0),
@@ -86,9 +88,26 @@ async def overview(office: Office, t: Translator) -> dict[str, Any]:
         "alarms": status["alarms"],
         "stops": status["stops"],
         "ill": [task for task in status["tasks"] if task["condition"] != "running"],
-        "watermarks": sorted(status["watermarks"].items()),
+        "payments": await payments_known(office),
         "districts": [] if registry is None else [district_name(t, one) for one in registry.districts],
     }
+
+
+def link_words(t: Translator, error: dict[str, str] | None) -> str | None:
+    """What the last attempt to reach the hub came to, at a desk's words; its own are for an engineer."""
+    if error is None:
+        return None
+    _ = t.gettext
+    said = {
+        "SY-50": _("The hub does not answer."),
+        "SY-51": _("The hub does not answer in time."),
+        "SY-52": _("The connection to the hub breaks off."),
+        "SY-54": _("The hub answers that it failed."),
+        "SY-55": _("The hub is busy and asks to come back later."),
+        "SY-56": _("The hub refuses this node."),
+        "SY-57": _("Something answers at the hub's address that is no hub."),
+    }
+    return said.get(error["code"].removeprefix("TQ-"), _("The hub cannot be spoken with."))
 
 
 def lane_words(t: Translator, lane: Lane) -> tuple[str, str]:

@@ -11,14 +11,13 @@ from typing import Any
 from edge_node.store.operations import Operation
 from edge_node.supply.door import Judged
 from edge_node.supply.enforcement import Enforcement
-from edge_node.supply.facts import Sources
+from edge_node.supply.facts import Moment, Sources
 from edge_node.supply.place import Place
 from gridmodel.account import credit_tiyin, open_debts
 from gridmodel.control import Cause, RelayState
 from gridmodel.fault import Fault
 from gridmodel.identity import UsagePointId
-from gridmodel.policy import Action, Reason, Remedy
-from gridmodel.policy_rules import PolicyRules
+from gridmodel.policy import Action, Reason, Remedy, fresh
 from gridmodel.record import ProtectionKind
 from hosting.i18n import label_id
 
@@ -58,7 +57,7 @@ async def explain(enforcement: Enforcement, sources: Sources, point: UsagePointI
         },
         "restored_by": _restored_by(judged),
         "money": await _money(sources, place, judged),
-        "permission": _permission(judged, moment.rules),
+        "permission": _permission(judged, moment),
         "protections": [
             {
                 "id": one.id,
@@ -103,8 +102,9 @@ def operation_as_dict(operation: Operation) -> dict[str, Any]:
     }
 
 
-def _permission(judged: Judged, rules: PolicyRules) -> dict[str, Any]:
-    gathered, facts = judged.gathered, judged.gathered.facts
+def _permission(judged: Judged, moment: Moment) -> dict[str, Any]:
+    gathered, facts, rules = judged.gathered, judged.gathered.facts, moment.rules
+    weather = facts.weather
     return {
         "mandate": None if gathered.mandate is None else gathered.mandate.id,
         "valid": facts.mandate_valid,
@@ -114,7 +114,9 @@ def _permission(judged: Judged, rules: PolicyRules) -> dict[str, Any]:
         "clock_trusted": facts.clock_trusted,
         "oldest_watermark_at": facts.oldest_watermark_at,
         "reading_actual": facts.reading_actual,
-        "weather": None if facts.weather is None else [facts.weather.min_c, facts.weather.max_c],
+        "weather": None if weather is None else [weather.min_c, weather.max_c],
+        "weather_issued_at": None if weather is None else weather.issued_at,
+        "weather_fresh": weather is not None and fresh(weather.issued_at, rules.weather_max_age_h, moment.bounds),
         "brakes": [_worded(reason) for reason in facts.brakes],
         "rules_missing": list(rules.missing()),
     }

@@ -28,7 +28,7 @@ class Energy:
     meters_wh: int = 0
     edges_wh: int = 0
     hub_wh: int = 0
-    feeder_supplied_wh: int = 0
+    feeder_entered_wh: int = 0
     feeder_loss_wh: int | None = 0
     """None where the hub says that it cannot be known."""
     truth: dict[str, dict[ReadingKey, int]] = field(default_factory=dict)
@@ -36,10 +36,10 @@ class Energy:
     violations: list[Violation] = field(default_factory=list)
 
     def loss_pct(self) -> float | None:
-        """The loss of the watched feeder as the hub knows it, in percent of its supply."""
-        if self.feeder_loss_wh is None or self.feeder_supplied_wh == 0:
+        """The loss of the watched feeder as the hub knows it, in percent of what entered."""
+        if self.feeder_loss_wh is None or self.feeder_entered_wh == 0:
             return None
-        return round(self.feeder_loss_wh * 100 / self.feeder_supplied_wh, 3)
+        return self.feeder_loss_wh * 100 / self.feeder_entered_wh
 
 
 async def measure(stage: Stage) -> Energy:
@@ -83,7 +83,7 @@ async def _hub_sums(stage: Stage, hub: Hub, energy: Energy) -> None:
         energy.hub_wh += _delivered(told["republic"]["areas"])
         energy.violations += disagreements(hour, {level: one["areas"] for level, one in told.items()})
         area = next(one for one in told["feeder"]["areas"] if one["id"] == feeder)
-        energy.feeder_supplied_wh += area["supplied_wh"]
+        energy.feeder_entered_wh += area["supplied_wh"] + area["exported_wh"]
         if area["loss_wh"] is None or energy.feeder_loss_wh is None:
             energy.feeder_loss_wh = None
         else:

@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from gridmodel.period import local_time, parse_rfc3339
+from gridmodel.quantity import rounded
 from simulate.demo.cast import Cast, Part
 from simulate.demo.plan import STORY_DAY, ZONE, DemoPlan
 from simulate.demo.story import Step
@@ -76,12 +77,11 @@ class Narrator:
         third = "cut" if elsewhere["cut"] else "not cut"
         table.add_row("paid elsewhere", third, f"exposed: {report['exposed']}; {elsewhere['reason'] or ''}")
         table.add_row("days closed", str(report["days_closed"]), "")
-        found = "not known yet" if loss["found_pct"] is None else f"{loss['found_pct']} %"
+        found = "not known yet" if loss["found_pct"] is None else f"{rounded(loss['found_pct'], 2)} %"
         table.add_row("loss of " + loss["feeder"], found, f"planted {loss['planted_pct']} %")
         if report["payments_of_visitors"]:
-            table.add_row(
-                "payments of visitors", str(report["payments_of_visitors"]), "taken at a desk beside the story"
-            )
+            visitors = str(report["payments_of_visitors"])
+            table.add_row("payments of visitors", visitors, "taken at a desk beside the story")
         table.add_row("steps missing", ", ".join(report["steps_missing"]) or "none", "")
         table.add_row("violations", str(len(report["violations"])) if report["violations"] else "none", "")
         self._console.print(Panel(table, title="Report", expand=False))

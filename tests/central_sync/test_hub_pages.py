@@ -22,6 +22,8 @@ from tests.central_sync.furnished_hub import NOW, POINT, FurnishedHub, furnished
 from tests.central_sync.hub_rig import START, A, hour_record, transformer_cell
 
 HTML = {"Accept": "text/html", "Accept-Language": "en"}
+LIGHT = "up-t-a1-0"
+"""Never switched, at a node that is live."""
 Story = Callable[[FurnishedHub, aiohttp.ClientSession], Awaitable[None]]
 PATHS = {
     "republic": "/",
@@ -31,10 +33,12 @@ PATHS = {
     "balances-hour": "/balances?level=transformer&period=hour&at=2026-05-04T04:00:00Z",
     "nodes": "/nodes",
     "node": "/nodes/node-a",
+    "node-silent": "/nodes/node-b",
     "alarms": "/alarms",
     "quarantine": "/quarantine",
     "consumers": "/consumers",
     "consumer": f"/consumers/{POINT}",
+    "consumer-silent": "/consumers/up-t-b0-0",
 }
 
 
@@ -130,10 +134,49 @@ def test_nodes_alarms_batches_and_consumers_are_told(tmp_path: Path) -> None:
     told(tmp_path, story)
 
 
+DARK = "up-t-b0-0"
+"""At the node that was not heard for three hours."""
+
+
+def test_of_a_silent_node_nothing_is_said_to_be_known(tmp_path: Path) -> None:
+    async def story(_: FurnishedHub, session: aiohttp.ClientSession) -> None:
+        text = await page(session, f"/consumers/{DARK}")
+        supply = text.split('data-part="operations"')[1].split("</section>")[0]
+        assert 'class="chip good"' not in supply
+        assert "connected, in doubt" in supply
+        assert "last heard 4 May 2026, 12:10" in supply
+        assert "Up to then it was never switched" in supply
+        text = await page(session, "/consumers?after=up-t-a3-11")
+        assert "connected, in doubt" in text
+        assert 'class="chip good"' not in text.split("<tbody>")[1]
+        assert 'class="chip good"' in await page(session, f"/consumers/{LIGHT}"), "a live node is believed"
+        silent = "not known since 4 May 2026, 12:10"
+        assert silent in await page(session, "/nodes")
+        assert silent in await page(session, "/nodes/node-b")
+        tile = (await page(session, "/")).split("Nodes still owe")[1].split("</div>")[0]
+        assert '<span class="value">not known</span>' in tile
+        assert "7 by live nodes; of 1 not known since 4 May 2026, 12:10" in tile
+
+    told(tmp_path, story)
+
+
+def test_alarms_say_who_and_why_and_notices_when_they_were_delivered(tmp_path: Path) -> None:
+    async def story(at: FurnishedHub, session: aiohttp.ClientSession) -> None:
+        assert "3 polls" in await page(session, "/alarms")
+        assert "3 polls" in await page(session, "/")
+        assert "3 polls" in await page(session, "/nodes/node-a")
+        rows = f"id;account;amount;evidence;delivered_at\nn-1;acc-{POINT};900,00;signed_list;2026-05-01\n".encode()
+        assert (await at.hub.import_records("notice", rows)).applied == 1
+        text = await page(session, f"/consumers/{POINT}")
+        assert "delivered 2 May 2026, 00:00 · imported 4 May 2026, 16:00" in text
+
+    told(tmp_path, story)
+
+
 def test_every_page_speaks_every_language(tmp_path: Path) -> None:
     async def story(_: FurnishedHub, session: aiohttp.ClientSession) -> None:
         for language in Language:
-            session.cookie_jar.update_cookies({"lang": language.value})
+            session.cookie_jar.update_cookies({"lang_hub": language.value})
             for path in PATHS.values():
                 text = await page(session, path)
                 assert f'<html lang="{translator(language).tag}">' in text

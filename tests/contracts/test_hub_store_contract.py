@@ -321,6 +321,8 @@ def test_reports_only_become_fuller(run: Runner) -> None:
         async def look(tx: HubTransaction) -> None:
             assert await tx.operations(A, None, 9) == [result, replace(result, id="op-2")]
             assert await tx.operations(None, "up-2", 9) == []
+            assert await tx.last_movements(A) == [("up-1", "cut", "confirmed")]
+            assert await tx.last_movements(B) == []
             assert [one.node for one in await tx.alarms(None, 9, standing=True)] == [HUB]
             assert await tx.alarms(A, 9, standing=False) == [replace(alarm, cleared_at=8)]
 

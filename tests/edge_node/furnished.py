@@ -45,8 +45,12 @@ from tests.edge_node.offices import Office, built, office
 POLICY = Path(__file__).parents[2] / "configs" / "policy" / "demo.toml"
 SIGNERS = [Signer.from_seed(bytes([n]) * 32, Domain.DEMO) for n in (1, 2)]
 DAY_S = 86_400
-CUT, READY, DEBTORS, PROTECTED, PAYER = 3, 7, range(3, 12), 11, 5
-"""Numbers of usage points in the order of the registry."""
+PLANT_PCT = 30
+"""Of its feeder's load that a plant feeds in behind the head."""
+GIVEN_BACK_WH = 40
+"""What consumers of the first transformer feed back in an hour."""
+CUT, READY, DEBTORS, PROTECTED, PAYER, FOREIGN = 3, 7, range(3, 12), 11, 5, 50
+"""Numbers of usage points in the order of the registry; a company's meter (FOREIGN) is not switched from here."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ class Furnished:
 
 
 @asynccontextmanager
-async def furnished(folder: Path, points: int = 120) -> AsyncIterator[Furnished]:
+async def furnished(
+    folder: Path, points: int = 120, *, weather_age_s: int = 7200, watermark_age_s: int = 240
+) -> AsyncIterator[Furnished]:
     plain = await office(folder, points)
     supply = SupplyConfig(policy=POLICY, remote_cut_profiles=("dds238_2_zn_sr",), payment_channels=("bank", "paynet"))
     approvers = tuple(
@@ -73,31 +79,39 @@ async def furnished(folder: Path, points: int = 120) -> AsyncIterator[Furnished]
     config = plain.config.model_copy(update={"supply": supply, "approvers": approvers})
     given = dataclasses.replace(plain, config=config)
     async with built(given) as node:
-        await _morning(given, node)
-        application = console_app(node, config.console, SystemEntropy())
-        add_pages(
-            application,
-            Face(
-                node=node,
-                name=config.node_id,
-                store=node.store,
-                rules=load_policy(POLICY, given.clock.now(), config.zone),
-                clock=given.clock,
-                io_clock=SystemIoClock(),
-                entropy=SystemEntropy(),
-                compute=InlineCompute(),
-                language=config.language,
-            ),
-        )
-        async with AsyncExitStack() as served:
-            url = await served.enter_async_context(serve_console(application, "127.0.0.1:0"))
-            yield Furnished(given, node, url, served.aclose)
+        await _morning(given, node, weather_age_s, watermark_age_s)
+        async with console_of(given, node) as at:
+            yield at
 
 
-async def _morning(given: Office, node: Node) -> None:
+@asynccontextmanager
+async def console_of(given: Office, node: Node) -> AsyncIterator[Furnished]:
+    """The console of a node as it is."""
+    config = given.config
+    application = console_app(node, config.console, SystemEntropy())
+    add_pages(
+        application,
+        Face(
+            node=node,
+            name=config.node_id,
+            store=node.store,
+            rules=load_policy(POLICY, given.clock.now(), config.zone),
+            clock=given.clock,
+            io_clock=SystemIoClock(),
+            entropy=SystemEntropy(),
+            compute=InlineCompute(),
+            language=config.language,
+        ),
+    )
+    async with AsyncExitStack() as served:
+        url = await served.enter_async_context(serve_console(application, "127.0.0.1:0"))
+        yield Furnished(given, node, url, served.aclose)
+
+
+async def _morning(given: Office, node: Node, weather_age_s: int, watermark_age_s: int) -> None:
     now = given.clock.now()
     given.clock.confirm(now)  # as a hub's first answer does
-    await node.store.control.write(lambda conn: _rights(given, node, conn, now))
+    await node.store.control.write(lambda conn: _rights(given, node, conn, now, weather_age_s, watermark_age_s))
     await node.store.control.write(lambda conn: _money(given, node, conn, now))
     await node.store.control.write(lambda conn: _relays(given, node, conn, now))
     await _energy(given, node, now)
@@ -107,12 +121,14 @@ async def _morning(given: Office, node: Node) -> None:
     await node.store.alarms.put(AlarmKind.LOAD_WHILE_OPEN, given.registry.usage_points[READY].id, "840 W", now - 300)
 
 
-async def _rights(given: Office, node: Node, conn: Connection, now: int) -> None:
+async def _rights(  # noqa: PLR0917
+    given: Office, node: Node, conn: Connection, now: int, weather_age_s: int, watermark_age_s: int
+) -> None:
     records, ledger, registry = node.store.records, node.store.ledger, given.registry
     await write_mark(conn, Mark.RECONCILED_AT, str(now - DAY_S))
-    await records.set_weather(conn, WeatherForecast(registry.districts[0], now - 7200, 9.0, 24.0), now)
+    await records.set_weather(conn, WeatherForecast(registry.districts[0], now - weather_age_s, 9.0, 24.0), now)
     await ledger.set_watermark(conn, ChannelId("bank"), now - 1800, now)
-    await ledger.set_watermark(conn, ChannelId("paynet"), now - 240, now)
+    await ledger.set_watermark(conn, ChannelId("paynet"), now - watermark_age_s, now)
     mandate = Mandate(
         id="mandate-2026-19",
         node=registry.node,
@@ -159,6 +175,8 @@ async def _relays(given: Office, node: Node, conn: Connection, now: int) -> None
     topology = given.registry.topology(now)
     for number, point in enumerate(given.registry.usage_points):
         placed = topology.installation_at[point.id]
+        if given.registry.meter[placed.meter].profile not in given.config.supply.remote_cut_profiles:
+            continue  # nobody here switches it, nobody here knows its relay
         state = {CUT: RelayState.DISCONNECTED, READY: RelayState.READY_FOR_RECONNECTION}.get(
             number, RelayState.CONNECTED
         )
@@ -233,17 +251,22 @@ def _cells(given: Office, dice: random.Random, end: int) -> list[PlaceCell]:
     registry = given.registry
     topology = registry.topology(end)
     found, through = [], dict.fromkeys((feeder.id for feeder in registry.feeders), 0)
-    for transformer in registry.transformers:
+    for number, transformer in enumerate(registry.transformers):
         points = len(topology.points_of[transformer.id])
         delivered = points * dice.randrange(250, 420)
         missing = 1 if dice.random() < 0.08 else 0
-        cell = HourCell(delivered * 102 // 100, delivered, 0, 1, 0, points, points - missing - 1, 1, missing)
+        back = GIVEN_BACK_WH if number == 0 else 0
+        cell = HourCell(delivered * 102 // 100, delivered, back, 1, 0, points, points - missing - 1, 1, missing)
         found.append(PlaceCell(transformer.id, SupplyPointKind.TRANSFORMER, cell))
-        through[topology.feeder_of[transformer.id]] += delivered
+        through[topology.feeder_of[transformer.id]] += delivered - back
+    plants = {point.feeder for point in registry.supply_points if point.kind is SupplyPointKind.GENERATOR}
     for number, point in enumerate(registry.supply_points):
         if point.kind is SupplyPointKind.FEEDER_HEAD and point.feeder is not None:
-            lost = 104 if number % 2 == 0 else 108
+            lost = (104 if number % 2 == 0 else 108) - (PLANT_PCT if point.feeder in plants else 0)
             silent = int(end == given.clock.now() // 3600 * 3600 and number % 2 == 1)
             cell = HourCell(0 if silent else through[point.feeder] * lost // 100, 0, 0, 1, silent)
+            found.append(PlaceCell(point.id, point.kind, cell))
+        elif point.kind is SupplyPointKind.GENERATOR and point.feeder is not None:
+            cell = HourCell(through[point.feeder] * PLANT_PCT // 100, 0, 0, 1, 0)
             found.append(PlaceCell(point.id, point.kind, cell))
     return found

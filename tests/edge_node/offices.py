@@ -93,8 +93,10 @@ class Office:
         return path
 
 
-async def office(folder: Path, points: int = 10, *, born: int = BORN, speed: float = SPEED) -> Office:
-    """An office whose registry is in its store; the fleet is made, not started."""
+async def office(
+    folder: Path, points: int = 10, *, born: int = BORN, speed: float = SPEED, registered: bool = True
+) -> Office:
+    """An office whose registry is in its store (if it is `registered`); the fleet is made, not started."""
     wall, hub = ScaledClock().now(), "http://127.0.0.1:9"
     clock, environ = ScaledClock(born, wall, speed), clock_to_environment(born, wall, speed)
     given = spec(points)
@@ -118,7 +120,8 @@ async def office(folder: Path, points: int = 10, *, born: int = BORN, speed: flo
         entropy=SystemEntropy(),
         now=born,
     )
-    await store.registries.put(registry_to_document(registry), born)
+    if registered:
+        await store.registries.put(registry_to_document(registry), born)
     await store.close()
     return Office(folder, config, registry, Fleet(faces, listen, clock), clock, environ)
 

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from edge_node.console.areas import hour_areas
+from edge_node.console.day import feeders_of_hours
+from edge_node.store.listing import HourPlace
 from edge_node.store.opening import EdgeStore
 from gridmodel.balance import HourCell
 from gridmodel.network import SupplyPointKind
@@ -52,6 +54,21 @@ def test_a_plant_supplies_the_feeder_that_it_names() -> None:
     assert told[plant.feeder]["loss_wh"] == HEAD_WH + PLANT_WH - DELIVERED_WH
     (other,) = [area for feeder, area in told.items() if feeder != plant.feeder]
     assert other["supplied_wh"] == HEAD_WH
+
+
+def test_a_head_that_was_measured_for_a_part_of_the_day_makes_no_loss_known() -> None:
+    known = registry()
+    feeder_of = known.topology(END).feeder_of
+    delivers = HourCell(delivered_wh=DELIVERED_WH, points_expected=1, points_actual=1)
+    cells = [HourPlace(end, one.id, "transformer", delivers) for one in known.transformers for end in (END, END + 3600)]
+    heads = [one for one in known.supply_points if one.kind is SupplyPointKind.FEEDER_HEAD]
+    enough = HourCell(supplied_wh=DELIVERED_WH * len(feeder_of), supply_expected=1)
+    late, whole = str(heads[0].feeder), str(heads[1].feeder)
+    cells += [HourPlace(END + 3600, heads[0].id, "feeder_head", enough)]
+    cells += [HourPlace(end, heads[1].id, "feeder_head", enough) for end in (END, END + 3600)]
+    told = {area.id: area for area in feeders_of_hours(known, cells, END + 3600)}
+    assert told[late].loss is None
+    assert told[whole].loss is not None
 
 
 def test_a_plant_alone_makes_no_loss_known() -> None:

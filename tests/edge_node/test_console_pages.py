@@ -12,7 +12,7 @@ from gridmodel.account import credit_tiyin
 from gridmodel.identity import UsagePointId
 from hosting.i18n import Language, translator
 from tests.browsing import PHONE, browser_at, watched
-from tests.edge_node.furnished import CUT, PAYER, PROTECTED, READY, Furnished, furnished
+from tests.edge_node.furnished import CUT, FOREIGN, PAYER, PROTECTED, READY, Furnished, furnished
 from tests.edge_node.offices import CASHIER_SECRET, CHIEF_SECRET
 
 HTML = {"Accept": "text/html", "Accept-Language": "en"}
@@ -46,6 +46,7 @@ def paths_of(at: Furnished) -> dict[str, str]:
         "consumers-cuttable": "/consumers?show=cuttable",
         "consumer-cut": f"/consumers/{point_of(at, CUT)}",
         "consumer-on": f"/consumers/{point_of(at, 40)}",
+        "consumer-foreign": f"/consumers/{point_of(at, FOREIGN)}",
         "desk": "/desk",
         "desk-pay": f"/desk?account={at.account(CUT).id}",
         "stop": "/stop",
@@ -133,6 +134,40 @@ def test_the_day_says_what_it_does_not_know(tmp_path: Path) -> None:
     told(tmp_path, story)
 
 
+def test_a_plant_behind_a_head_supplies_its_feeder_on_the_page_as_in_the_api(tmp_path: Path) -> None:
+    async def story(at: Furnished, session: aiohttp.ClientSession) -> None:
+        speak = translator(Language.EN)
+        hour = at.office.clock.now() // 3600 * 3600 - 3600
+        async with session.get(f"/api/v1/areas?level=feeder&end={hour}") as reply:
+            told = (await reply.json())["areas"]
+        text = await page(session, f"/energy?hour={hour}")
+        shown = re.findall(r"<strong>(-?[\d.]+ %)</strong>", text.split('data-part="areas"')[1].split("</section>")[0])
+        assert shown == [speak.percent(area["loss_pct"], 2) for area in told]
+        assert all(area["loss_wh"] > 0 for area in told)
+        assert {area["supplied_wh"] for area in told} == {
+            int(found.replace(",", "").replace(".", ""))
+            for found in re.findall(r'data-label="Supplied">([\d,.]+) kWh', text.split('data-part="hours"')[0])
+        }
+        tiles = text.split('data-part="total"')[1].split("</dl>")[0]
+        assert re.search(r"feeder heads: [\d.,]+\xa0kWh", tiles)
+        assert re.search(r"plants: [\d.,]+\xa0kWh", tiles)
+        assert "at the feeder heads" not in tiles
+        assert re.search(r"Given back.*?0\.04", tiles, re.DOTALL)
+        assert re.search(r'data-label="Given back">0\.040 kWh</td>', text)
+
+    told(tmp_path, story)
+
+
+def test_nothing_expected_is_not_complete(tmp_path: Path) -> None:
+    async def story(_: Furnished, session: aiohttp.ClientSession) -> None:
+        async with session.get("/api/v1/areas?level=feeder&end=5") as reply:
+            areas = (await reply.json())["areas"]
+        assert areas
+        assert {(area["points_expected"], area["completeness_pct"]) for area in areas} == {(0, None)}
+
+    told(tmp_path, story)
+
+
 def form_of(text: str) -> dict[str, str]:
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', text))
 
@@ -211,7 +246,7 @@ def test_no_form_of_another_site_and_no_other_body_is_taken(tmp_path: Path) -> N
 def test_every_page_speaks_every_language(tmp_path: Path) -> None:
     async def story(at: Furnished, session: aiohttp.ClientSession) -> None:
         for language in Language:
-            session.cookie_jar.update_cookies({"lang": language.value})
+            session.cookie_jar.update_cookies({"lang_office": language.value})
             for path in paths_of(at).values():
                 text = await page(session, path)
                 assert f'<html lang="{translator(language).tag}">' in text

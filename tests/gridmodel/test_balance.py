@@ -44,4 +44,4 @@ def test_missing_consumption_is_not_called_a_loss() -> None:
 
 def test_nothing_in_nothing_out() -> None:
     assert loss_of(replace(NO_ENERGY, supply_expected=1)) == Loss(0, None)
-    assert completeness_pct(NO_ENERGY) == 100.0
+    assert completeness_pct(NO_ENERGY) is None, "nothing is expected: not complete, not incomplete"

@@ -132,6 +132,11 @@ HOLDS: list[tuple[str, dict[str, Any], Reason]] = [
 ]
 
 
+def test_a_mandate_that_is_none_is_said_once() -> None:
+    facts = replace(DEBTOR, mandate_valid=False, quota_left=0, mandate_watermark_age_h_max=0)
+    assert decide(facts, RULES, PRESENT).reasons == (Reason.NO_MANDATE,)
+
+
 def test_a_notice_of_a_debt_that_was_paid_covers_no_later_one() -> None:
     young = replace(RULES, min_debt_age_days=3)
     later = replace(DEBTOR, overdue=Overdue(10_000_000, NOW - 9 * DAY))  # it fell due a day after the notice

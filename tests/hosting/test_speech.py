@@ -8,6 +8,7 @@ import pytest
 from babel.messages.pofile import read_po
 
 from gridmodel.control import RelayState
+from gridmodel.quantity import rounded
 from gridmodel.reading import Quality
 from hosting.i18n import (
     ABSENT,
@@ -100,15 +101,38 @@ def test_members_of_enums_are_said_in_words() -> None:
 )
 def test_quantities(language: Language, energy: str, money: str, percent: str) -> None:
     speaker = translator(language)
-    assert speaker.energy(1_234_567) == energy
+    assert speaker.energy(1_234_567, exact=True) == energy
     assert speaker.money(1_250_050) == money
     assert speaker.percent(4.26) == percent
 
 
 def test_large_sums_lose_no_watt_hour() -> None:
-    assert translator(EN).energy(98_765_432_109_876_543) == "98,765,432,109,876.543 kWh"
+    assert translator(EN).energy(98_765_432_109_876_543, exact=True) == "98,765,432,109,876.543 kWh"
     assert translator(EN).money(-100) == "-1 soʻm"
     assert translator(EN).power(2_300) == "2.3 kW"
+
+
+@pytest.mark.parametrize(
+    ("energy_wh", "said"),
+    [
+        (0, "0 kWh"),
+        (40, "0.04 kWh"),
+        (1_049, "1.0 kWh"),
+        (-12_345, "-12.3 kWh"),
+        (999_940, "999.9 kWh"),
+        (1_200_789, "1,201 kWh"),
+    ],
+)
+def test_energy_has_no_more_digits_than_help(energy_wh: int, said: str) -> None:
+    assert translator(EN).energy(energy_wh) == said
+
+
+def test_a_share_is_rounded_once_and_everywhere_alike() -> None:
+    loss_pct = 100.0 * 799 / 20_000  # 3.995: half, which binary fractions and decimal ones round apart
+    assert translator(EN).percent(loss_pct, 2) == f"{rounded(loss_pct, 2)} %" == "4.00 %"
+    assert translator(EN).percent(99.96, down=True) == f"{rounded(99.96, 1, down=True)} %" == "99.9 %"
+    assert translator(EN).percent(57.3, down=True) == "57.3 %", "no digit is lost to a binary fraction"
+    assert str(rounded(-0.001, 2)) == "0.00"
 
 
 def test_absence_is_shown_and_never_a_zero() -> None:

@@ -29,6 +29,7 @@ def application(look: Callable[[], Awaitable[int]] | None = None) -> web.Applica
 
     face = Face(
         "edge_node.console",
+        house="office",
         title=lambda t: "Rehearsal",
         zone="Asia/Tashkent",
         clock=ScaledClock(),
@@ -85,8 +86,8 @@ def test_the_browsers_wish_the_cookie_and_the_houses_own_language() -> None:
             assert (reply.status, reply.headers["Location"]) == (303, "/?q=1")
             assert "SameSite=Lax" in reply.headers["Set-Cookie"]
             assert "HttpOnly" in reply.headers["Set-Cookie"]
-        assert await language({"Accept-Language": "uz", "Cookie": "lang=en"}) == "en"
-        assert await language({"Cookie": "lang=%00<script>"}) == "ru"
+        assert await language({"Accept-Language": "uz", "Cookie": "lang_office=en"}) == "en"
+        assert await language({"Cookie": "lang_office=%00<script>"}) == "ru"
 
     told(story)
 
