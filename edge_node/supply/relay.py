@@ -25,7 +25,7 @@ RETRY_S_FIRST = 10
 RETRY_S_MAX = 300
 """A payer whose meter is silent is tried at least every five minutes, for ever."""
 
-_CONTACTS = {RelayContact.CLOSED: "closed", RelayContact.OPEN: "open"}
+_CONTACTS = {RelayContact.CLOSED: "closed", RelayContact.OPEN: "open", RelayContact.READY: "ready"}
 
 
 @dataclass(frozen=True, slots=True)
