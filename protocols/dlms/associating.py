@@ -49,6 +49,7 @@ class Associations:
         self._io_clock = io_clock
         self._heard: dict[MeterId, int] = {}
         self._open: set[Connection] = set()
+        self._closed: DlmsFault | None = None
 
     async def open(self, target: MeterTarget, plan: DlmsPlan, place: Place, counters: int) -> Conversation:
         """An open association with the target, to be given to `end` whatever happens. `counters`: APDUs at most.
@@ -84,7 +85,8 @@ class Associations:
         self._open = {one for one in self._open if one.spoiled is None}
 
     def close(self, fault: DlmsFault) -> None:
-        """Spoil every open connection; whoever waits on one gets `fault`."""
+        """Spoil every open connection for good; whoever waits on one, or for one, gets `fault`."""
+        self._closed = fault
         for connection in tuple(self._open):
             connection.abandon(fault)
         self._open.clear()
@@ -150,6 +152,8 @@ class Associations:
         self._open.add(connection)
         opened = False
         try:
+            if self._closed is not None:
+                raise self._closed
             if timing.connect_delay_ms:
                 await self._io_clock.sleep(timing.connect_delay_ms / 1000)
             outcome = await connection.begin()

@@ -109,7 +109,7 @@ class ServedMeter:
         security = plan.security
         given = self.secrets or secrets_of(plan)
         keys = None
-        if given.block_key is not None and given.authentication_key is not None:
+        if security.keyed and given.block_key is not None and given.authentication_key is not None:
             keys = SecurityKeys(given.block_key, given.authentication_key)
         access = ClientAccess(security.mechanism, given.password or b"", keys, ciphered=security.protection is not None)
         clients = {PUBLIC_CLIENT: ClientAccess(), plan.table.client: access}
