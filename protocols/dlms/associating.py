@@ -94,7 +94,8 @@ class Associations:
     async def _reserve(self, plan: DlmsPlan, secrets: MeterSecrets, counters: int) -> ReservedCounter:
         if not plan.security.keyed or secrets.block_key is None:
             return ReservedCounter()
-        return await self._blocks.take(counter_key(secrets.block_key, self._keys.client_title()), counters)
+        key = counter_key(secrets.block_key, self._keys.client_title())
+        return await self._blocks.take(key, counters, secrets.counter_least)
 
     async def _try(
         self, target: MeterTarget, plan: DlmsPlan, place: Place, secrets: MeterSecrets, reserved: ReservedCounter

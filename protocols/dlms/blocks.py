@@ -37,11 +37,18 @@ class CounterBlocks:
         self._left: dict[str, Counter] = {}
         self._reserving = asyncio.Lock()
 
-    async def take(self, key: str, size: int) -> ReservedCounter:
-        """`size` numbers that nobody else has or had. Raises DlmsFault TQ-DM-36 when the key has none left."""
+    async def take(self, key: str, size: int, least: int = 1) -> ReservedCounter:
+        """`size` numbers from `least` on that nobody else has or had.
+
+        Raises:
+            DlmsFault: TQ-DM-36 when the key has none left.
+
+        """
         async with self._reserving:
             left = self._left.get(key)
-            if left is None or left.left < size:
+            if left is None or left.left < size or left.following < least:
+                if least > 1:
+                    await self._store.move(key, least)
                 left = await reserve(self._store, key, max(size, RESERVE_BLOCK))
             first = left.following
             self._left[key] = Counter(first + size, first + left.left)

@@ -47,6 +47,8 @@ class MeterSecrets:
     """For high level mechanisms other than GMAC, none of which is spoken yet; kept with the others, and judged."""
     meter_title: bytes | None = None
     """The meter's system title where it is known beforehand, 8 bytes: another one is refused."""
+    counter_least: int = 1
+    """The lowest invocation counter to be used: a person's way over a jump that is too far to be believed."""
 
     def secrets(self) -> dict[str, bytes]:
         """Those that are there, by the names they have in key files."""
