@@ -130,7 +130,11 @@ class Connection(asyncio.Protocol):
         opening = self.client.association.state is ClientState.IDLE
         if self._left > 0 and not opening:
             self._left -= 1
-            again = self.client.carrier.retry()
+            try:
+                again = self.client.carrier.retry()
+            except DlmsFault as fault:
+                self._spoil(fault)
+                return
         if not again or self._transport is None:
             self._spoil(self._silence())
             return

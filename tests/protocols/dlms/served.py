@@ -169,6 +169,8 @@ class Wire:
     transports: set[asyncio.Transport] = field(default_factory=set)
     seen: list[tuple[bytes, bytes]] = field(default_factory=list)
     """What came in and what went out, in order."""
+    lost: set[int] = field(default_factory=set)
+    """Answers that get lost on the way, by their count from 1."""
     mangle: Callable[[bytes, int], bytes] | None = None
     """Changes an answer; the count of answers so far is given. Empty: the connection is closed after it."""
 
@@ -203,6 +205,8 @@ class _Served(asyncio.Protocol):
             self.transport.close()
             return
         state.seen.append((data, out))
+        if len(state.seen) in state.lost:
+            return
         if state.mangle is not None:
             mangled = state.mangle(out, len(state.seen))
             self.transport.write(mangled)

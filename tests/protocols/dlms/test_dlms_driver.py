@@ -28,7 +28,7 @@ from protocols.driver import (
     WritePermit,
 )
 from protocols.errors import Blame, Hope
-from tests.protocols.dlms.bench_rig import METER, Bench, bench, fast, fault_of, run
+from tests.protocols.dlms.bench_rig import FAST, METER, Bench, bench, fast, fault_of, run
 from tests.protocols.dlms.recording import MemoryCounters
 from tests.protocols.modbus.scripted import NOON
 
@@ -318,6 +318,42 @@ def test_a_released_association_leaves_the_meter_free_even_after_a_refusal() -> 
             assert (fault.code, fault.blame, fault.hope) == ("TQ-DM-50", Blame.REMOTE, Hope.PERMANENT)
             assert "1.0.2.8.0.255" in fault.what
             assert made.wire.seen[-1][0][8] == 0x62, "the association was released all the same"
+
+    run(body)
+
+
+def test_a_lost_answer_on_a_line_is_asked_for_again_and_nothing_is_done_twice() -> None:
+    async def body() -> None:
+        profile = fast("dlms_hls_three")
+        patient = replace(profile, section={**profile.section, "timing": {**FAST, "retries": 2}})
+        async with bench(patient) as made:
+            moves: list[bool] = []
+            made.meter.relay.moved = lambda closed, now: moves.append(closed)
+            for count in range(2, 7):
+                made.wire.seen.clear()
+                made.wire.lost = {count}
+                await made.driver.control(made.target, RelayCommand.OPEN, OPEN)
+                requests = [came for came, _ in made.wire.seen]
+                assert requests[count - 1] == requests[count], "the same frames again"
+            assert moves == [False] * 5, "once for each command"
+        async with bench(profile) as made:
+            made.wire.lost = {4}
+            fault = await fault_of(made.driver.read(made.target))
+            assert (fault.code, fault.hope) == ("TQ-DM-81", Hope.RETRY), "this profile does not repeat"
+
+    run(body)
+
+
+@pytest.mark.parametrize("link", ["wrapper", "hdlc"])
+@pytest.mark.parametrize("protection", ["none", "glo", "ded", "general-glo", "general-ded"])
+def test_every_protection_over_both_links_with_answers_in_blocks(link: str, protection: str) -> None:
+    async def body() -> None:
+        profile = fast("dlms_hls_single", security={"protection": protection}, link=link)
+        async with bench(profile, rows=lambda _: hours(48), max_pdu_size=200) as made:
+            assert (await made.driver.read(made.target)).registers[Channel.IMPORT] == 12_345_678
+            assert len((await made.driver.read_profile(made.target, HOUR - 47 * 3600, HOUR)).rows) == 48
+            await made.driver.control(made.target, RelayCommand.OPEN, OPEN)
+            assert not made.meter.relay.output
 
     run(body)
 
