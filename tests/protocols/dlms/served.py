@@ -167,6 +167,8 @@ class Wire:
     silent: bool = False
     connections: int = 0
     transports: set[asyncio.Transport] = field(default_factory=set)
+    at_once: int = 0
+    """The most connections that were ever open together."""
     seen: list[tuple[bytes, bytes]] = field(default_factory=list)
     """What came in and what went out, in order."""
     lost: set[int] = field(default_factory=set)
@@ -190,6 +192,7 @@ class _Served(asyncio.Protocol):
         self.transport = transport
         self.state.connections += 1
         self.state.transports.add(transport)
+        self.state.at_once = max(self.state.at_once, len(self.state.transports))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.transport is not None:

@@ -8,6 +8,7 @@ import pytest
 
 from gridmodel.reading import Channel
 from protocols.dlms.bus import SILENCES_BEFORE_SUSPENSION, SUSPENSION_S
+from protocols.dlms.counters import Counter
 from protocols.dlms.keys import MeterSecrets
 from protocols.dlms.section import dlms_plan
 from protocols.dlms.selection import CLOCK_COLUMN
@@ -274,6 +275,31 @@ def test_a_call_that_was_given_up_disturbs_nobody(name: str) -> None:
             await made.driver.close()
             ends = await asyncio.gather(*waiting, return_exceptions=True)
             assert all(isinstance(end, ProtocolFault) and end.code == "TQ-DM-91" for end in ends), ends
+
+    run(body)
+
+
+def test_one_association_at_a_time_goes_to_an_address() -> None:
+    async def body() -> None:
+        async with bench(fast("dlms_lls_three")) as made:
+            calls = [made.driver.read(replace(made.target, serial=f"TQ{n}")) for n in range(6)]
+            assert {one.serial for one in await asyncio.gather(*calls)} == {made.target.serial}
+            assert (made.wire.connections, made.wire.at_once) == (6, 1)
+
+    run(body)
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_a_meter_whose_counter_went_back_may_be_an_old_answer(*, forgets: bool) -> None:
+    async def body() -> None:
+        async with bench(fast("dlms_hls_single", quirks={"counter_restarts": forgets})) as made:
+            await made.driver.read(made.target)
+            made.meter.device.counter = Counter(1, 1 << 32)
+            if forgets:
+                assert (await made.driver.read(made.target)).registers[Channel.IMPORT] == 12_345_678
+            else:
+                fault = await fault_of(made.driver.read(made.target))
+                assert (fault.code, fault.blame) == ("TQ-DM-31", Blame.REMOTE)
 
     run(body)
 
