@@ -16,6 +16,7 @@ import typer
 from edge_node import commands, reports
 from edge_node.config import NodeConfig
 from edge_node.console.people import hash_secret
+from edge_node.probing import ProbeOptions, Security, probe_meter
 from edge_node.serving import Serving, serve
 from gridmodel.fault import Fault
 from gridmodel.identity import new_id
@@ -25,6 +26,7 @@ from hosting.config import json_schema, load_toml, read_secret
 from hosting.log import LogForm, configure_log
 from hosting.process import Exit, run_process, speak_anywhere, tell
 from hosting.speech import check_lines, spoken_lines
+from protocols.dlms.place import LinkKind
 
 USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-VB-")
 """Faults of what was typed."""
@@ -144,14 +146,23 @@ def lift_stop(
 
 
 @app.command()
-def probe(
+def probe(  # noqa: PLR0917
     profile: Annotated[str, typer.Option(help="Name of the meter profile.")],
     address: Annotated[str, typer.Option(help="host:port of the meter or its gateway.")],
     unit: Annotated[int, typer.Option(min=0, max=255)] = 1,
+    client: Annotated[int | None, typer.Option(min=1, max=127, help="DLMS: the client's number (SAP).")] = None,
+    server: Annotated[int | None, typer.Option(min=0, max=16383, help="DLMS: logical device.")] = None,
+    physical: Annotated[int | None, typer.Option(min=0, max=16383, help="DLMS: physical device (HDLC).")] = None,
+    link: Annotated[LinkKind | None, typer.Option(help="DLMS: what carries it.")] = None,
+    security: Annotated[Security | None, typer.Option(help="DLMS: how to associate.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="DLMS: file (0600) with the meter's secrets.")] = None,
+    meter: Annotated[str | None, typer.Option(help="DLMS: whose secrets in that file.")] = None,
+    demo: Annotated[bool, typer.Option(help="Take keys that everybody knows.")] = False,
     json_: Json = False,
 ) -> None:
     """Read one meter once and print what it told. Exit 1 when it did not answer."""
-    told = _ask(json_, lambda: commands.probe_meter(profile, address, unit, _clock()))
+    options = ProbeOptions(link, client, server, physical, security, keys, meter, demo)
+    told = _ask(json_, lambda: probe_meter(profile, address, unit, options, clock=_clock(), entropy=SystemEntropy()))
     _tell(told, json_, reports.probe_lines)
     raise typer.Exit(Exit.OK if told["ok"] else Exit.FAILED)
 

@@ -10,23 +10,21 @@ from typing import Any
 from edge_node.config import NodeConfig
 from edge_node.console.status import StatusBoard
 from edge_node.doctor import Doctor
-from edge_node.metering.probe import probe
+from edge_node.meter_keys import WELL_KNOWN, MeterKeyFault
 from edge_node.policy_file import load_policy
 from edge_node.rooms import enforcement_of, sources_of
-from edge_node.serving import key_domain, load_signer, reader_store
+from edge_node.serving import key_domain, load_signer, meter_keys_of, reader_store
 from edge_node.supply.explain import explain as explain_
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Entropy
 from gridmodel.fault import Fault
 from gridmodel.identity import UsagePointId, checked_id
 from hosting.checkup import Check, Health, as_report
-from hosting.clocks import ScaledClock, SystemEntropy, SystemIoClock, seeded_rng
+from hosting.clocks import ScaledClock, SystemEntropy
 from hosting.door import NOBODY_HOME, DoorFault, call_door
 from hosting.keys import KeyDomain, create_signing_key
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import Signer, key_to_text
-from protocols.driver import MeterDriver
-from protocols.modbus.driver import ModbusDriver
 from protocols.profile import load_profile, load_profiles
 
 
@@ -91,16 +89,6 @@ async def explain(config: NodeConfig, usage_point: str, clock: ScaledClock | Non
         return await explain_(room, sources, point)
 
 
-async def probe_meter(profile: str, address: str, unit: int, clock: ScaledClock) -> dict[str, Any]:
-    """Read one meter once; see metering.probe."""
-
-    def make_driver() -> MeterDriver:
-        profiles = {profile: load_profile(profile)}
-        return ModbusDriver(profiles, clock=clock, io_clock=SystemIoClock(), rng=seeded_rng())
-
-    return await probe(profile, address, unit, make_driver=make_driver, clock=clock)
-
-
 def check_config(config: NodeConfig) -> dict[str, Any]:
     """What the file and the files it names say; raises the first fault."""
     rules = load_policy(config.supply.policy, ScaledClock().now(), config.zone)
@@ -108,6 +96,13 @@ def check_config(config: NodeConfig) -> dict[str, Any]:
     for name in config.supply.remote_cut_profiles:
         load_profile(name)
     signer = load_signer(config)
+    meter_keys = meter_keys_of(config)
+    if refused := meter_keys.refused():
+        raise MeterKeyFault(
+            WELL_KNOWN,
+            f"{len(refused)} meters in {config.keys.meters} have keys that everybody knows, the first {refused[0]}",
+            "they are not read: give them keys of their own; all others are",
+        )
     return {
         "ok": True,
         "node": config.node,
@@ -121,6 +116,8 @@ def check_config(config: NodeConfig) -> dict[str, Any]:
         "people": len(config.people),
         "profiles": sorted(profiles),
         "remote_cut_profiles": list(config.supply.remote_cut_profiles),
+        "meter_keys": len(meter_keys.by_meter),
+        "system_title": meter_keys.client_title().hex().upper(),
     }
 
 

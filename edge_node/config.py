@@ -99,6 +99,10 @@ class KeysConfig(ConfigModel):
     """The node's Ed25519 key: signs its batches."""
     row: LocalPath
     """The key of the row hashes; made at the first start, never replaced."""
+    meters: LocalPath | None = None
+    """Secrets of DLMS meters (hex values in TOML); without the file only meters without security are read."""
+    system_title: str | None = Field(default=None, pattern=r"^[0-9A-Fa-f]{16}$")
+    """The node's own DLMS system title, 16 hex digits; made from the node's id unless given. No two nodes share one."""
 
 
 class PollingConfig(ConfigModel):

@@ -7,6 +7,7 @@ only tell them to look now. `edge_node.rooms` shows the wiring.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edge_node.config import NodeConfig
@@ -194,13 +195,15 @@ async def build(
     rules: PolicyRules,
     row_key: bytes,
     profiles: Mapping[str, MeterProfile] | None = None,
+    drivers_over: Callable[[EdgeStore], Mapping[str, MeterDriver]] | None = None,
     time_heard: Callable[[int], object] | None = None,
     floor_known: Callable[[int], object] | None = None,
     doubt_known: Callable[[], object] | None = None,
 ) -> Node:
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
-    `drivers` by protocol name; `profiles` are the shipped ones unless given; `time_heard` is told the hub's time at
+    `drivers` by protocol name, with those that `drivers_over` makes over the open store (they keep something durable
+    there); `profiles` are the shipped ones unless given; `time_heard` is told the hub's time at
     every reply, `floor_known` the time that an earlier run was certain of, `doubt_known` that it ended in doubt of its
     clock (`ScaledClock.confirm`, `.raise_floor`, `.doubt`). On a fault nothing stays open but what was handed in: link
     and drivers are the caller's until a Node is given back.
@@ -221,20 +224,30 @@ async def build(
         profiles=load_profiles() if profiles is None else profiles,
         time_heard=time_heard,
     )
-    store = await open_store(
+    store = await _open(config, ports)
+    try:
+        if drivers_over is not None:
+            ports = replace(ports, drivers={**drivers, **drivers_over(store)})
+        floor = await store.state.get(Mark.CLOCK_FLOOR)
+        if floor is not None and floor_known is not None:
+            floor_known(int(floor))
+        never_sure = floor is None and store.registries.newest is not None  # its hub spoke, and it died before the mark
+        if doubt_known is not None and (never_sure or await store.state.get(Mark.CLOCK_DOUBTED) is not None):
+            doubt_known()
+        return Node(config, ports, store)
+    except BaseException:
+        await store.close()
+        raise
+
+
+async def _open(config: NodeConfig, ports: Ports) -> EdgeStore:
+    return await open_store(
         config.data_dir,
-        open_database,
+        ports.open_database,
         node=config.node_id,
         zone=config.zone,
-        keys=StoreKeys(row_key, signer, keyring),
-        compute=compute,
-        entropy=entropy,
-        now=clock.now(),
+        keys=StoreKeys(ports.row_key, ports.signer, ports.keyring),
+        compute=ports.compute,
+        entropy=ports.entropy,
+        now=ports.clock.now(),
     )
-    floor = await store.state.get(Mark.CLOCK_FLOOR)
-    if floor is not None and floor_known is not None:
-        floor_known(int(floor))
-    never_sure = floor is None and store.registries.newest is not None  # it had a hub, and died before it was certain
-    if doubt_known is not None and (never_sure or await store.state.get(Mark.CLOCK_DOUBTED) is not None):
-        doubt_known()
-    return Node(config, ports, store)

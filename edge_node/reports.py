@@ -91,7 +91,10 @@ def payment_lines(paid: Mapping[str, Any], zone: str) -> list[str]:
 
 def probe_lines(result: Mapping[str, Any]) -> list[str]:
     """`edge-node probe`: what the meter told."""
-    lines = [f"{result['profile']} at {result['address']} unit {result['unit']}: {'ok' if result['ok'] else 'FAILED'}"]
+    who = f"client {result['client']} server {result['server']}" if "client" in result else f"unit {result['unit']}"
+    lines = [f"{result['profile']} at {result['address']} {who}: {'ok' if result['ok'] else 'FAILED'}"]
+    if result["serial"] is not None:
+        lines.append(f"serial number {result['serial']}")
     if result["relay"] is not None:
         lines.append(f"relay {result['relay']['state']}, load {result['relay']['load_w']} W")
     readings = [

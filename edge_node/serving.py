@@ -6,18 +6,21 @@ lock first (one process per folder), then the store, then the faces, and only a 
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from edge_node.config import NodeConfig
 from edge_node.console.app import console_app, serve_console
 from edge_node.console.office import Office
 from edge_node.console.pages import add_pages
+from edge_node.meter_keys import FileKeys, load_meter_keys
 from edge_node.node import Node, build
 from edge_node.policy_file import load_policy
 from edge_node.store.opening import CONTROL_NAME, EdgeStore, StoreKeys, open_reader_store
 from gridmodel.clock import Entropy
+from gridmodel.policy_rules import PolicyRules
 from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
 from hosting.compute import ThreadCompute
 from hosting.database import open_database
@@ -25,9 +28,9 @@ from hosting.door import serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
 from protocols.authority.signatures import Signer
-from protocols.driver import MeterDriver
+from protocols.dlms.driver import DlmsDriver
 from protocols.modbus.driver import ModbusDriver
-from protocols.profile import load_profiles
+from protocols.profile import MeterProfile, load_profiles
 from protocols.sync.link import HttpLink
 
 
@@ -48,6 +51,12 @@ def key_domain(config: NodeConfig) -> KeyDomain:
 def load_signer(config: NodeConfig) -> Signer:
     """The node's signing key; raises KeyFault."""
     return Signer(load_signing_key(config.keys.signing, key_domain(config)), config.domain)
+
+
+def meter_keys_of(config: NodeConfig) -> FileKeys:
+    """The secrets of the node's DLMS meters; raises MeterKeyFault."""
+    keys = config.keys
+    return load_meter_keys(keys.meters, node=config.node, demo=config.demo, title=keys.system_title)
 
 
 def row_key(config: NodeConfig, entropy: Entropy) -> bytes:
@@ -76,7 +85,7 @@ async def serve(
         io_clock, rng, compute = SystemIoClock(), seeded_rng(), ThreadCompute()
         held.callback(compute.close)
         profiles, rules = load_profiles(), load_policy(config.supply.policy, clock.now(), config.zone)
-        drivers: dict[str, MeterDriver] = {"modbus": ModbusDriver(profiles, clock=clock, io_clock=io_clock, rng=rng)}
+        modbus, make_dlms = _drivers(config, profiles, clock, entropy)
         node = await build(
             config,
             clock=clock,
@@ -84,7 +93,7 @@ async def serve(
             rng=rng,
             entropy=entropy,
             open_database=open_database,
-            drivers=drivers,
+            drivers={"modbus": modbus},
             link=HttpLink(config.hub.url),
             compute=compute,
             signer=load_signer(config),
@@ -92,6 +101,7 @@ async def serve(
             rules=rules,
             row_key=row_key(config, entropy),
             profiles=profiles,
+            drivers_over=lambda store: {"dlms": make_dlms(counters=store.meter_counters)},
             time_heard=clock.confirm,
             floor_known=clock.raise_floor,
             doubt_known=clock.doubt,
@@ -100,18 +110,7 @@ async def serve(
         gc.freeze()  # the registry lives as long as the process: walking 42,000 points held the loop up to 100 ms
         try:
             application = console_app(node, config.console, entropy)
-            office = Office(
-                node=node,
-                name=config.node_id,
-                store=node.store,
-                rules=rules,
-                clock=clock,
-                io_clock=io_clock,
-                entropy=entropy,
-                compute=compute,
-                language=config.language,
-            )
-            add_pages(application, office)
+            add_pages(application, _office(node, rules, clock, entropy, compute))
             async with (
                 serve_door(config.door, node.verbs),
                 serve_console(application, config.console.listen) as address,
@@ -120,6 +119,33 @@ async def serve(
                 await _until(stop, node)
         finally:
             await node.close()
+
+
+def _office(node: Node, rules: PolicyRules, clock: ScaledClock, entropy: Entropy, compute: ThreadCompute) -> Office:
+    return Office(
+        node=node,
+        name=node.config.node_id,
+        store=node.store,
+        rules=rules,
+        clock=clock,
+        io_clock=SystemIoClock(),
+        entropy=entropy,
+        compute=compute,
+        language=node.config.language,
+    )
+
+
+def _drivers(
+    config: NodeConfig, profiles: Mapping[str, MeterProfile], clock: ScaledClock, entropy: Entropy
+) -> tuple[ModbusDriver, Callable[..., DlmsDriver]]:
+    """The Modbus driver, and the DLMS driver but for its invocation counters: they live in the store.
+
+    Raises ProfileFault for a profile that cannot be used, MeterKeyFault for the key file.
+    """
+    keys = meter_keys_of(config)
+    io_clock, rng = SystemIoClock(), seeded_rng()
+    dlms = partial(DlmsDriver, profiles, keys=keys, entropy=entropy, clock=clock, io_clock=io_clock, rng=rng)
+    return ModbusDriver(profiles, clock=clock, io_clock=io_clock, rng=rng), dlms
 
 
 async def _until(stop: asyncio.Event, node: Node) -> None:

@@ -123,9 +123,9 @@ class Meter:
     profile: str
     """A file of configs/meters."""
     address: str
-    """``host:port`` of its bus."""
+    """``host:port`` of its bus, with the link before it and DLMS numbers behind it where the profile's do not fit."""
     unit: int
-    """Modbus unit, 1–247; of other protocols the client address."""
+    """Modbus unit, 1–247; of DLMS the logical or physical device where the profile says so, else 1."""
 
 
 @dataclass(frozen=True, slots=True)

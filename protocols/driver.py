@@ -1,9 +1,9 @@
 """The port behind which every meter stands, whatever it speaks. Floor: protocols; walks: reading, payment.
 
-`edge_node` knows meters through this page alone: the Modbus driver and the simulator's in-memory driver implement it,
-and `tests/contracts/test_meter_driver_contract.py` holds all of them to the promises written here. Reading a profile of
-past intervals, setting a clock and reading event logs join the port together with the first protocol that has them
-(DLMS/COSEM); Modbus meters have none of the three, so the port does not pretend.
+`edge_node` knows meters through this page alone: the Modbus and DLMS drivers and the simulator's in-memory driver
+implement it, and `tests/contracts/test_meter_driver_contract.py` holds all of them to the promises written here. What
+only some protocols have is a port of its own beside `MeterDriver`: past intervals (`ProfileReader`), the clock
+(`ClockKeeper`), event logs (`EventReader`). Modbus meters have none of the three, so their driver does not pretend.
 
 Promises of every implementation:
 
@@ -36,7 +36,8 @@ class MeterTarget:
     address: str
     """``host:port`` of the meter or its gateway."""
     unit: int
-    """Unit behind the gateway, 1-247; a meter with its own address uses 1."""
+    """Unit behind the gateway, 1-247; a meter with its own address uses 1. DLMS profiles say which part of a DLMS
+    address it stands for, if any."""
 
 
 class RelayCommand(StrEnum):
@@ -55,6 +56,8 @@ class RelayContact(StrEnum):
     """The consumer is connected."""
     OPEN = "open"
     """The consumer is disconnected."""
+    READY = "ready"
+    """Disconnected, and connected again as soon as somebody presses the meter's button."""
     UNKNOWN = "unknown"
     """The meter has no relay, does not tell, or told something its profile does not know."""
 
@@ -138,4 +141,156 @@ class MeterDriver(Protocol):
 
     async def close(self) -> None:
         """Drop all connections and wake all waiting calls with a fault. Idempotent; no call is accepted afterwards."""
+        ...
+
+
+class ProfileValues(StrEnum):
+    """What the energies of a load profile are."""
+
+    REGISTERS = "registers"
+    """The register as it stood at the interval's end."""
+    INTERVALS = "intervals"
+    """The energy of the interval alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    """One interval out of a meter's own memory."""
+
+    end: int
+    """The interval's end by the meter's clock, UTC seconds; a multiple of the period."""
+    energies: Mapping[Channel, int | None]
+    """Meter-side Wh, as `ProfileSlice.values` says; None = the meter has no value."""
+    status: int | None
+    """The meter's status word of the interval, as it came; None where the profile has none."""
+    doubtful: bool
+    """The meter or its profile says that the row is not to be trusted: clock lost or doubtful, a status bit set, or
+    two rows with one end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSlice:
+    """Some intervals out of a meter's own memory."""
+
+    values: ProfileValues
+    period_s: int
+    """Length of every interval."""
+    rows: tuple[ProfileRow, ...]
+    """Rising by `end`, each end once; what the meter does not have is absent."""
+    odd_rows: int
+    """Rows left out because they end between two intervals, as power failures leave them."""
+
+
+class ProfileReader(Protocol):
+    """Reads past intervals out of meters; a driver that has it implements it beside `MeterDriver`."""
+
+    async def read_profile(self, target: MeterTarget, first: int, last: int) -> ProfileSlice:
+        """The intervals that end from `first` to `last` (UTC seconds, both included), as far as the meter has them.
+
+        Raises:
+            ProtocolFault: as for `MeterDriver.read`; Blame.LOCAL and Hope.PERMANENT when the profile has no load
+                profile or too much is asked for; Blame.REMOTE and Hope.PERMANENT when another serial number answers.
+                Never a part: all that was asked for, or a fault.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """A meter's clock beside ours."""
+
+    meter_time: int | None
+    """What the meter shows, UTC seconds; None when it does not say which moment."""
+    asked_at: int
+    """When it was asked, UTC seconds of the utility's clock."""
+    answered_at: int
+    """When the answer was there: the meter's time belongs between the two."""
+    doubtful: bool
+    """The meter itself says that its clock is invalid or doubtful."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockPermit:
+    """The token that lets one clock be moved; minted by the one write door after its intent is durable."""
+
+    intent_id: str
+    """The durable intent this write carries out."""
+    shift_s_max: int
+    """The largest step it allows, seconds either way."""
+
+
+class ClockKeeper(Protocol):
+    """Reads and moves the clocks of meters."""
+
+    async def read_clock(self, target: MeterTarget) -> ClockReading:
+        """The meter's clock; nothing is written.
+
+        Raises:
+            ProtocolFault: as for `ProfileReader.read_profile`, when the profile has no clock.
+
+        """
+        ...
+
+    async def set_clock(self, target: MeterTarget, shift_s: int, permit: ClockPermit) -> None:
+        """Move the meter's clock by `shift_s` seconds, forward when positive. Read it back: nothing here does.
+
+        Raises:
+            ProtocolFault: as for `MeterDriver.control`; Blame.LOCAL when the step is larger than the permit's.
+
+        """
+        ...
+
+
+class MeterEventKind(StrEnum):
+    """What a meter's event log tells, in our words; each profile says which of its codes mean what."""
+
+    POWER_DOWN = "power_down"
+    POWER_UP = "power_up"
+    CLOCK_OLD = "clock_old"
+    """The clock was set; this is its time before."""
+    CLOCK_NEW = "clock_new"
+    """The clock was set; this is its time after."""
+    TERMINAL_COVER_OPENED = "terminal_cover_opened"
+    TERMINAL_COVER_CLOSED = "terminal_cover_closed"
+    METER_COVER_OPENED = "meter_cover_opened"
+    METER_COVER_CLOSED = "meter_cover_closed"
+    MAGNETIC_FIELD_BEGAN = "magnetic_field_began"
+    MAGNETIC_FIELD_ENDED = "magnetic_field_ended"
+    FAILED_LOGIN = "failed_login"
+    RELAY_OPENED = "relay_opened"
+    RELAY_CLOSED = "relay_closed"
+    RELAY_READY = "relay_ready"
+    """The relay may be closed by the button."""
+    LOG_CLEARED = "log_cleared"
+    OTHER = "other"
+    """A code that the profile does not know; the code itself is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterEvent:
+    """One line of an event log."""
+
+    log: str
+    """Which log, by its name in the profile."""
+    at: int
+    """By the meter's clock, UTC seconds."""
+    code: int
+    """As the meter numbers it."""
+    kind: MeterEventKind
+
+
+class EventReader(Protocol):
+    """Reads event logs of meters, a little at a time."""
+
+    async def read_events(self, target: MeterTarget, since: int) -> tuple[MeterEvent, ...]:
+        """The events of all logs of the profile from `since` (UTC seconds, included) on, rising by time.
+
+        Reading on from the last event's second gives that event again: the caller drops what it has, by log, time and
+        code. Events without a time are left out.
+
+        Raises:
+            ProtocolFault: as for `ProfileReader.read_profile`, when the profile has no event log.
+
+        """
         ...

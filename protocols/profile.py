@@ -1,7 +1,8 @@
 """The neutral part of a meter profile: what a model is, whatever it speaks. Floor: protocols; walk: reading.
 
 Device knowledge is data: one TOML file per model under configs/meters. This page reads what every protocol shares and
-keeps the protocol's own table as it is; `protocols/modbus/section.py` reads the table ``[modbus]``. Each profile has
+keeps the protocol's own table as it is; `protocols/modbus/section.py` reads the table ``[modbus]``,
+`protocols/dlms/section.py` the table ``[dlms]``. Each profile has
 *golden* bytes, an exchange with the values it means, and a test replays them: a profile without them is refused.
 """
 
@@ -46,7 +47,7 @@ class RelayCapability(StrEnum):
 
 
 class GoldenExchange(BaseModel):
-    """A request and its reply as hex, without framing: for Modbus unit, function and data."""
+    """A request and its reply as hex: for Modbus unit, function and data without framing, for DLMS all bytes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -92,7 +93,7 @@ class MeterProfile:
     make: str
     model: str
     protocol: str
-    """Names the section that says how to talk to it: ``modbus``."""
+    """Names the section that says how to talk to it: ``modbus`` or ``dlms``."""
     relay: RelayCapability
     register_wh_wrap: int | None
     """The energy at which the register starts again at zero, meter-side Wh; None when it cannot be reached."""

@@ -4,7 +4,7 @@ On the reading walk, apart from the collector: nothing is stored. The result is 
 the same for every protocol; a failed reading is a result as well, with its code, blame and hint.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gridmodel.clock import UtilityClock
@@ -21,16 +21,25 @@ _REACTIVE = (Channel.REACTIVE_IMPORT, Channel.REACTIVE_EXPORT)
 
 DriverMaker = Callable[[], MeterDriver]
 """Makes the driver of the profile's protocol; it may raise a `ProtocolFault` for a wrong profile."""
+Facts = Callable[[], Mapping[str, Any]]
+"""How the meter is reached: link, security, and who is asked; it may raise a `ProtocolFault` for a wrong address."""
 
 
 async def probe(
-    profile: str, address: str, unit: int, *, make_driver: DriverMaker, clock: UtilityClock
+    profile: str,
+    address: str,
+    unit: int,
+    *,
+    make_driver: DriverMaker,
+    clock: UtilityClock,
+    facts: Facts | None = None,
 ) -> dict[str, Any]:
-    """Poll the meter at ``host:port`` (or ``rtu://host:port``) once.
+    """Poll the meter at ``host:port`` (or ``rtu://host:port``) once. Without `facts` it speaks Modbus.
 
-    Gives ok, profile, address, unit, link (tcp, rtu), security, serial, meter_time, read_at, relay{state, load_w},
-    readings[{channel, register, value, unit, quality, raw_hex}], errors[{code, blame, hint, …}]; integers in Wh, W, mV,
-    mA, mHz, null where there is no reading. Never raises a `ProtocolFault`; the driver is closed before it returns.
+    Gives ok, profile, address, unit (of DLMS: client, server, physical), link (tcp, rtu, wrapper, hdlc), security
+    (none, low, gmac), serial, meter_time, read_at, relay{state, load_w}, readings[{channel, register, value, unit,
+    quality, raw_hex}], errors[{code, blame, hint, …}]; integers in Wh, W, mV, mA, mHz, null where there is no reading.
+    Never raises a `ProtocolFault`; the driver is closed before it returns.
     """
     result: dict[str, Any] = {
         "ok": False,
@@ -47,7 +56,7 @@ async def probe(
         "errors": [],
     }
     try:
-        result["link"] = parse_address(address)[2].value
+        result |= {"link": parse_address(address)[2].value} if facts is None else facts()
         driver = make_driver()
         try:
             snapshot = await driver.read(MeterTarget(PROBED, "", profile, address, unit))

@@ -15,6 +15,7 @@ from edge_node.store.downlink import Downlink
 from edge_node.store.hours import Hours
 from edge_node.store.ledger import Ledger
 from edge_node.store.mandates import mandate_checker
+from edge_node.store.meter_counters import MeterCounters
 from edge_node.store.operations import Operations
 from edge_node.store.readings import Readings
 from edge_node.store.records import Records
@@ -51,6 +52,7 @@ class EdgeStore:
     operations: Operations
     hours: Hours
     readings: Readings
+    meter_counters: MeterCounters
     fresh: bool
     """Made by this very opening: an empty machine, or a lost disk."""
 
@@ -160,5 +162,6 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         operations=Operations(control, keys.row),
         hours=Hours(control),
         readings=readings,
+        meter_counters=MeterCounters(control),
         fresh=fresh,
     )

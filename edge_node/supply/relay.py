@@ -32,7 +32,7 @@ concentrator's slowest answers take 8 s."""
 CALL_S_MAX = 60.0
 """Real seconds any other call may take, above every driver's own timeouts: a hung one gives its place back."""
 
-_CONTACTS = {RelayContact.CLOSED: "closed", RelayContact.OPEN: "open"}
+_CONTACTS = {RelayContact.CLOSED: "closed", RelayContact.OPEN: "open", RelayContact.READY: "ready"}
 
 
 @dataclass(frozen=True, slots=True)

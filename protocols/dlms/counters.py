@@ -58,6 +58,10 @@ class Counter:
         self._next += 1
         return self._next - 1
 
+    def spend(self) -> None:
+        """Leave nothing: whoever still holds it must not take from it any more."""
+        self._next = self._end
+
 
 async def reserve(store: CounterStore, key: str, size: int = RESERVE_BLOCK) -> Counter:
     """Reserve a block of `size` durably and give it out.

@@ -1,7 +1,8 @@
 """DLMS faults by name: every broken rule is a `DlmsFault` with a code, a blame and a hint. Floor: protocols; reading.
 
 Codes: 01-09 bytes that are no A-XDR or BER, 10-19 the TCP wrapper, 20-29 HDLC, 30-39 security, 40-49 associations and
-services, 50-59 what a meter answered, 60-69 values that do not fit their class, 70-79 what we were asked to encode.
+services, 50-59 what a meter answered, 60-69 values that do not fit their class or profile, 70-79 what we were asked to
+encode, 80-99 the driver: connections, silence, identity, permits.
 """
 
 from protocols.errors import Blame, Hope, ProtocolFault

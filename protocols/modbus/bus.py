@@ -19,7 +19,7 @@ from gridmodel.clock import IoClock, Rng, UtilityClock
 from protocols.errors import Blame, Hope
 from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, check_reply, local_fault, remote_fault
 from protocols.modbus.connection import Connection
-from protocols.modbus.turns import Turns
+from protocols.turns import Turns
 
 SILENCES_BEFORE_SUSPENSION = 3
 """One lost reply is weather, two are bad luck, three in a row are a dead unit."""
@@ -71,7 +71,7 @@ class Bus:
         self._clock = clock
         self._io_clock = io_clock
         self._rng = rng
-        self._turns = Turns()
+        self._turns = Turns(_queue_full)
         self._connection: Connection | None = None
         self._closed = False
         self._units: dict[int, _Health] = {}
@@ -244,6 +244,16 @@ class Bus:
 
 def _driver_closed() -> ModbusFault:
     return local_fault("TQ-MB-48", "the Modbus driver is closed", "the node is stopping; start it again")
+
+
+def _queue_full(waiting: int) -> ModbusFault:
+    return ModbusFault(
+        "TQ-MB-40",
+        f"{waiting} calls wait for this bus already",
+        "poll these meters less often or spread them over more gateways",
+        blame=Blame.LOCAL,
+        hope=Hope.RETRY,
+    )
 
 
 def _given_up() -> ModbusFault:

@@ -10,6 +10,7 @@ AREA: dict[str, Any] = {
     "name": "Feeder 1",
     "supplied_wh": 20_000,
     "delivered_wh": 19_201,
+    "exported_wh": 0,
     "loss_wh": 799,
     "loss_pct": 100.0 * 799 / 20_000,
     "completeness_pct": 99.96,
@@ -18,8 +19,14 @@ AREA: dict[str, Any] = {
 
 
 def row_of(**changed: Any) -> list[str]:
-    told = {"level": "feeder", "period": "day", "from": "a", "to": "b", "areas": [AREA | changed]}
-    return balance_lines(told)[-1].split()
+    told = {
+        "level": "feeder",
+        "period": "day",
+        "from": "2026-04-14T19:00:00Z",
+        "to": "2026-04-15T19:00:00Z",
+        "areas": [AREA | changed],
+    }
+    return balance_lines(told, "Asia/Tashkent")[-1].split()
 
 
 def test_the_command_rounds_as_the_pages_do() -> None:
@@ -29,4 +36,4 @@ def test_the_command_rounds_as_the_pages_do() -> None:
 
 
 def test_what_is_not_known_or_not_expected_is_a_dash() -> None:
-    assert row_of(loss_wh=None, loss_pct=None, completeness_pct=None)[-4:] == ["–", "–", "–", "provisional"]
+    assert row_of(loss_wh=None, loss_pct=None, completeness_pct=None)[-4:] == ["—", "—", "—", "provisional"]

@@ -1,4 +1,4 @@
-"""What every `MeterDriver` promises, tried on each: Modbus on real sockets (own addresses, gateways), and in memory."""
+"""What every `MeterDriver` promises, tried on each: Modbus and DLMS on real sockets, and in memory."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -12,13 +12,16 @@ from gridmodel.reading import Channel
 from protocols.driver import MeterTarget, RelayCommand, RelayContact, WritePermit
 from protocols.errors import Blame, Hope, ProtocolFault
 from protocols.modbus.codec import Framing
-from tests.simulate.rigs import Rig, modbus_rig, simulated_rig
+from tests.simulate.rigs import Rig, dlms_rig, modbus_rig, simulated_rig
 
 Make = Callable[[], AbstractAsyncContextManager[Rig]]
 RIGS: dict[str, Make] = {
     "modbus-tcp": lambda: modbus_rig(Framing.TCP, 1),
     "modbus-tcp-gateway": lambda: modbus_rig(Framing.TCP, 247),
     "modbus-rtu-gateway": lambda: modbus_rig(Framing.RTU, 247),
+    "dlms-plain": lambda: dlms_rig("dlms_plain_single", "dlms_lls_three"),
+    "dlms-wrapper": lambda: dlms_rig("dlms_hls_single", "dlms_lls_three"),
+    "dlms-hdlc": lambda: dlms_rig("dlms_hls_three", "dlms_lls_three"),
     "simulated": simulated_rig,
 }
 OPEN = WritePermit("intent-open", RelayCommand.OPEN)

@@ -12,6 +12,7 @@ from edge_node.node import Node, build
 from edge_node.policy_file import load_policy
 from edge_node.serving import load_signer, row_key
 from edge_node.store.opening import StoreKeys, open_store
+from edge_node.store.state import Mark
 from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_to_document
 from hosting.clocks import ScaledClock, SystemEntropy, SystemIoClock, clock_to_environment, seeded_rng
@@ -122,6 +123,7 @@ async def office(
     )
     if registered:
         await store.registries.put(registry_to_document(registry), born)
+        await store.state.put(Mark.CLOCK_FLOOR, str(born))  # the hub that sent it confirmed the clock
     await store.close()
     return Office(folder, config, registry, Fleet(faces, listen, clock), clock, environ)
 

@@ -4,21 +4,27 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 
 from gridmodel.period import day_bounds
 from hosting.clocks import SystemIoClock, seeded_rng
+from protocols.dlms.driver import DlmsDriver
+from protocols.dlms.section import dlms_plan
 from protocols.driver import MeterDriver, MeterTarget
 from protocols.modbus.codec import Framing
 from protocols.modbus.driver import ModbusDriver
-from protocols.profile import load_profiles
+from protocols.profile import MeterProfile, load_profiles
 from simulate.driver import MeterFaults, SimDriver
 from simulate.face import MeterFaces
 from simulate.grid import GridSpec, build_grid
 from simulate.grid_registry import Listen, registry_of
 from simulate.meters import Fleet
 from simulate.truth import GridTruth
+from tests.protocols.dlms.parties import CountingEntropy
+from tests.protocols.dlms.recording import MemoryCounters
+from tests.protocols.dlms.served import ServedMeter, Wire, served
+from tests.protocols.dlms.table_keys import TableKeys
 from tests.protocols.modbus.scripted import HandClock
 
 ZONE = "Asia/Samarkand"
@@ -72,6 +78,72 @@ async def modbus_rig(framing: Framing, units: int) -> AsyncIterator[Rig]:
         await driver.close()
         fleet.close()
         await asyncio.sleep(0)
+
+
+def impatient(profile: MeterProfile) -> MeterProfile:
+    """The same profile with the shortest timeout there is, so that silence is soon noticed."""
+    timing = {"timeout_ms": 310, "connect_timeout_ms": 1_000, "retries": 0}
+    return replace(profile, section={**profile.section, "timing": timing})
+
+
+def dlms_source(faces: MeterFaces, index: int) -> Callable[[str, int], int | None]:
+    """What a DLMS meter in the place of that one shows."""
+
+    def source(key: str, now: int) -> int | None:
+        truth = faces.truth
+        energy = truth.registers_at(index, now)
+        shown = {"import": energy.import_wh, "export": energy.export_wh, "power_w": truth.load_w(index, now)}
+        if key in shown:
+            return shown[key]
+        return 230_000 if key.startswith("voltage") else 50_000 if key.startswith("frequency") else 0
+
+    return source
+
+
+@asynccontextmanager
+async def dlms_rig(with_relay: str, without: str) -> AsyncIterator[Rig]:
+    """The same grid, its meters replaced by DLMS meters of two profiles, each on a port and with keys of its own."""
+    clock = HandClock(ORIGIN + 10 * 3600 + 60)
+    faces = faces_of(spec(points=10))
+    profiles = {name: impatient(PROFILES[name]) for name in (with_relay, without)}
+    keys = TableKeys()
+    driver = DlmsDriver(
+        profiles,
+        keys=keys,
+        counters=MemoryCounters(),
+        entropy=CountingEntropy(1_000_000),
+        clock=clock,
+        io_clock=SystemIoClock(),
+        rng=seeded_rng(1),
+    )
+    wires: list[Wire] = []
+    targets: list[MeterTarget] = []
+    async with AsyncExitStack() as stack:
+        for index, target in enumerate(targets_of(faces, Listen("127.0.0.1", 502), "")):
+            name = with_relay if faces.relay_of(index) else without
+            meter = ServedMeter(
+                dlms_plan(profiles[name]),
+                target.serial,
+                dlms_source(faces, index),
+                unit=target.unit,
+                secrets=keys.secrets_of(target.meter),
+                title=keys.title_of(target.meter),
+            )
+            meter.relay.moved = lambda closed, now, moved=target.meter: faces.truth.move_relay(
+                moved, closed=closed, at=now
+            )
+            wires.append(await stack.enter_async_context(served(meter, clock.now)))
+            targets.append(replace(target, profile=name, address=wires[-1].address))
+
+        def silence(meters: set[int]) -> None:
+            for index, wire in enumerate(wires):
+                wire.silent = index in meters
+
+        try:
+            yield Rig(driver, faces, clock, targets, silence)
+        finally:
+            await driver.close()
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager

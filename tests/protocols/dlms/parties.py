@@ -60,8 +60,8 @@ DEVICE = Address(1, 17, 4)
 class CountingEntropy:
     """Bytes that differ each time."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    def __init__(self, calls: int = 0) -> None:
+        self.calls = calls
 
     def token(self, size_bytes: int) -> bytes:
         self.calls += 1

@@ -9,7 +9,7 @@ import pytest
 from protocols.errors import Blame, Hope
 from protocols.modbus.bus import SUSPENSION_S, Bus, Timing
 from protocols.modbus.codec import Framing, ModbusFault, read_pdu
-from protocols.modbus.turns import WAITING_MAX
+from protocols.turns import WAITING_MAX
 from tests.protocols.modbus.scripted import (
     FAST,
     HandClock,

@@ -1,10 +1,14 @@
-"""Whose turn it is on a bus: one at a time, relay commands before polls, a bounded queue. Floor: protocols; reading."""
+"""Whose turn it is on a bus: one at a time, relay commands before polls, a bounded queue. Floor: protocols; reading.
+
+Every driver that speaks to one ``host:port`` for several meters keeps one of these; the fault of a full queue is its
+own, so that its code names the protocol.
+"""
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
-from protocols.errors import Blame, Hope
-from protocols.modbus.codec import ModbusFault
+from protocols.errors import ProtocolFault
 
 WAITING_MAX = 512
 """Two full rounds of a gateway's 247 units: more waiting calls mean that polls are asked faster than the bus can go."""
@@ -13,7 +17,9 @@ WAITING_MAX = 512
 class Turns:
     """A lock with two queues, each first come first served; the urgent one goes first."""
 
-    def __init__(self) -> None:
+    def __init__(self, full: Callable[[int], ProtocolFault]) -> None:
+        """`full` makes the fault for a poll that found so many calls waiting."""
+        self._full = full
         self._held = False
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._polls: deque[asyncio.Future[None]] = deque()
@@ -31,18 +37,12 @@ class Turns:
     async def take(self, *, urgent: bool) -> None:
         """Wait for the turn; `give` it back afterwards, always.
 
-        Polls beyond `WAITING_MAX` are refused (TQ-MB-40, local, retry); urgent calls never are.
+        Polls beyond `WAITING_MAX` are refused (the fault of `full`: local, retry); urgent calls never are.
         """
         if self.take_free():
             return
         if not urgent and self.waiting >= WAITING_MAX:
-            raise ModbusFault(
-                "TQ-MB-40",
-                f"{self.waiting} calls wait for this bus already",
-                "poll these meters less often or spread them over more gateways",
-                blame=Blame.LOCAL,
-                hope=Hope.RETRY,
-            )
+            raise self._full(self.waiting)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._urgent if urgent else self._polls
         queue.append(turn)

@@ -1,0 +1,229 @@
+"""How associations come about: connect, secrets, counters, recovery. Floor: protocols; walks: reading, payment.
+
+Theory of operation. Each association gets a fresh connection, fresh entropy and invocation counters that were reserved
+durably. When a meter refuses it and counters may be the reason, the meter's own counter is read without secrets by the
+public client and believed within limits; then it is tried once more, and no oftener. The highest counter heard from a
+meter is remembered as long as the process lives, so that an old answer played to a new association is refused.
+"""
+
+import asyncio
+
+from gridmodel.clock import Entropy, IoClock
+from gridmodel.identity import MeterId
+from protocols.dlms.apdu.acse import Mechanism
+from protocols.dlms.apdu.initiate import OURS
+from protocols.dlms.apdu.parts import AccessResult
+from protocols.dlms.association import ClientAssociation
+from protocols.dlms.blocks import CounterBlocks, ReservedCounter, counter_key
+from protocols.dlms.client import DlmsClient
+from protocols.dlms.connection import Connection
+from protocols.dlms.conversation import Conversation
+from protocols.dlms.cosem import number
+from protocols.dlms.counters import CounterStore
+from protocols.dlms.faults import DlmsFault, local_fault, remote_fault
+from protocols.dlms.keys import MeterKeys, MeterSecrets
+from protocols.dlms.place import Place
+from protocols.dlms.section import DlmsPlan
+from protocols.dlms.security import KEY_SIZE, SecurityKeys
+from protocols.dlms.terms import AssociationSettings, CounterRefused, Opened
+from protocols.driver import MeterTarget
+from protocols.errors import Hope
+
+NO_CONNECTION = "TQ-DM-80"
+"""The fault of an address that does not accept connections."""
+CHALLENGE_SIZE = 16
+"""Bytes of our challenge."""
+REFUSED_ASSOCIATION = "TQ-DM-40"
+"""The fault of a meter that does not want us; some say no more than that about a counter they have seen."""
+CHEAP_COUNTERS, DEAR_COUNTERS = 64, 512
+"""Invocation counters set aside for one association: a poll needs ten, a load profile one for each block."""
+
+
+class Associations:
+    """Opens associations for one driver."""
+
+    def __init__(self, *, keys: MeterKeys, counters: CounterStore, entropy: Entropy, io_clock: IoClock) -> None:
+        self._keys = keys
+        self._blocks = CounterBlocks(counters)
+        self._entropy = entropy
+        self._io_clock = io_clock
+        self._heard: dict[MeterId, int] = {}
+        self._open: set[Connection] = set()
+        self._closed: DlmsFault | None = None
+
+    async def open(self, target: MeterTarget, plan: DlmsPlan, place: Place, counters: int) -> Conversation:
+        """An open association with the target, to be given to `end` whatever happens. `counters`: APDUs at most.
+
+        Raises:
+            DlmsFault: 80 no connection, 81 silence, 82 closed, 30 to 49 security and associations, 87 another system
+                title, 94 secrets are missing; what `MeterKeys.secrets_of` raises.
+
+        """
+        secrets = self._keys.secrets_of(target.meter)
+        reserved = await self._reserve(plan, secrets, counters)
+        try:
+            return await self._try(target, plan, place, secrets, reserved)
+        except DlmsFault as fault:
+            following = 0 if reserved.counter is None else reserved.counter.following
+            self._blocks.give_back(reserved)
+            if not following or not await self._recovered(plan, place, reserved.key, following, fault):
+                raise
+        reserved = await self._reserve(plan, secrets, counters)
+        try:
+            return await self._try(target, plan, place, secrets, reserved)
+        except DlmsFault:
+            self._blocks.give_back(reserved)
+            raise
+
+    def end(self, target: MeterTarget, conversation: Conversation) -> None:
+        """Hang up, remember what was heard, and take unused counters back. Idempotent."""
+        conversation.hang_up()
+        self._blocks.give_back(conversation.counter)
+        heard = conversation.association.heard
+        if heard >= 0:
+            self._heard[target.meter] = heard
+        self._open = {one for one in self._open if one.spoiled is None}
+
+    def close(self, fault: DlmsFault) -> None:
+        """Spoil every open connection for good; whoever waits on one, or for one, gets `fault`."""
+        self._closed = fault
+        for connection in tuple(self._open):
+            connection.abandon(fault)
+        self._open.clear()
+
+    async def _reserve(self, plan: DlmsPlan, secrets: MeterSecrets, counters: int) -> ReservedCounter:
+        if not plan.security.keyed or secrets.block_key is None:
+            return ReservedCounter()
+        key = counter_key(secrets.block_key, self._keys.client_title())
+        return await self._blocks.take(key, counters, secrets.counter_least)
+
+    async def _try(
+        self, target: MeterTarget, plan: DlmsPlan, place: Place, secrets: MeterSecrets, reserved: ReservedCounter
+    ) -> Conversation:
+        security = plan.security
+        heard = -1 if plan.quirks.counter_restarts else self._heard.get(target.meter, -1)
+        association = ClientAssociation(
+            AssociationSettings(
+                mechanism=security.mechanism,
+                protection=security.protection,
+                password=_password(target, plan, secrets),
+                system_title=self._keys.client_title() if security.keyed else None,
+                conformance=OURS,
+                sealed_release=plan.quirks.release == "sealed",
+                user=security.user,
+            ),
+            keys=self._security_keys(target, plan, secrets),
+            counter=reserved.counter,
+            challenge=self._entropy.token(CHALLENGE_SIZE) if security.mechanism is Mechanism.GMAC else b"",
+            heard=heard,
+        )
+        connection = await self._opened(plan, place, DlmsClient(place.carrier(), association))
+        expected = secrets.meter_title
+        if security.keyed and expected is not None and association.server_title != expected:
+            fault = _another_title(target, association.server_title, expected)
+            connection.abandon(fault)
+            raise fault
+        return Conversation(connection, plan, self._io_clock, reserved)
+
+    def _security_keys(self, target: MeterTarget, plan: DlmsPlan, secrets: MeterSecrets) -> SecurityKeys | None:
+        if not plan.security.keyed:
+            return None
+        if secrets.block_key is None or secrets.authentication_key is None:
+            raise _secrets_missing(target, "block_key and authentication_key")
+        protection = plan.security.protection
+        dedicated = self._entropy.token(KEY_SIZE) if protection is not None and protection.dedicated else None
+        return SecurityKeys(secrets.block_key, secrets.authentication_key, dedicated)
+
+    async def _opened(self, plan: DlmsPlan, place: Place, client: DlmsClient) -> Connection:
+        """Connect and associate; whatever is raised, the connection is gone then."""
+        timing = plan.timing
+        loop = asyncio.get_running_loop()
+        timeout_s = timing.timeout_ms / 1000
+        try:
+            async with asyncio.timeout(timing.connect_timeout_ms / 1000):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(client, timeout_s, timing.retries, self._io_clock), place.host, place.port
+                )
+        except (OSError, TimeoutError) as error:
+            raise remote_fault(
+                NO_CONNECTION,
+                f"{place.host}:{place.port} does not accept a connection ({type(error).__name__})",
+                "check the address, the meter's or gateway's supply and the network",
+            ) from error
+        self._open.add(connection)
+        opened = False
+        try:
+            if self._closed is not None:
+                raise self._closed
+            if timing.connect_delay_ms:
+                await self._io_clock.sleep(timing.connect_delay_ms / 1000)
+            outcome = await connection.begin()
+            opened = isinstance(outcome, Opened)
+            if not opened:
+                raise remote_fault("TQ-DM-42", f"{type(outcome).__name__} came while associating")
+        finally:
+            if not opened:
+                self._open.discard(connection)
+                connection.hang_up()
+        return connection
+
+    async def _recovered(self, plan: DlmsPlan, place: Place, key: str, following: int, fault: DlmsFault) -> bool:
+        """Whether counters were the reason of `fault` and now stand beyond what the meter has seen.
+
+        `following` is the number that we would have used next: what is below it the meter has from us.
+
+        Raises:
+            DlmsFault: TQ-DM-37 when the meter's counter is too far away to be believed.
+
+        """
+        told: int | None = None
+        if isinstance(fault, CounterRefused) or fault.code == REFUSED_ASSOCIATION:
+            told = await self._told(plan, place)
+        if told is None and isinstance(fault, CounterRefused) and fault.expected is not None:
+            told = fault.expected - 1
+        if told is None or told < following:
+            return False
+        await self._blocks.recover(key, told)
+        return True
+
+    async def _told(self, plan: DlmsPlan, place: Place) -> int | None:
+        """The counter that the meter accepted last, as anybody may read it; None where it does not tell."""
+        attribute, client = plan.security.counter, plan.security.counter_client
+        if attribute is None:
+            return None
+        association = ClientAssociation(AssociationSettings())
+        connection = await self._opened(plan, place, DlmsClient(place.carrier(client), association))
+        conversation = Conversation(connection, plan, self._io_clock, ReservedCounter())
+        try:
+            result = await conversation.get_one(attribute)
+            await conversation.release()
+        finally:
+            conversation.hang_up()
+            self._open.discard(connection)
+        told = None if isinstance(result, AccessResult) else number(result)
+        return told if isinstance(told, int) and told >= 0 else None
+
+
+def _password(target: MeterTarget, plan: DlmsPlan, secrets: MeterSecrets) -> bytes:
+    if plan.security.mechanism is not Mechanism.LOW:
+        return b""
+    if secrets.password is None:
+        raise _secrets_missing(target, "password")
+    return secrets.password
+
+
+def _secrets_missing(target: MeterTarget, which: str) -> DlmsFault:
+    return local_fault(
+        "TQ-DM-94",
+        f"meter {target.meter} ({target.profile}) needs {which}, and the key file has none for it",
+        "nothing was sent: put the meter's secrets into the key file",
+    )
+
+
+def _another_title(target: MeterTarget, told: bytes | None, expected: bytes) -> DlmsFault:
+    return remote_fault(
+        "TQ-DM-87",
+        f"system title {(told or b'').hex()} answered for meter {target.meter}, whose title is {expected.hex()}",
+        "another meter stands at this address, or its title in the key file is wrong; nothing was booked",
+        Hope.PERMANENT,
+    )

@@ -1,0 +1,105 @@
+"""Where a meter is: link, host and port, and the DLMS numbers of both ends. Floor: protocols; walk: reading.
+
+The profile of a model says how its meters are numbered; an address may say otherwise, since the same model stands
+behind gateways as well: ``hdlc://10.1.2.3:4059?client=1&server=1&physical=17``.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import parse_qsl, urlsplit
+
+from protocols.dlms.carrier import Carrier
+from protocols.dlms.faults import local_fault
+from protocols.dlms.hdlc.frames import Address
+from protocols.dlms.hdlc.link import HdlcCarrier
+from protocols.dlms.hdlc.parameters import LinkParameters
+from protocols.dlms.wrapper import WrapperCarrier
+
+NUMBER_MAX = {"client": 0x7F, "server": 0x3FFF, "physical": 0x3FFF}
+"""What HDLC can say: one byte for a client, two for each half of a server's address."""
+SHORT_MAX = 0x7F
+"""What fits one byte of an HDLC address."""
+
+
+class LinkKind(StrEnum):
+    """What carries APDUs over TCP."""
+
+    WRAPPER = "wrapper"
+    """IEC 62056-47."""
+    HDLC = "hdlc"
+    """HDLC frames through TCP, as gateways to serial lines do it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPlace:
+    """What an address says; None: the profile decides."""
+
+    host: str
+    port: int
+    link: LinkKind | None
+    client: int | None
+    server: int | None
+    physical: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One meter as a client reaches it."""
+
+    host: str
+    port: int
+    link: LinkKind
+    client: int
+    """The client's SAP."""
+    server: int
+    """Logical device (wPort, or upper HDLC address)."""
+    physical: int
+    """Physical device (lower HDLC address); 0: none, and always 0 with the wrapper."""
+    address_size: int
+    """Bytes of the server's HDLC address: 1, 2 or 4; 0: the shortest that fits."""
+    parameters: LinkParameters
+    """What we would like of an HDLC link."""
+
+    @property
+    def device(self) -> tuple[int, int]:
+        """Tells the meters behind one ``host:port`` apart."""
+        return (self.server, self.physical)
+
+    def carrier(self, client: int | None = None) -> Carrier:
+        """A fresh carrier, for another client's SAP where one is given. Raises DlmsFault TQ-DM-74 as `Address`."""
+        sap = self.client if client is None else client
+        if self.link is LinkKind.WRAPPER:
+            return WrapperCarrier(sap, self.server)
+        address = Address(self.server, self.physical, self.address_size or self._shortest())
+        address.encode()
+        return HdlcCarrier(sap, address, self.parameters)
+
+    def _shortest(self) -> int:
+        if self.physical == 0 and self.server <= SHORT_MAX:
+            return 1
+        return 2 if max(self.server, self.physical) <= SHORT_MAX else 4
+
+
+def parse_address(address: str) -> WrittenPlace:
+    """``[wrapper://|hdlc://]host:port[?client=N&server=N&physical=N]``. Raises DlmsFault TQ-DM-93."""
+    scheme, separator, rest = address.rpartition("://")
+    try:
+        link = LinkKind(scheme) if separator else None
+        parts = urlsplit(f"//{rest}")
+        host, port = parts.hostname, parts.port
+        pairs = parse_qsl(parts.query, strict_parsing=bool(parts.query), max_num_fields=len(NUMBER_MAX))
+        numbers = {name: int(value) for name, value in pairs}
+    except ValueError:
+        raise _no_address(address) from None
+    sound = all(0 <= number <= NUMBER_MAX.get(name, -1) for name, number in numbers.items())
+    if not host or not port or parts.path or parts.fragment or "@" in rest or not sound or len(numbers) < len(pairs):
+        raise _no_address(address)
+    return WrittenPlace(host, port, link, numbers.get("client"), numbers.get("server"), numbers.get("physical"))
+
+
+def _no_address(address: str) -> Exception:
+    return local_fault(
+        "TQ-DM-93",
+        f"{address!r:.80} is no DLMS address",
+        "write host:port, such as 10.1.2.3:4059, or hdlc://10.1.2.3:4059?client=1&server=1&physical=17",
+    )
