@@ -27,9 +27,9 @@ SLEW_S_PER_S_MAX = 0.001
 """Honest drift that is followed: twice the 500 ppm at which NTP slews."""
 UNCERTAINTY_S = 2
 """Half-width of the present while the clock is trusted (utility seconds): an NTP client holds well under one second."""
-UNCONFIRMED_S_MAX = 3_600
+UNCONFIRMED_S_MAX = 4 * 3_600
 """A process that begins further than this after what an earlier one was certain of believes its wall only when another
-source agrees: a restart takes minutes, a hardware clock in local time is five hours ahead."""
+source agrees: restarts and short power cuts fit in, a hardware clock in local time is five hours ahead."""
 AGREEMENT_S_MAX = 120
 """Another source within so many seconds confirms the clock: a reply may be a minute old on a slow link."""
 
