@@ -33,11 +33,11 @@ PERIOD_S = 60
 """Utility seconds between two looks when nothing wakes us."""
 QUIET_S = 300
 """The same when the last look found nothing and nothing was written since: what can change that wakes us."""
-SIGHTINGS_PER_TICK = 500
-"""Booked in one transaction: some 0.3 s at a node's first poll, when every relay is new."""
 ROUND_S = 15
 """The same in the midst of a round of dark homes: some 12,000 of them are judged within the quarter of an hour in which
 whoever may have light again gets it."""
+SIGHTINGS_PER_TICK = 500
+"""Booked in one transaction: some 0.3 s at a node's first poll, when every relay is new."""
 DARK_PER_TICK = 200
 """Dark points judged in one look; paid ones come first."""
 DEBTORS_S = 300

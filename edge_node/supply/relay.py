@@ -115,7 +115,7 @@ class RelayRoom:
             async with asyncio.timeout(CUT_S_MAX if command is RelayCommand.OPEN else CALL_S_MAX):
                 await driver.control(target, command, permitted.permit)
         except TimeoutError:
-            pauses = (0,)  # as below
+            pauses = (0,)  # given up here; it may have arrived all the same
         except ProtocolFault as fault:
             if fault.blame is Blame.REMOTE and fault.hope is Hope.RETRY:
                 pauses = (0,)  # it may have arrived all the same: look once now, and later again

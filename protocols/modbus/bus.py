@@ -19,18 +19,9 @@ from gridmodel.clock import IoClock, Rng, UtilityClock
 from protocols.errors import Blame, Hope
 from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, check_reply, local_fault, remote_fault
 from protocols.modbus.connection import Connection
+from protocols.resting import Resting
 from protocols.turns import Turns
 
-SILENCES_BEFORE_SUSPENSION = 3
-"""One lost reply is weather, two are bad luck, three in a row are a dead unit."""
-SUSPENSION_S = 60
-"""A suspended unit is probed once a minute (utility seconds)."""
-BACKOFF_S_MIN = 1.0
-"""After the first refused connection (utility seconds)."""
-BACKOFF_S_MAX = 60.0
-"""A gateway that comes back is found within a minute."""
-BACKOFF_JITTER = 0.25
-"""Gateways of one street that lost power together are not tried again together."""
 TIMEOUT_S_MIN = 0.3
 """Slower meters are common, and a shorter timeout breeds late replies, from which swapped values come."""
 
@@ -49,16 +40,6 @@ class Timing:
     """Between a reply and the next request on the same bus; 25 ms cured many serial meters."""
 
 
-class _Health:
-    """What is known about one unit behind this bus."""
-
-    __slots__ = ("rest_until", "silences")
-
-    def __init__(self) -> None:
-        self.silences = 0
-        self.rest_until = 0
-
-
 class Bus:
     """All calls to one ``host:port``. Errors are `ModbusFault`s; see `exchange`."""
 
@@ -68,15 +49,11 @@ class Bus:
         self.host = host
         self.port = port
         self.framing = framing
-        self._clock = clock
         self._io_clock = io_clock
-        self._rng = rng
+        self._resting = Resting[int](clock, rng)
         self._turns = Turns(_queue_full)
         self._connection: Connection | None = None
         self._closed = False
-        self._units: dict[int, _Health] = {}
-        self._refusals = 0
-        self._retry_at = 0
         self._quiet_s = 0.0
         self._last_reply_at = 0.0
 
@@ -87,8 +64,7 @@ class Bus:
 
     def suspended(self, unit: int) -> bool:
         """Whether the unit is left alone at this moment."""
-        health = self._units.get(unit)
-        return health is not None and self._left_s(health.rest_until, SUSPENSION_S) > 0
+        return self._resting.suspended(unit)
 
     async def exchange(self, unit: int, pdu: bytes, timing: Timing, *, urgent: bool = False) -> bytes:
         """Send one request and give the register bytes of its reply (none for a write).
@@ -104,7 +80,7 @@ class Bus:
         try:
             if self._closed:
                 raise _driver_closed()
-            if not urgent and (self._units or self._retry_at):
+            if not urgent and not self._resting.idle:
                 self._refuse_if_resting(unit)
             connection = self._connection
             if connection is None or connection.spoiled is not None:
@@ -113,12 +89,12 @@ class Bus:
                 await self._pause(timing.pause_s)
             data = await self._ask(connection, unit, pdu, timing)
         except ExceptionReply:
-            self._units.pop(unit, None)
+            self._resting.answered(unit)
             raise
         finally:
             self._turns.give()
-        if self._units:
-            self._units.pop(unit, None)
+        if not self._resting.idle:
+            self._resting.answered(unit)
         return data
 
     def release(self) -> None:
@@ -132,27 +108,18 @@ class Bus:
         self._drop(_driver_closed())
 
     def _refuse_if_resting(self, unit: int) -> None:
-        if (left_s := self._left_s(self._retry_at, BACKOFF_S_MAX * (1 + BACKOFF_JITTER))) > 0:
+        if (left_s := self._resting.address_left_s()) > 0:
             raise remote_fault(
                 "TQ-MB-42",
                 f"{self.host}:{self.port} did not accept a connection and is left alone for {left_s} s more",
                 "check the gateway's supply and network",
             )
-        health = self._units.get(unit)
-        if health is None or health.silences < SILENCES_BEFORE_SUSPENSION:
-            return
-        if (left_s := self._left_s(health.rest_until, SUSPENSION_S)) > 0:
+        if (left_s := self._resting.probe_left_s(unit)) > 0:
             raise remote_fault(
                 "TQ-MB-41",
                 f"unit {unit} at {self.host}:{self.port} stayed silent and is left alone for {left_s} s more",
                 "check the meter's supply, wiring and unit number; it is probed once a minute",
             )
-        health.rest_until = self._clock.now() + SUSPENSION_S
-
-    def _left_s(self, until: int, at_most_s: float) -> int:
-        """Utility seconds until `until`; 0 when the clock was set back and the wait would exceed its own limit."""
-        left_s = until - self._clock.now()
-        return left_s if 0 < left_s <= at_most_s + 1 else 0
 
     async def _connect(self, timing: Timing) -> Connection:
         self._connection = None
@@ -163,17 +130,13 @@ class Bus:
                     lambda: Connection(self.framing, self._io_clock), self.host, self.port
                 )
         except (OSError, TimeoutError) as error:
-            growth = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2.0 ** min(self._refusals, 10))
-            wait_s = growth * self._rng.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER)
-            self._refusals += 1
-            self._retry_at = self._clock.now() + max(1, round(wait_s))
+            self._resting.refused()
             raise remote_fault(
                 "TQ-MB-01",
                 f"{self.host}:{self.port} does not accept a connection ({type(error).__name__})",
                 "check the address, the gateway's supply and the network",
             ) from error
-        self._refusals = 0
-        self._retry_at = 0
+        self._resting.accepted()
         self._connection = connection
         if self._closed:
             self._drop(_driver_closed())
@@ -231,10 +194,7 @@ class Bus:
     def _silent(self, unit: int, fault: ModbusFault) -> None:
         """Book a request without an answer to believe, and close the connection."""
         self._drop(fault)
-        health = self._units.setdefault(unit, _Health())
-        health.silences += 1
-        if health.silences >= SILENCES_BEFORE_SUSPENSION:
-            health.rest_until = self._clock.now() + SUSPENSION_S
+        self._resting.silent(unit)
 
     def _drop(self, fault: ModbusFault) -> None:
         connection, self._connection = self._connection, None

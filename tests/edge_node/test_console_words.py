@@ -35,6 +35,8 @@ async def link_lost(at: Furnished) -> AsyncIterator[None]:
             if at.node.link().since:
                 break
             await asyncio.sleep(0.01)
+        else:
+            pytest.fail("the link was never found lost")
         yield
     finally:
         working.cancel()

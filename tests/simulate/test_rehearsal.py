@@ -17,8 +17,8 @@ REGRESSIONS = {
     1137: "a payer behind a clock that was wrong stayed dark",
 }
 """Seeds that once failed, with what they found. Any change of what the product writes moves the faults of every seed:
-what proves each mending for good is the test beside the room (`test_a_doubtful_clock_stamps_no_register` and others);
-these two only go on looking where something was once found."""
+what proves each mending for good is the test beside the room
+(`test_a_doubtful_clock_stamps_no_register_and_no_energy_is_lost` and others); these two only go on looking where something was once found."""
 
 
 def told(*arguments: str, hash_seed: str) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from gridmodel.reading import Channel
-from protocols.dlms.bus import SILENCES_BEFORE_SUSPENSION, SUSPENSION_S
 from protocols.dlms.counters import Counter
 from protocols.dlms.keys import MeterSecrets
 from protocols.dlms.section import dlms_plan
 from protocols.dlms.selection import CLOCK_COLUMN
 from protocols.driver import RelayCommand, RelayContact, WritePermit
 from protocols.errors import Blame, Hope, ProtocolFault
+from protocols.resting import SILENCES_BEFORE_SUSPENSION, SUSPENSION_S
 from tests.protocols.dlms.bench_rig import METER, bench, fast, fault_of, run
 from tests.protocols.dlms.test_dlms_codec import mutated
 from tests.protocols.dlms.test_dlms_driver import HOUR, hours

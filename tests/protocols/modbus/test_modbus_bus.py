@@ -7,8 +7,9 @@ from itertools import pairwise
 import pytest
 
 from protocols.errors import Blame, Hope
-from protocols.modbus.bus import SUSPENSION_S, Bus, Timing
+from protocols.modbus.bus import Bus, Timing
 from protocols.modbus.codec import Framing, ModbusFault, read_pdu
+from protocols.resting import SUSPENSION_S
 from protocols.turns import WAITING_MAX
 from tests.protocols.modbus.scripted import (
     FAST,
