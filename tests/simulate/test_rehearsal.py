@@ -16,9 +16,9 @@ REGRESSIONS = {
     11: "a node whose clock had been set forward stamped registers with it: two hours held energy of other hours",
     1137: "a payer behind a clock that was wrong stayed dark",
 }
-"""Seeds that once failed, with what they found. Any change of what the product writes moves the faults of every seed, so
-what proves a mending for good is a test beside the room (for 11: the doubtful clock's in `test_collector.py`); the seeds
-only go on looking where something was once found."""
+"""Seeds that once failed, with what they found. Any change of what the product writes moves the faults of every seed:
+what proves a mending for good is a test beside the room (for 11: the doubtful clock's in `test_collector.py`). These
+two only go on looking where something was once found."""
 
 
 def told(*arguments: str, hash_seed: str) -> dict[str, Any]:
