@@ -36,9 +36,11 @@ ROOMS: dict[str, dict[str, frozenset[str] | None]] = {
         "web": frozenset({"config", "store", "ingest", "balance", "billing", "authority", "situation", "api"}),
     },
     "protocols": {
-        **dict.fromkeys(("errors", "driver", "profile", "turns"), frozenset({"errors", "driver", "profile"})),
+        **dict.fromkeys(
+            ("errors", "driver", "profile", "turns", "resting"), frozenset({"errors", "driver", "profile"})
+        ),
         "authority": frozenset({"errors", "driver", "profile"}),
-        **dict.fromkeys(("modbus", "dlms"), frozenset({"errors", "driver", "profile", "turns"})),
+        **dict.fromkeys(("modbus", "dlms"), frozenset({"errors", "driver", "profile", "turns", "resting"})),
         "sync": frozenset({"errors", "driver", "profile", "authority"}),
     },
 }
