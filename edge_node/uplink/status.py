@@ -5,7 +5,9 @@ clock is made durable, and old acknowledged batches go.
 
 The clock's floor is a time that the present cannot be before. A clock that nobody else confirmed may be wrong from the
 start (a board without a battery): by itself it moves the floor no further than the program has run, for a floor in the
-future would make bills look overdue and protections ended. A doubt is remembered until another source confirms.
+future would make bills look overdue and protections ended. A doubt is remembered until another source confirms. How far
+a later start may be from the floor decides whether its wall is believed, so the floor is kept more often than a hub may
+want a status.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,6 +21,10 @@ from gridmodel.clock import ClockTrust, UtilityClock
 from hosting.database import Connection, Database
 from protocols.sync.facts import NODE_STATUS
 
+FLOOR_S = 900
+"""Utility seconds between two looks at the clock, at most: a small part of `hosting.clocks.UNCONFIRMED_S_MAX`."""
+FIRST_FLOOR_S = 60
+"""The same before there is any floor: a process that dies without one leaves the next one in doubt."""
 PRUNES_PER_TURN_MAX = 20
 """Transactions of pruning in one period: ten thousand rows, well above what a period adds."""
 
@@ -44,37 +50,51 @@ class StatusRoom:
         self._period_s = period_s
         self._ran_s = 0
         """Utility seconds by the steady clock since the floor was last looked at."""
+        self._has_floor = False
 
     async def run(self) -> None:
         """One status at the start, then one at each full period of the clock (waited for by the steady one)."""
+        told: int | None = None
         while True:
             now = self._clock.now()
-            await self.tick(now)
-            pause_s = self._period_s - now % self._period_s
+            period = now // self._period_s
+            if period != told:
+                await self.tick(now)
+                told = period
+            else:
+                await self.remember(now)
+            pause_s = min(self._period_s - now % self._period_s, FLOOR_S if self._has_floor else FIRST_FLOOR_S)
             await self._clock.sleep(pause_s)
             self._ran_s += pause_s
 
     async def tick(self, now: int) -> None:
         """Write one status and what is known of the clock, and let old batches go."""
         body = dict(await self._collect()) | {"at": now}
-        trusted, confirmed = self._clock.trust() is ClockTrust.TRUSTED, bool(body.get("link_up"))
-        earliest, ran_s = self._clock.bounds().earliest, self._ran_s
-
-        async def verb(conn: Connection) -> None:
-            await append_latest(conn, NODE_STATUS, f"status-{now}", body, now)
-            if not trusted:
-                await write_mark(conn, Mark.CLOCK_DOUBTED, str(now))
-                return
-            known = await read_mark(conn, Mark.CLOCK_FLOOR)
-            if confirmed:
-                await forget_mark(conn, Mark.CLOCK_DOUBTED)
-            if confirmed or known is not None:
-                floor = earliest if known is None or confirmed else min(earliest, int(known) + ran_s)
-                await write_mark(conn, Mark.CLOCK_FLOOR, str(max(floor, int(known or 0))))
-
-        await self._control.write(verb)
-        self._ran_s -= ran_s
+        await self._control.write(lambda conn: append_latest(conn, NODE_STATUS, f"status-{now}", body, now))
         self._wakeups.outbox.set()
+        trusted = await self.remember(now)
         for _ in range(PRUNES_PER_TURN_MAX if trusted else 0):  # a wall a month ahead would forget a month too early
             if not await self._outbox.prune(now):
                 break
+
+    async def remember(self, now: int) -> bool:
+        """Make durable what is known of the clock; gives whether it is trusted."""
+        trusted, confirmed = self._clock.trust() is ClockTrust.TRUSTED, self._clock.confirmed()
+        earliest, ran_s = self._clock.bounds().earliest, self._ran_s
+
+        async def verb(conn: Connection) -> bool:
+            known = await read_mark(conn, Mark.CLOCK_FLOOR)
+            if not trusted:
+                await write_mark(conn, Mark.CLOCK_DOUBTED, str(now))
+                return known is not None
+            if confirmed:
+                await forget_mark(conn, Mark.CLOCK_DOUBTED)
+            if not confirmed and known is None:
+                return False
+            floor = earliest if known is None or confirmed else min(earliest, int(known) + ran_s)
+            await write_mark(conn, Mark.CLOCK_FLOOR, str(max(floor, int(known or 0))))
+            return True
+
+        self._has_floor = await self._control.write(verb)
+        self._ran_s -= ran_s
+        return trusted

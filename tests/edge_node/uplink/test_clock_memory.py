@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_node.store.state import Mark, NodeState
-from edge_node.uplink.status import StatusRoom
+from edge_node.uplink.status import FLOOR_S, StatusRoom
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import ClockTrust
 from hosting.clocks import UNCERTAINTY_S, ScaledClock
 from tests.edge_node.store.outbox_bench import NOW, opened
+from tests.edge_node.uplink.paper_hub import JumpClock
 
 YEAR = 365 * 86_400
 PERIOD_S = 300
@@ -24,7 +25,6 @@ class Node:
     state: NodeState
     clock: ScaledClock
     wall: "list[float]"
-    link_up: "list[bool]"
 
     async def ran(self, periods: int) -> None:
         """So many periods later by either clock."""
@@ -45,16 +45,16 @@ Story = Callable[[Node], Awaitable[None]]
 def told(folder: Path, story: Story, *, wall_s: int = NOW) -> None:
     async def whole() -> None:
         async with opened(folder) as (control, outbox):
-            wall, link_up = [float(wall_s), 0.0], [False]
+            wall = [float(wall_s), 0.0]
             clock = ScaledClock(wall=lambda: wall[0], monotonic=lambda: wall[1])
 
             async def collect() -> dict[str, object]:
-                return {"link_up": link_up[0]}
+                return {}
 
             room = StatusRoom(
                 control=control, outbox=outbox, collect=collect, clock=clock, wakeups=Wakeups(), period_s=PERIOD_S
             )
-            await story(Node(room, NodeState(control), clock, wall, link_up))
+            await story(Node(room, NodeState(control), clock, wall))
 
     asyncio.run(whole())
 
@@ -70,7 +70,7 @@ def test_a_clock_nobody_confirmed_sets_no_floor(tmp_path: Path) -> None:
 
 def test_the_hub_s_agreement_raises_the_floor_and_then_running_does(tmp_path: Path) -> None:
     async def connected(node: Node) -> None:
-        node.link_up[0] = True
+        node.clock.confirm(node.clock.now())
         await node.ran(1)
         assert await node.mark(Mark.CLOCK_FLOOR) == NOW - UNCERTAINTY_S
 
@@ -94,10 +94,36 @@ def test_a_doubt_outlives_the_process_until_another_source_confirms(tmp_path: Pa
         await node.ran(2)
         assert await node.mark(Mark.CLOCK_DOUBTED) is not None
         node.clock.confirm(node.clock.now())
-        node.link_up[0] = True
         await node.ran(1)
         assert node.clock.trust() is ClockTrust.TRUSTED
         assert await node.mark(Mark.CLOCK_DOUBTED) is None
 
     told(tmp_path, jumped)
     told(tmp_path, restarted)
+
+
+def test_the_floor_is_kept_often_though_a_hub_wants_a_status_seldom(tmp_path: Path) -> None:
+    """Six hours between statuses made every restart in an outage look like a wall hours ahead (rehearsal seed 10040)."""
+
+    async def whole() -> None:
+        async with opened(tmp_path) as (control, outbox):
+            clock, state, told_at = JumpClock(), NodeState(control), list[int]()
+
+            async def collect() -> dict[str, object]:
+                told_at.append(clock.now())
+                return {}
+
+            room = StatusRoom(
+                control=control, outbox=outbox, collect=collect, clock=clock, wakeups=Wakeups(), period_s=6 * 3_600
+            )
+            begun, behind_s = clock.now(), list[int]()
+            running = asyncio.create_task(room.run())
+            while clock.now() < begun + 12 * 3_600:
+                assert not running.done()
+                floor = await state.get(Mark.CLOCK_FLOOR)
+                behind_s.append(clock.now() - (begun if floor is None else int(floor)))
+            running.cancel()
+            assert max(behind_s) <= FLOOR_S
+            assert len(told_at) == 3
+
+    asyncio.run(whole())
