@@ -103,7 +103,7 @@ def test_a_doubt_outlives_the_process_until_another_source_confirms(tmp_path: Pa
 
 
 def test_the_floor_is_kept_often_though_a_hub_wants_a_status_seldom(tmp_path: Path) -> None:
-    """Six hours between statuses made every restart in an outage look like a wall hours ahead (rehearsal seed 10040)."""
+    """Six hours between statuses made every restart in an outage look like a wall ahead (rehearsal seed 10040)."""
 
     async def whole() -> None:
         async with opened(tmp_path) as (control, outbox):
