@@ -121,11 +121,11 @@ class Misfortune:
 
     async def _silent(self, site: Site, seconds: float) -> None:
         chosen = self._neighbours(site, SILENT_PART) - site.ill()
-        site.meters.silent |= chosen
+        site.fall_silent(chosen)
         try:
             await asyncio.sleep(seconds)
         finally:
-            site.meters.silent -= chosen
+            site.answer_again(chosen)
             self._well(site, chosen)
 
     async def _hung(self, site: Site, seconds: float) -> None:

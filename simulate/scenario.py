@@ -75,6 +75,17 @@ class InTime(StrEnum):
     """The node's wall clock is set wrong by some seconds to minutes, and back at the end."""
 
 
+class Depth(StrEnum):
+    """How deep a node's meters are simulated."""
+
+    PORT = "port"
+    """At the driver's port: fast, one read in some through bytes."""
+    MODBUS = "modbus"
+    """Every byte of Modbus, through the product's driver."""
+    DLMS = "dlms"
+    """Consumers' meters speak DLMS with ciphering, supply meters Modbus; every byte of both."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spell:
     """How often something begins, and how long it lasts."""
@@ -129,6 +140,8 @@ class Scenario:
     """The same of heat, above the policy's limit."""
     brakes: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `PolicyRules` that differ from configs/policy/demo.toml."""
+    meters: tuple[Depth, ...] = (Depth.PORT,)
+    """Of the nodes in turn."""
     meter_latency_s: float = 0.02
     """Of one exchange with a meter that is well."""
     restart_minutes: tuple[float, float] = (0.1, 20.0)
@@ -175,6 +188,7 @@ def scenario_from(name: str, table: Mapping[str, Any]) -> Scenario:
             heat=float(table.get("heat", 0.0)),
             brakes=brakes,
             restart_minutes=_pair(table.get("restart_minutes", (0.1, 20.0))),
+            meters=tuple(Depth(one) for one in table.get("meters", (Depth.PORT,))),
             meter_latency_s=float(table.get("meter_latency_s", 0.02)),
             down_hours_max=float(table.get("down_hours_max", 24.0)),
         )

@@ -18,6 +18,7 @@ from edge_node.node import Node
 from gridmodel.period import HOUR_S, day_bounds
 from hosting.compute import InlineCompute
 from protocols.authority.signatures import key_to_text
+from protocols.driver import MeterDriver
 from simulate.book import Book
 from simulate.check_energy import EnergyChecker
 from simulate.check_levels import LevelChecker
@@ -30,7 +31,7 @@ from simulate.disk import SimDisk
 from simulate.faults import DAY_S, Faults
 from simulate.hub_door import SimHubDoor
 from simulate.loop import VirtualLoop
-from simulate.meter_watch import WatchedDriver
+from simulate.meter_watch import WatchedDriver, Way, watched
 from simulate.misfortune import Misfortune
 from simulate.network import SimLink
 from simulate.office import Office
@@ -42,6 +43,7 @@ from simulate.sight import Eye, NodeSight, Verdicts
 from simulate.site import ZONE, Site, World, approvers_of, districts_of, rules_of
 from simulate.temptation import Temptations
 from simulate.trace import Trace
+from simulate.wires import Wires
 
 LEVELS_S = 6 * HOUR_S
 """How often the hub's levels are added up in the middle of a run: each takes milliseconds of the checker."""
@@ -98,7 +100,9 @@ class Rehearsal:
         self.trace = Trace(self.loop.time)
         self.faults.told = lambda whom, what: self.trace.add("fault", whom, what)
         self.verdicts = Verdicts(self.now, self.faults)
-        world = World(spec.seed, self.loop, self.start, self.folder, scenario)
+        wires = Wires(self.loop)
+        self.loop.connector = wires.connect
+        world = World(spec.seed, self.loop, self.start, self.folder, scenario, wires)
         for number in range(spec.nodes):
             site = Site(world, number, spec.meters)
             self.sites[site.node] = site
@@ -230,7 +234,6 @@ class Rehearsal:
 
     def _wire_node(self, site: Site) -> None:
         node = site.node
-        world_clock = node_clock(self.loop, NodeWall(self.loop), self.start)
 
         def moved(meter: str, closed: bool, at: int) -> None:
             self.trace.add("relay", node, f"{meter} {'closed' if closed else 'open'}")
@@ -240,20 +243,23 @@ class Rehearsal:
 
         async def build(disk: SimDisk, incarnation: int) -> Node:
             process = self.nodes[node]
-            driver = WatchedDriver(
-                node,
-                site.faces,
-                clock=world_clock,
-                io_clock=io_clock(self.loop),
-                rng=stream(self.spec.seed, f"meters/{node}/{incarnation}"),
-                state=site.meters,
-                hung=site.hung,
-                faults=self.faults,
-                checker=self.relays,
-                trace=self.trace,
-                die=process.crash,
-                asked=lambda meter: self.supply.asked(node, meter),
-            )
+            dice = stream(self.spec.seed, f"commands/{node}/{incarnation}")
+
+            def watch(inner: MeterDriver, way: Way) -> WatchedDriver:
+                return watched(
+                    node,
+                    inner,
+                    way,
+                    io_clock=io_clock(self.loop),
+                    rng=dice,
+                    hung=site.hung,
+                    faults=self.faults,
+                    checker=self.relays,
+                    trace=self.trace,
+                    die=process.crash,
+                    asked=lambda meter: self.supply.asked(node, meter),
+                )
+
             link = SimLink(
                 node,
                 self.door,
@@ -264,12 +270,12 @@ class Rehearsal:
                 die=process.crash,
                 answered=lambda _: self.supply.answered(node),
             )
-            return await site.build(disk, incarnation, driver, link)
+            return await site.build(disk, incarnation, watch, link)
 
         events = (AtEvent.NODE_CRASH_BEFORE_COMMIT, AtEvent.NODE_CRASH_AFTER_COMMIT)
         process = Process(node, site.folder, build, self._surroundings(), events)
         process.on_commit.append(lambda name: self.supply.polled(node) if name.startswith("readings") else None)
-        process.on_crash += [lambda: self.relays.node_died(node)]
+        process.on_crash += [lambda: self.relays.node_died(node), site.died]
         process.on_start += [self.money.kept]
         self.nodes[node] = process
 
