@@ -8,6 +8,7 @@ drivers meet it as they would in the field.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from gridmodel.clock import Entropy, Rng, UtilityClock
 from gridmodel.identity import MeterId
@@ -18,7 +19,7 @@ from simulate.dlms_keys import FleetSecrets, Security
 from simulate.dlms_models import shape_of
 from simulate.driver import MeterFaults
 from simulate.face import MeterFaces
-from simulate.fleet import MeterFleet
+from simulate.fleet import MeterFleet, MeterPort
 from simulate.grid_registry import Listen
 from simulate.image import Display
 from simulate.meters import Fleet
@@ -68,7 +69,11 @@ class ByteMeters:
         self._truth = faces.truth
         self._state = state
         self._rng = rng
+        self._owner = owner
+        self._wires = wires
         self._fleet_of: dict[int, MeterFleet] = {}
+        self._swapped: dict[int, int] = {}
+        self._late_s: dict[tuple[str, int], float] = {}
         by_profile: dict[str, list[int]] = {}
         for index in range(len(self._truth.grid.meters)):
             by_profile.setdefault(self._truth.grid.profile_of(index), []).append(index)
@@ -87,7 +92,7 @@ class ByteMeters:
         for fleet in dict.fromkeys(self._fleet_of.values()):
             mine = [index for index, one in self._fleet_of.items() if one is fleet]
             for place, units in fleet.places(mine).items():
-                wires.listen(owner, place, lambda one=fleet, of=units: one.port(of), self._delay)  # type: ignore[misc]
+                wires.listen(owner, place, partial(self._port, fleet, units), partial(self._delay, place))
 
     def fall_silent(self, meters: frozenset[str]) -> None:
         """They do not answer any more."""
@@ -113,10 +118,40 @@ class ByteMeters:
             if not was_silent:
                 fleet.silent.discard(index)
 
-    def _delay(self) -> float:
-        """One way to any meter of the site."""
+    def swap(self, one: str, other: str) -> None:
+        """Two meters of one model change places, or back; whoever is connected is cut off."""
+        first, second = self._truth.index(one), self._truth.index(other)
+        if self._swapped.pop(first, None) is None:
+            self._swapped |= {first: second, second: first}
+        else:
+            del self._swapped[second]
+        self._wires.cut(self._owner)
+
+    def delay(self, meter: str, seconds: float) -> None:
+        """Everything at the meter's address takes so much longer, one way; 0: as usual again."""
+        index = self._truth.index(meter)
+        host, port, _ = self._fleet_of[index].listen.place(index)
+        self._late_s[host, port] = seconds
+
+    def neighbours(self, meter: str) -> frozenset[str]:
+        """All meters at that meter's address."""
+        index = self._truth.index(meter)
+        fleet = self._fleet_of[index]
+        place = fleet.listen.place(index)[:2]
+        meters = self._truth.grid.meters
+        return frozenset(
+            str(meters[n]) for n, one in self._fleet_of.items() if one is fleet and fleet.listen.place(n)[:2] == place
+        )
+
+    def _port(self, fleet: MeterFleet, units: Mapping[int, int]) -> MeterPort:
+        """Whoever stands at these units now."""
+        return fleet.port({unit: self._swapped.get(index, index) for unit, index in units.items()})
+
+    def _delay(self, place: tuple[str, int]) -> float:
+        """One way to a meter of the site."""
         latency_s = self._state.latency_s
-        return latency_s * self._rng.uniform(0.25, 0.75) if latency_s else 0.0
+        usual_s = latency_s * self._rng.uniform(0.25, 0.75) if latency_s else 0.0
+        return usual_s + self._late_s.get(place, 0.0)
 
 
 def displays_of(names: Iterable[str], profiles: Mapping[str, MeterProfile]) -> dict[str, Display]:

@@ -152,30 +152,31 @@ class Site:
         self.meters = MeterFaults(latency_s=world.scenario.meter_latency_s)
         self.hung: set[str] = set()
         """Meters whose driver calls never return."""
+        self.out_of_reach: set[str] = set()
+        """Meters behind a gateway that is too slow, or with another one in their place."""
         self.well_since: dict[str, float] = {}
         """Virtual second since when a meter that was ill answers again; meters that never were are not in it."""
-        self._bytes: ByteMeters | None = None
-        if self.depth is not Depth.PORT:
-            self._bytes = self._on_wires(listens)
+        self.bytes: ByteMeters | None = None if self.depth is Depth.PORT else self._on_wires(listens)
+        """The meters at their wires; None at the driver's port."""
         self.signer = signer_of(world.seed, self.node)
         self.rules = rules_of(world.scenario)
         self.config = self._config(approvers_of(world.seed))
 
     def ill(self) -> frozenset[str]:
         """Meters that do not answer now."""
-        return self.meters.silent | self.hung
+        return self.meters.silent | self.hung | self.out_of_reach
 
     def fall_silent(self, meters: frozenset[str]) -> None:
         """They do not answer from now on."""
         self.meters.silent |= meters
-        if self._bytes is not None:
-            self._bytes.fall_silent(meters)
+        if self.bytes is not None:
+            self.bytes.fall_silent(meters)
 
     def answer_again(self, meters: frozenset[str]) -> None:
         """They are well again."""
         self.meters.silent -= meters
-        if self._bytes is not None:
-            self._bytes.answer_again(meters)
+        if self.bytes is not None:
+            self.bytes.answer_again(meters)
 
     def died(self) -> None:
         """The node's process is gone, and its connections with it."""
@@ -200,13 +201,13 @@ class Site:
         world = self._world
         name, io = f"meters/{self.node}/{incarnation}", io_clock(world.loop)
         rng = stream(world.seed, name)
-        if self._bytes is None:
+        if self.bytes is None:
             clock = node_clock(world.loop, NodeWall(world.loop), world.start)
             driver = SimDriver(
                 [self.faces], clock=clock, io_clock=io, rng=rng, faults=self.meters, bytes_every=BYTES_EVERY
             )
             return {"modbus": watch(driver, driver)}, None
-        way, clock = self._bytes, node_clock(world.loop, self.wall, world.start)
+        way, clock = self.bytes, node_clock(world.loop, self.wall, world.start)
         modbus = watch(ModbusDriver(self.profiles, clock=clock, io_clock=io, rng=rng), way)
         if self.depth is Depth.MODBUS:
             return {"modbus": modbus}, None

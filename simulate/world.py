@@ -23,6 +23,7 @@ from simulate.book import Book
 from simulate.check_energy import EnergyChecker
 from simulate.check_levels import LevelChecker
 from simulate.check_money import MoneyChecker
+from simulate.check_places import PlaceChecker
 from simulate.check_relays import RelayChecker
 from simulate.check_supply import DRAIN_S_MAX, LOOK_S, SupplyChecker
 from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
@@ -91,6 +92,7 @@ class Rehearsal:
     people: People = field(init=False)
     office: Office = field(init=False)
     temptations: Temptations = field(init=False)
+    places: PlaceChecker = field(init=False)
 
     def __post_init__(self) -> None:
         spec, scenario = self.spec, self.spec.scenario
@@ -230,6 +232,7 @@ class Rehearsal:
         self.hub.on_start += [self.money.marks, self.money.kept]
         self.energy = EnergyChecker(self.sights, self.hub_eye, self.verdicts)
         self.levels = LevelChecker(self.sights, self.hub_eye, self.verdicts)
+        self.places = PlaceChecker(self.sights, self.verdicts, self.loop.time)
         self.temptations = Temptations(self.sights, self.book, self.relays, self.verdicts, self.loop.time)
 
     def _wire_node(self, site: Site) -> None:
