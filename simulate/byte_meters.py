@@ -28,6 +28,9 @@ from simulate.wires import Wires
 REHEARSED = FleetSecrets()
 """Well known, as in every demo."""
 
+SLOW_S_MAX = 0.95
+"""There and back to a slow meter: shorter than the shortest patience of a profile, whatever befalls the meter twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class RehearsedKeys:
@@ -149,8 +152,8 @@ class ByteMeters:
 
     def _delay(self, place: tuple[str, int]) -> float:
         """One way to a meter of the site."""
-        latency_s = self._state.latency_s
-        usual_s = latency_s * self._rng.uniform(0.25, 0.75) if latency_s else 0.0
+        latency_s = min(self._state.latency_s, SLOW_S_MAX)
+        usual_s = latency_s * self._rng.uniform(0.25, 0.5) if latency_s else 0.0
         return usual_s + self._late_s.get(place, 0.0)
 
 
