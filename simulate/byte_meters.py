@@ -14,15 +14,15 @@ from gridmodel.clock import Entropy, Rng, UtilityClock
 from gridmodel.identity import MeterId
 from protocols.dlms.keys import MeterSecrets
 from protocols.profile import MeterProfile
-from simulate.dlms_fleet import DlmsFleet, DlmsOptions
+from simulate.dlms_fleet import DlmsOptions
 from simulate.dlms_keys import FleetSecrets, Security
 from simulate.dlms_models import shape_of
 from simulate.driver import MeterFaults
 from simulate.face import MeterFaces
-from simulate.fleet import MeterFleet, MeterPort
+from simulate.fleet import MeterPort
 from simulate.grid_registry import Listen
 from simulate.image import Display
-from simulate.meters import Fleet
+from simulate.mixed_fleet import MixedFleet
 from simulate.wires import Wires
 
 REHEARSED = FleetSecrets()
@@ -61,57 +61,43 @@ class ByteMeters:
         faces: MeterFaces,
         *,
         listens: Mapping[str, Listen],
-        profiles: Mapping[str, MeterProfile],
+        model: MeterProfile,
         wires: Wires,
         clock: UtilityClock,
         state: MeterFaults,
         entropy: Entropy,
         rng: Rng,
     ) -> None:
-        """`listens`: where the meters of each protocol are; `clock` is the world's; `state` has the latency."""
+        """`listens`: where the meters of each protocol are; `model`: of the DLMS meters; `clock` is the world's.
+
+        `state` has the latency, which may change at any time.
+        """
         self._truth = faces.truth
         self._state = state
         self._rng = rng
         self._owner = owner
         self._wires = wires
-        self._fleet_of: dict[int, MeterFleet] = {}
         self._swapped: dict[int, int] = {}
         self._late_s: dict[tuple[str, int], float] = {}
-        by_profile: dict[str, list[int]] = {}
-        for index in range(len(self._truth.grid.meters)):
-            by_profile.setdefault(self._truth.grid.profile_of(index), []).append(index)
-        modbus: Fleet | None = None
-        for name, indices in by_profile.items():
-            profile = profiles[name]
-            listen = listens[profile.protocol]
-            fleet: MeterFleet
-            if profile.protocol == "dlms":
-                options = DlmsOptions(shape_of(profile), Security.GMAC, REHEARSED)
-                fleet = DlmsFleet(self._truth, listen, clock, options, entropy=entropy, count=0)
-            else:
-                modbus = modbus or Fleet(faces, listen, clock)
-                fleet = modbus
-            self._fleet_of |= dict.fromkeys(indices, fleet)
-        for fleet in dict.fromkeys(self._fleet_of.values()):
-            mine = [index for index, one in self._fleet_of.items() if one is fleet]
-            for place, units in fleet.places(mine).items():
-                wires.listen(owner, place, partial(self._port, fleet, units), partial(self._delay, place))
+        options = DlmsOptions(shape_of(model), Security.GMAC, REHEARSED)
+        self._fleet = MixedFleet(faces, listens, clock, options, entropy=entropy)
+        self._place: dict[int, tuple[str, int]] = {}
+        for place, units in self._fleet.places(range(self._fleet.count)).items():
+            self._place |= dict.fromkeys(units.values(), place)
+            wires.listen(owner, place, partial(self._port, units), partial(self._delay, place))
 
     def fall_silent(self, meters: frozenset[str]) -> None:
         """They do not answer any more."""
-        for index in map(self._truth.index, meters):
-            self._fleet_of[index].silent.add(index)
+        self._fleet.silent.update(map(self._truth.index, meters))
 
     def answer_again(self, meters: frozenset[str]) -> None:
         """They do."""
-        for index in map(self._truth.index, meters):
-            self._fleet_of[index].silent.discard(index)
+        self._fleet.silent.difference_update(map(self._truth.index, meters))
 
     @contextmanager
     def losing(self, meter: str, *, arrives: bool) -> Iterator[None]:
         """Within the block a command to the meter is lost, or its answer is: from the moment it obeys."""
-        index = self._truth.index(meter)
-        fleet = self._fleet_of[index]
+        index, fleet = self._truth.index(meter), self._fleet
         was_silent = index in fleet.silent
         (fleet.tongue_tied if arrives else fleet.silent).add(index)
         try:
@@ -132,23 +118,16 @@ class ByteMeters:
 
     def delay(self, meter: str, seconds: float) -> None:
         """Everything at the meter's address takes so much longer, one way; 0: as usual again."""
-        index = self._truth.index(meter)
-        host, port, _ = self._fleet_of[index].listen.place(index)
-        self._late_s[host, port] = seconds
+        self._late_s[self._place[self._truth.index(meter)]] = seconds
 
     def neighbours(self, meter: str) -> frozenset[str]:
         """All meters at that meter's address."""
-        index = self._truth.index(meter)
-        fleet = self._fleet_of[index]
-        place = fleet.listen.place(index)[:2]
-        meters = self._truth.grid.meters
-        return frozenset(
-            str(meters[n]) for n, one in self._fleet_of.items() if one is fleet and fleet.listen.place(n)[:2] == place
-        )
+        place, meters = self._place[self._truth.index(meter)], self._truth.grid.meters
+        return frozenset(str(meters[index]) for index, one in self._place.items() if one == place)
 
-    def _port(self, fleet: MeterFleet, units: Mapping[int, int]) -> MeterPort:
+    def _port(self, units: Mapping[int, int]) -> MeterPort:
         """Whoever stands at these units now."""
-        return fleet.port({unit: self._swapped.get(index, index) for unit, index in units.items()})
+        return self._fleet.port({unit: self._swapped.get(index, index) for unit, index in units.items()})
 
     def _delay(self, place: tuple[str, int]) -> float:
         """One way to a meter of the site."""

@@ -9,8 +9,8 @@ from protocols.dlms.data import Tag
 from protocols.dlms.obis import DAILY_PROFILE, LOAD_PROFILE, Obis
 from protocols.dlms.section import DlmsPlan, EventLogPlan, LoadProfilePlan, ValuePlan, dlms_plan
 from protocols.driver import MeterEventKind, ProfileValues
-from protocols.profile import MeterProfile
-from simulate.dlms_shapes import EXPORT, IMPORT, POWER, EventCodes, EventLogShape, MeterShape, RegisterShape
+from protocols.profile import MeterProfile, load_profiles
+from simulate.dlms_shapes import EXPORT, IMPORT, POWER, SHAPES, EventCodes, EventLogShape, MeterShape, RegisterShape
 from simulate.fleet import FleetFault
 
 _SHOWN = {Channel.IMPORT: IMPORT, Channel.EXPORT: EXPORT}
@@ -25,6 +25,19 @@ _FORMS = {
 }
 """Type and scaler of a register that the profile leaves to the meter, by unit."""
 _CODE = Obis(0, 0, 96, 11, 0)
+
+
+def shape_named(name: str) -> MeterShape:
+    """One of the shipped shapes, or that of a DLMS meter profile. Raises FleetFault TQ-SM-23, ProfileFault."""
+    known = SHAPES.get(name)
+    if known is not None:
+        return known
+    profiles = load_profiles()
+    found = profiles.get(name)
+    if found is None or found.protocol != "dlms":
+        names = [*SHAPES, *sorted(one.name for one in profiles.values() if one.protocol == "dlms")]
+        raise FleetFault("TQ-SM-23", f"there is no DLMS model {name!r:.40}", f"use {', '.join(names)}")
+    return shape_of(found)
 
 
 def shape_of(profile: MeterProfile) -> MeterShape:

@@ -41,6 +41,14 @@ class Trouble:
 NO_TROUBLE = Trouble()
 
 
+@dataclass(slots=True)
+class FleetCounts:
+    """What a fleet has done."""
+
+    served: int = 0
+    refused_writes: int = 0
+
+
 class MeterFleet(ABC):
     """The meters of one grid, reachable. `silent`, `troubles` and the counts may be read and changed at any time."""
 
@@ -59,14 +67,27 @@ class MeterFleet(ABC):
         """By index of the meter."""
         self.tongue_tied: set[int] = set()
         """Meters that obey, and whose answers are lost from the moment their contact moves."""
-        self.served = 0
-        """Answered requests."""
-        self.refused_writes = 0
-        """Writes to anything but a relay."""
+        self.counts = FleetCounts()
         self.dice = seeded_rng(truth.grid.spec.seed)
         """For replies that get lost."""
         self._servers: list[asyncio.Server] = []
-        self._ports: set[MeterPort] = set()
+        self.ports: set[MeterPort] = set()
+        """The connections that are open."""
+
+    @property
+    def served(self) -> int:
+        """Answered requests."""
+        return self.counts.served
+
+    @property
+    def refused_writes(self) -> int:
+        """Writes to anything but a relay."""
+        return self.counts.refused_writes
+
+    def share(self, whole: "MeterFleet") -> None:
+        """Be a part of another fleet: what befalls its meters, its counts, dice and connections are this one's too."""
+        self.silent, self.troubles, self.tongue_tied = whole.silent, whole.troubles, whole.tongue_tied
+        self.counts, self.dice, self.ports = whole.counts, whole.dice, whole.ports
 
     @abstractmethod
     def port(self, units: dict[int, int]) -> "MeterPort":
@@ -93,7 +114,7 @@ class MeterFleet(ABC):
         """Stop listening and drop every connection."""
         for server in self._servers:
             server.close()
-        for port in tuple(self._ports):
+        for port in tuple(self.ports):
             port.drop()
         self._servers.clear()
 
@@ -112,15 +133,15 @@ class MeterFleet(ABC):
 
     def opened(self, port: "MeterPort") -> None:
         """A connection was accepted."""
-        self._ports.add(port)
+        self.ports.add(port)
 
     def closed(self, port: "MeterPort") -> None:
         """A connection is gone."""
-        self._ports.discard(port)
+        self.ports.discard(port)
 
     def ports_of(self, index: int) -> "list[MeterPort]":
         """The connections that are open to a meter."""
-        return [port for port in self._ports if index in port.units.values()]
+        return [port for port in self.ports if index in port.units.values()]
 
     def meddle(self, index: int, what: str, given: dict[str, Any]) -> dict[str, Any]:
         """Do something to one meter by hand; what there is, the protocol's own fleet says. Raises FleetFault."""
@@ -161,7 +182,7 @@ class MeterPort(asyncio.Protocol, ABC):
         fleet = self._of
         if index in fleet.silent:
             return  # since it was asked
-        fleet.served += 1
+        fleet.counts.served += 1
         trouble = fleet.troubles.get(index)
         if trouble is None:
             self.write(data)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from simulate.clock import WallSpan, stream
 from simulate.network import cut_for
 from simulate.scenario import InTime
-from simulate.site import Site
+from simulate.site import DLMS_PROFILE, Site
 
 if TYPE_CHECKING:
     from simulate.world import Rehearsal
@@ -177,7 +177,7 @@ class Misfortune:
     async def _swapped(self, site: Site, seconds: float) -> None:
         """Two homes of one model: whoever cuts the one would darken the other."""
         well = [
-            str(one.meter) for one in site.grid.points if site.bytes is not None and str(one.meter) not in site.ill()
+            str(one.meter) for one in site.grid.points if one.profile == DLMS_PROFILE and one.meter not in site.ill()
         ]
         if len(well) < 2 or site.bytes is None:
             return

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from edge_node.config import (
     ApproverConfig,
@@ -63,8 +63,6 @@ BYTES_EVERY = 16
 """At the driver's port one read in so many goes through the meter's bytes, to be compared with the others."""
 DLMS_PROFILE = "dlms_hls_single"
 """What consumers' meters are where they speak DLMS; with a load profile of the grid's interval."""
-HOUSEHOLDS_ALONE: dict[str, Any] = {"profile": DLMS_PROFILE, "company_pct": 0.0}
-"""Companies draw more than a single-phase meter carries."""
 Watch = Callable[[MeterDriver, Way], WatchedDriver]
 """How the world keeps an eye on a driver."""
 DriversOver = Callable[[EdgeStore], Mapping[str, MeterDriver]]
@@ -133,7 +131,7 @@ class Site:
             seed=world.seed * 1_000 + number,
             origin=world.start,
             interval_minutes=INTERVAL_MINUTES,
-            **HOUSEHOLDS_ALONE if self.depth is Depth.DLMS else {},
+            home_profile=DLMS_PROFILE if self.depth is Depth.DLMS else None,
         )
         self.truth = ToldTruth(build_grid(spec), self.profiles, displays_of([DLMS_PROFILE], self.profiles))
         self.faces = MeterFaces(self.truth)
@@ -188,7 +186,7 @@ class Site:
             self.node,
             self.faces,
             listens=listens,
-            profiles=self.profiles,
+            model=self.profiles[DLMS_PROFILE],
             wires=world.wires,
             clock=node_clock(world.loop, NodeWall(world.loop), world.start),
             state=self.meters,
