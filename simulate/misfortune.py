@@ -164,7 +164,7 @@ class Misfortune:
         if site.bytes is None:
             return
         meter = self._dice.choice(site.grid.meters)
-        behind = site.bytes.neighbours(str(meter)) - site.ill()
+        behind = site.bytes.neighbours(str(meter)) - site.out_of_reach
         site.bytes.delay(str(meter), self._dice.uniform(*GATEWAY_LATE_S))
         site.out_of_reach |= behind
         try:
