@@ -11,6 +11,7 @@ from edge_node.config import NodeConfig
 from edge_node.console.people import People
 from edge_node.console.points import PointsBoard
 from edge_node.console.status import StatusBoard
+from edge_node.metering.backfill import Backfill
 from edge_node.metering.collector import Collector
 from edge_node.metering.day_close import DayClose
 from edge_node.metering.hour_close import HourClose
@@ -65,6 +66,7 @@ class Rooms:
     """The rooms of one node."""
 
     collector: Collector
+    backfill: Backfill
     hour_close: HourClose
     day_close: DayClose
     hub_link: HubLink
@@ -81,6 +83,7 @@ class Rooms:
         return (
             ("supply", self.enforcement.run),
             ("collector", self.collector.run),
+            ("backfill", self.backfill.run),
             ("hour close", self.hour_close.run),
             ("day close", self.day_close.run),
             ("uplink", self.hub_link.run),
@@ -100,6 +103,7 @@ def build_rooms(
     sources = sources_of(config, store)
     return Rooms(
         collector=_collector(config, ports, store, wakeups),
+        backfill=_backfill(config, ports, store, wakeups),
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
@@ -194,6 +198,20 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         profiles=ports.profiles,
         clock=ports.clock,
         compute=ports.compute,
+        spread_s=config.polling.spread_s,
+    )
+
+
+def _backfill(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> Backfill:
+    return Backfill(
+        readings=store.readings,
+        hours=store.hours,
+        registries=store.registries,
+        drivers=ports.drivers,
+        profiles=ports.profiles,
+        clock=ports.clock,
+        compute=ports.compute,
+        wakeups=wakeups,
         spread_s=config.polling.spread_s,
     )
 
