@@ -7,6 +7,7 @@ so an hour that comes twice moves nothing, and a late correction replaces and ne
 """
 
 import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -141,44 +142,74 @@ def _rebooked(old: Sequence[Booking], new: Sequence[Booking], taken: Iterable[in
 
 
 def contributions(day: PlaceDay) -> Iterable[tuple[AreaKey, int, Int64]]:
-    """What a place counts for: (area, first hour, [hours, AREA_COLUMNS])."""
+    """What a place counts for: (area, first hour, [hours, AREA_COLUMNS]). Areas may share an array: only read it."""
     for booking in day.booked:
-        span = day.state[booking.first : booking.first + booking.count]
-        base = np.zeros((booking.count, AREA_COLUMNS), np.int64)
-        base[:, :CELL] = span[:, :CELL]
-        base[:, PLACES_KNOWN] = span[:, KNOWN] > 0
-        base[:, PLACES_FINAL] = span[:, KNOWN] == FINAL
+        own = _counted(day, booking)
+        above = own if day.kind != TRANSFORMER else _without_supply(own)
         for level, area, sign in booking.areas:
-            part = base.copy()
-            if day.kind != TRANSFORMER:
-                part[:, [index for index in range(CELL) if index not in _SUPPLY]] = 0
-            elif level != TRANSFORMER:
-                part[:, _SUPPLY] = 0  # a feeder is supplied at its head, not at its transformers
-            part[:, _SUPPLIED] *= sign
-            yield (level, area), booking.first, part
+            part = own if level == TRANSFORMER else above
+            yield (level, area), booking.first, part if sign == 1 else _facing(part)
+
+
+def _counted(day: PlaceDay, booking: Booking) -> Int64:
+    span = day.state[booking.first : booking.first + booking.count]
+    counted = np.zeros((booking.count, AREA_COLUMNS), np.int64)
+    if day.kind == TRANSFORMER:
+        counted[:, :CELL] = span[:, :CELL]
+    else:
+        counted[:, _SUPPLY] = span[:, _SUPPLY]
+    counted[:, PLACES_KNOWN] = span[:, KNOWN] > 0
+    counted[:, PLACES_FINAL] = span[:, KNOWN] == FINAL
+    return counted
+
+
+def _without_supply(counted: Int64) -> Int64:
+    """A feeder is supplied at its head, not at its transformers."""
+    above = counted.copy()
+    above[:, _SUPPLY] = 0
+    return above
+
+
+def _facing(counted: Int64) -> Int64:
+    """From the far side of a boundary."""
+    facing = counted.copy()
+    facing[:, _SUPPLIED] *= -1
+    return facing
 
 
 def movement(into: dict[AreaKey, Int64], old: PlaceDay, new: PlaceDay) -> None:
     """Add what `new` counts for beyond `old` to `into`, by area: [24, AREA_COLUMNS] each."""
-    for day, sign in ((old, -1), (new, 1)):
+    for day, add in ((old, np.subtract), (new, np.add)):
         for area, first, part in contributions(day):
             moved = into.get(area)
             if moved is None:
                 moved = into[area] = np.zeros((HOURS, AREA_COLUMNS), np.int64)
-            moved[first : first + len(part)] += sign * part
+            span = moved[first : first + len(part)]
+            add(span, part, out=span)
+
+
+class _Zstd(threading.local):
+    """Each thread's own: making one costs more than using it, and no two threads may share one."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_ZSTD = _Zstd()
 
 
 def pack(state: Int64) -> bytes:
     """An array as a blob: compressed by columns when it has 24 rows, plain when it has one."""
-    plain = np.ascontiguousarray(state.T).astype("<i8").tobytes()
-    return plain if len(state) == 1 else zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(plain)
+    plain = state.T.astype("<i8").tobytes()
+    return plain if len(state) == 1 else _ZSTD.compressor.compress(plain)
 
 
 def unpack(blob: bytes, rows: int, columns: int) -> Int64:
     """Back from `pack`; raises CellsFault (TQ-HB-11) when the blob is not of that shape."""
     size = rows * columns * 8
     try:
-        plain = blob if rows == 1 else zstandard.ZstdDecompressor().decompress(blob, max_output_size=size)
+        plain = blob if rows == 1 else _ZSTD.decompressor.decompress(blob, max_output_size=size)
     except zstandard.ZstdError as error:
         raise CellsFault("TQ-HB-11", f"a stored balance is damaged: {error!s:.80}", _RESTORE) from error
     if len(plain) != size:
