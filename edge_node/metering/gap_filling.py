@@ -206,8 +206,9 @@ class _Gap:
         if negative is not None:
             return _unfilled(gap, GapReason.REGISTER_DISAGREES, f"the row of {negative} has less than nothing")
         known = [wh or 0 for wh in energies.values()]
-        total_wh, absent = sum(known), any(wh is None for wh in energies.values())
-        rounding_wh = len(known) * self.step_wh * (gap.interval_s // self.told.period_s)
+        there = [int(wh is not None) for wh in energies.values()]
+        total_wh, absent = sum(known), not all(there)
+        rounding_wh = sum(there) * self.step_wh * (gap.interval_s // self.told.period_s)
         after = self._sums([gap.end + gap.interval_s])[gap.end + gap.interval_s]
         late_wh = 0 if absent else max(known) if after is None else after
         if not total_wh - known[0] - rounding_wh <= gap.energy_wh <= total_wh + late_wh + rounding_wh:
@@ -216,7 +217,7 @@ class _Gap:
             wrong = f"the rows add up to {total_wh} Wh, the registers differ by {gap.energy_wh} Wh"
             return _unfilled(gap, GapReason.REGISTER_DISAGREES, wrong)
         carried_wh = self._carried_wh() + self.step_wh
-        booked = shares(gap.energy_wh, known)
+        booked = _rounded_to(gap.energy_wh, known, there, rounding_wh)
         if max(booked) > carried_wh:
             wrong = f"{max(booked)} Wh in one interval are more than the connection can carry"
             return _unfilled(gap, GapReason.REGISTER_DISAGREES, wrong)
@@ -267,6 +268,19 @@ class _Gap:
         if all(row.end >= end for row in self.told.rows):
             return GapReason.OUTSIDE_MEMORY, f"the meter's first row is that of {self.told.rows[0].end}"
         return GapReason.ROW_MISSING, "the meter has no rows of this time, though it has earlier ones"
+
+
+def _rounded_to(energy_wh: int, known: Sequence[int], there: Sequence[int], rounding_wh: int) -> list[int]:
+    """The energies of rows made to add up to that of the registers.
+
+    What rounding took from the rows goes evenly to those that are `there`. What is over belongs to a register that was
+    read late: it lacks in the first interval, or comes with the last one.
+    """
+    rest_wh = energy_wh - sum(known)
+    booked = [wh + part for wh, part in zip(known, shares(min(max(0, rest_wh), rounding_wh), there), strict=True)]
+    booked[0] += min(0, rest_wh)
+    booked[-1] += max(0, rest_wh - rounding_wh)
+    return booked if booked[0] >= 0 else shares(energy_wh, known)
 
 
 def _unfilled(gap: Gap, reason: GapReason, detail: str) -> Filled:
