@@ -21,6 +21,10 @@ CLOCK_SHARE = 10
 """A clock may be off by this part of an interval: its rows then misplace a tenth of an interval's energy, and the
 registers at both ends still bound the whole."""
 
+LATE_SHARE = 2
+"""Polls and their repetitions are over within half of the shortest interval: of rows that hold energies, so much of the
+first and of the one after the gap may stand on the other side of its registers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Filled:
@@ -160,7 +164,7 @@ class _Gap:
             energy_wh = after.register_wh - before.register_wh
             ends = range(before.at + length, after.at + 1, length)
             known = len(ends) == 1 or energy_wh == 0
-            if energy_wh > len(ends) * self._carried_wh() + self.step_wh:
+            if energy_wh > (len(ends) + 1) * self._carried_wh() + self.step_wh:  # a late read has some of the next
                 wrong = f"{energy_wh} Wh up to {after.at} are more than the connection can carry"
                 return _unfilled(gap, GapReason.REGISTER_DISAGREES, wrong)
             energies = shares(energy_wh, [self.estimates.get(end, 0) for end in ends])
@@ -210,13 +214,13 @@ class _Gap:
         total_wh, absent = sum(known), not all(there)
         rounding_wh = sum(there) * self.step_wh * (gap.interval_s // self.told.period_s)
         after = self._sums([gap.end + gap.interval_s])[gap.end + gap.interval_s]
-        late_wh = 0 if absent else max(known) if after is None else after
-        if not total_wh - known[0] - rounding_wh <= gap.energy_wh <= total_wh + late_wh + rounding_wh:
+        late_wh = 0 if absent else (max(known) if after is None else after) // LATE_SHARE
+        if not total_wh - known[0] // LATE_SHARE - rounding_wh <= gap.energy_wh <= total_wh + late_wh + rounding_wh:
             if absent and gap.energy_wh > total_wh:
                 return _unfilled(gap, *self._why_absent(gap.start, gap.end))
             wrong = f"the rows add up to {total_wh} Wh, the registers differ by {gap.energy_wh} Wh"
             return _unfilled(gap, GapReason.REGISTER_DISAGREES, wrong)
-        carried_wh = self._carried_wh() + self.step_wh
+        carried_wh = 2 * self._carried_wh() + self.step_wh
         booked = _rounded_to(gap.energy_wh, known, there, rounding_wh)
         if max(booked) > carried_wh:
             wrong = f"{max(booked)} Wh in one interval are more than the connection can carry"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.metering.backfill import AGAIN_S_MAX, again_at, free_from
-from edge_node.metering.gap_filling import Filled, clock_lies, fill, shares, still
+from edge_node.metering.gap_filling import LATE_SHARE, Filled, clock_lies, fill, shares, still
 from edge_node.store.gaps import Gap, GapReason
 from gridmodel.identity import MeterId
 from gridmodel.quantity import Multiplier
@@ -102,7 +102,8 @@ def test_what_is_absent_stays_a_gap_between_registers_that_are_known(energies: l
 def test_registers_read_late_within_the_next_interval_agree(
     energies: list[int], after_wh: int, early: float, late: float, values: ProfileValues
 ) -> None:
-    gap = gap_of(energies, late=(int(energies[0] * early), int(after_wh * late)))
+    share = 1 if values is ProfileValues.REGISTERS else LATE_SHARE
+    gap = gap_of(energies, late=(int(energies[0] * early / share), int(after_wh * late / share)))
     if gap.energy_wh <= 0:
         return
     filled = fill(gap, rows_of(energies, values=values, after_wh=after_wh), DIRECT, RULES)
