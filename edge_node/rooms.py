@@ -12,6 +12,9 @@ from edge_node.console.people import People
 from edge_node.console.points import PointsBoard
 from edge_node.console.status import StatusBoard
 from edge_node.metering.backfill import Backfill
+from edge_node.metering.clock_door import ClockDoor
+from edge_node.metering.clock_keeping import ClockKeeping
+from edge_node.metering.clock_steps import ClockRules
 from edge_node.metering.collector import Collector
 from edge_node.metering.day_close import DayClose
 from edge_node.metering.hour_close import HourClose
@@ -67,6 +70,7 @@ class Rooms:
 
     collector: Collector
     backfill: Backfill
+    clock_keeping: ClockKeeping
     hour_close: HourClose
     day_close: DayClose
     hub_link: HubLink
@@ -84,6 +88,7 @@ class Rooms:
             ("supply", self.enforcement.run),
             ("collector", self.collector.run),
             ("backfill", self.backfill.run),
+            ("meter clocks", self.clock_keeping.run),
             ("hour close", self.hour_close.run),
             ("day close", self.day_close.run),
             ("uplink", self.hub_link.run),
@@ -104,6 +109,7 @@ def build_rooms(
     return Rooms(
         collector=_collector(config, ports, store, wakeups),
         backfill=_backfill(config, ports, store, wakeups),
+        clock_keeping=_clock_keeping(config, ports, store, wakeups),
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
@@ -212,6 +218,24 @@ def _backfill(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeu
         clock=ports.clock,
         compute=ports.compute,
         wakeups=wakeups,
+        spread_s=config.polling.spread_s,
+    )
+
+
+def _clock_keeping(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> ClockKeeping:
+    given = config.clocks
+    rules = ClockRules(given.set, given.tolerance_s, given.step_s_day_max, given.error_s_max)
+    return ClockKeeping(
+        clocks=store.meter_clocks,
+        door=ClockDoor(store.meter_clocks, ports.entropy, ports.clock, lambda: rules),
+        alarms=store.alarms,
+        registries=store.registries,
+        drivers=ports.drivers,
+        profiles=ports.profiles,
+        clock=ports.clock,
+        compute=ports.compute,
+        wakeups=wakeups,
+        rules=lambda: rules,
         spread_s=config.polling.spread_s,
     )
 

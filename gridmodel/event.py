@@ -21,6 +21,8 @@ class AlarmKind(StrEnum):
     REGISTER_STUCK = "register_stuck"
     WRONG_METER = "wrong_meter"
     """Another serial number answered at the address: nothing is booked."""
+    METER_CLOCK_WRONG = "meter_clock_wrong"
+    """A meter's clock lies beyond what is set from here: its rows are not believed."""
     LEDGER_CONFLICT = "ledger_conflict"
     """One id with two contents."""
     ROW_DAMAGED = "row_damaged"

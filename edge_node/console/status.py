@@ -69,6 +69,7 @@ class StatusBoard:
             "meters_silent": await store.alarms.count(AlarmKind.METER_SILENT),
             "newest_reading_end": store.readings.newest_end,
             "gaps": {reason.value: count for reason, count in (await store.readings.gaps.counts()).items()},
+            "meter_clocks": await store.meter_clocks.counts(),
             "relays": {state.value: count for state, count in (await store.relays.counts()).items()},
             "cuts_today": await self._cuts_today(now),
             "stops": [asdict(stop) for stop in await store.control.read(store.records.stops)],

@@ -15,6 +15,7 @@ from edge_node.store.downlink import Downlink
 from edge_node.store.hours import Hours
 from edge_node.store.ledger import Ledger
 from edge_node.store.mandates import mandate_checker
+from edge_node.store.meter_clocks import MeterClocks
 from edge_node.store.meter_counters import MeterCounters
 from edge_node.store.operations import Operations
 from edge_node.store.readings import Readings
@@ -53,6 +54,7 @@ class EdgeStore:
     hours: Hours
     readings: Readings
     meter_counters: MeterCounters
+    meter_clocks: MeterClocks
     fresh: bool
     """Made by this very opening: an empty machine, or a lost disk."""
 
@@ -163,5 +165,6 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         hours=Hours(control),
         readings=readings,
         meter_counters=MeterCounters(control),
+        meter_clocks=MeterClocks(control),
         fresh=fresh,
     )

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_node.metering.backfill import Backfill
+from edge_node.metering.clock_door import ClockDoor
+from edge_node.metering.clock_keeping import ClockKeeping
+from edge_node.metering.clock_steps import ClockRules
 from edge_node.metering.day_close import DayClose
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.polling import PollTarget, plan_of
@@ -98,6 +101,8 @@ class Site:
     wires: dict[str, Wire]
     rounds: Rounds
     backfill: Backfill
+    clock_keeping: ClockKeeping
+    clock_door: ClockDoor
     hour_close: HourClose
     day_close: DayClose
     wakeups: Wakeups
@@ -205,7 +210,20 @@ def _rooms(store: EdgeStore, clock: HandClock, driver: DlmsDriver, profiles: dic
     shared: dict[str, Any] = {"clock": clock, "wakeups": wakeups, "readings": store.readings}
     closing: dict[str, Any] = {"hours": store.hours, "registries": store.registries, **shared}
     filling: dict[str, Any] = {"drivers": {"dlms": driver}, "profiles": profiles, "compute": InlineCompute()}
+    door = ClockDoor(store.meter_clocks, CountingEntropy(3), clock, ClockRules)
+    keeping = ClockKeeping(
+        clocks=store.meter_clocks,
+        door=door,
+        alarms=store.alarms,
+        registries=store.registries,
+        clock=clock,
+        wakeups=wakeups,
+        rules=ClockRules,
+        **filling,
+    )
     return {
+        "clock_door": door,
+        "clock_keeping": keeping,
         "rounds": Rounds(control=store.control, alarms=store.alarms, relays=store.relays, **shared),
         "backfill": Backfill(spread_s=120, **filling, **closing),
         "hour_close": HourClose(**closing),
