@@ -17,8 +17,10 @@ from edge_node.metering.clock_keeping import ClockKeeping
 from edge_node.metering.clock_steps import ClockRules
 from edge_node.metering.collector import Collector
 from edge_node.metering.day_close import DayClose
+from edge_node.metering.event_reading import EventReading
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.rounds import Rounds
+from edge_node.metering.visits import Grounds
 from edge_node.money.payments import Desk
 from edge_node.store.opening import EdgeStore
 from edge_node.supply.enforcement import Enforcement
@@ -71,6 +73,7 @@ class Rooms:
     collector: Collector
     backfill: Backfill
     clock_keeping: ClockKeeping
+    event_reading: EventReading
     hour_close: HourClose
     day_close: DayClose
     hub_link: HubLink
@@ -89,6 +92,7 @@ class Rooms:
             ("collector", self.collector.run),
             ("backfill", self.backfill.run),
             ("meter clocks", self.clock_keeping.run),
+            ("meter events", self.event_reading.run),
             ("hour close", self.hour_close.run),
             ("day close", self.day_close.run),
             ("uplink", self.hub_link.run),
@@ -110,6 +114,7 @@ def build_rooms(
         collector=_collector(config, ports, store, wakeups),
         backfill=_backfill(config, ports, store, wakeups),
         clock_keeping=_clock_keeping(config, ports, store, wakeups),
+        event_reading=_event_reading(config, ports, store, wakeups),
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
@@ -222,21 +227,38 @@ def _backfill(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeu
     )
 
 
-def _clock_keeping(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> ClockKeeping:
-    given = config.clocks
-    rules = ClockRules(given.set, given.tolerance_s, given.step_s_day_max, given.error_s_max)
-    return ClockKeeping(
-        clocks=store.meter_clocks,
-        door=ClockDoor(store.meter_clocks, ports.entropy, ports.clock, lambda: rules),
-        alarms=store.alarms,
+def _grounds(config: NodeConfig, ports: Ports, store: EdgeStore) -> Grounds:
+    return Grounds(
         registries=store.registries,
         drivers=ports.drivers,
         profiles=ports.profiles,
         clock=ports.clock,
         compute=ports.compute,
+        spread_s=config.polling.spread_s,
+    )
+
+
+def _clock_keeping(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> ClockKeeping:
+    given = config.clocks
+    rules = ClockRules(given.set, given.tolerance_s, given.step_s_day_max, given.error_s_max)
+    return ClockKeeping(
+        _grounds(config, ports, store),
+        clocks=store.meter_clocks,
+        door=ClockDoor(store.meter_clocks, ports.entropy, ports.clock, lambda: rules),
+        alarms=store.alarms,
         wakeups=wakeups,
         rules=lambda: rules,
-        spread_s=config.polling.spread_s,
+    )
+
+
+def _event_reading(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> EventReading:
+    return EventReading(
+        _grounds(config, ports, store),
+        control=store.control,
+        events=store.meter_events,
+        operations=store.operations,
+        alarms=store.alarms,
+        wakeups=wakeups,
     )
 
 

@@ -17,6 +17,7 @@ from edge_node.store.ledger import Ledger
 from edge_node.store.mandates import mandate_checker
 from edge_node.store.meter_clocks import MeterClocks
 from edge_node.store.meter_counters import MeterCounters
+from edge_node.store.meter_events import MeterEvents
 from edge_node.store.operations import Operations
 from edge_node.store.readings import Readings
 from edge_node.store.records import Records
@@ -55,6 +56,7 @@ class EdgeStore:
     readings: Readings
     meter_counters: MeterCounters
     meter_clocks: MeterClocks
+    meter_events: MeterEvents
     fresh: bool
     """Made by this very opening: an empty machine, or a lost disk."""
 
@@ -166,5 +168,6 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         readings=readings,
         meter_counters=MeterCounters(control),
         meter_clocks=MeterClocks(control),
+        meter_events=MeterEvents(control),
         fresh=fresh,
     )

@@ -12,9 +12,11 @@ from edge_node.metering.clock_door import ClockDoor
 from edge_node.metering.clock_keeping import ClockKeeping
 from edge_node.metering.clock_steps import ClockRules
 from edge_node.metering.day_close import DayClose
+from edge_node.metering.event_reading import EventReading
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.polling import PollTarget, plan_of
 from edge_node.metering.rounds import Answer, Rounds
+from edge_node.metering.visits import Grounds
 from edge_node.store.opening import EdgeStore, StoreKeys, open_store
 from edge_node.wakeups import Wakeups
 from gridmodel.period import interval_end
@@ -103,6 +105,7 @@ class Site:
     backfill: Backfill
     clock_keeping: ClockKeeping
     clock_door: ClockDoor
+    event_reading: EventReading
     hour_close: HourClose
     day_close: DayClose
     wakeups: Wakeups
@@ -211,19 +214,20 @@ def _rooms(store: EdgeStore, clock: HandClock, driver: DlmsDriver, profiles: dic
     closing: dict[str, Any] = {"hours": store.hours, "registries": store.registries, **shared}
     filling: dict[str, Any] = {"drivers": {"dlms": driver}, "profiles": profiles, "compute": InlineCompute()}
     door = ClockDoor(store.meter_clocks, CountingEntropy(3), clock, ClockRules)
-    keeping = ClockKeeping(
-        clocks=store.meter_clocks,
-        door=door,
-        alarms=store.alarms,
-        registries=store.registries,
-        clock=clock,
-        wakeups=wakeups,
-        rules=ClockRules,
-        **filling,
-    )
+    grounds = Grounds(registries=store.registries, clock=clock, **filling)
     return {
         "clock_door": door,
-        "clock_keeping": keeping,
+        "clock_keeping": ClockKeeping(
+            grounds, clocks=store.meter_clocks, door=door, alarms=store.alarms, wakeups=wakeups, rules=ClockRules
+        ),
+        "event_reading": EventReading(
+            grounds,
+            control=store.control,
+            events=store.meter_events,
+            operations=store.operations,
+            alarms=store.alarms,
+            wakeups=wakeups,
+        ),
         "rounds": Rounds(control=store.control, alarms=store.alarms, relays=store.relays, **shared),
         "backfill": Backfill(spread_s=120, **filling, **closing),
         "hour_close": HourClose(**closing),

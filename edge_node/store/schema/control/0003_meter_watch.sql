@@ -1,4 +1,6 @@
--- Clocks of meters: how far each was off when it was last looked at, and every step that was meant for one.
+-- What meters are watched for beside their registers: clocks, event logs, and the supply that many of them lost at once.
+
+-- Clocks ----------------------------------------------------------------------------------------------------------
 
 CREATE TABLE meter_clock (
     meter TEXT PRIMARY KEY,
@@ -20,3 +22,27 @@ CREATE TABLE clock_step (            -- intent before, result after; a day's all
 ) STRICT;
 CREATE INDEX clock_step_meter ON clock_step (meter, intent_at);
 CREATE INDEX clock_step_age ON clock_step (intent_at);
+
+-- Event logs ------------------------------------------------------------------------------------------------------
+CREATE TABLE meter_log_read (        -- when the logs of a meter were last read whole
+    meter TEXT PRIMARY KEY,
+    read_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE meter_log_mark (        -- the latest line of each log, by the meter's clock
+    meter TEXT NOT NULL,
+    log TEXT NOT NULL,
+    newest_at INTEGER NOT NULL,
+    PRIMARY KEY (meter, log)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE meter_event (           -- each line once
+    meter TEXT NOT NULL,
+    at INTEGER NOT NULL,             -- by the meter's clock
+    log TEXT NOT NULL,
+    code INTEGER NOT NULL,           -- as the meter numbers it
+    kind TEXT NOT NULL,              -- as its profile file says what that means
+    seen_at INTEGER NOT NULL,        -- when it was read
+    PRIMARY KEY (meter, at, log, code)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX meter_event_age ON meter_event (seen_at);
