@@ -19,6 +19,7 @@ from edge_node.metering.collector import Collector
 from edge_node.metering.day_close import DayClose
 from edge_node.metering.event_reading import EventReading
 from edge_node.metering.hour_close import HourClose
+from edge_node.metering.outage_watch import OutageWatch
 from edge_node.metering.rounds import Rounds
 from edge_node.metering.visits import Grounds
 from edge_node.money.payments import Desk
@@ -74,6 +75,7 @@ class Rooms:
     backfill: Backfill
     clock_keeping: ClockKeeping
     event_reading: EventReading
+    outage_watch: OutageWatch
     hour_close: HourClose
     day_close: DayClose
     hub_link: HubLink
@@ -93,6 +95,7 @@ class Rooms:
             ("backfill", self.backfill.run),
             ("meter clocks", self.clock_keeping.run),
             ("meter events", self.event_reading.run),
+            ("outages", self.outage_watch.run),
             ("hour close", self.hour_close.run),
             ("day close", self.day_close.run),
             ("uplink", self.hub_link.run),
@@ -115,6 +118,7 @@ def build_rooms(
         backfill=_backfill(config, ports, store, wakeups),
         clock_keeping=_clock_keeping(config, ports, store, wakeups),
         event_reading=_event_reading(config, ports, store, wakeups),
+        outage_watch=_outage_watch(ports, store, wakeups),
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
@@ -258,6 +262,17 @@ def _event_reading(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: 
         events=store.meter_events,
         operations=store.operations,
         alarms=store.alarms,
+        wakeups=wakeups,
+    )
+
+
+def _outage_watch(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> OutageWatch:
+    return OutageWatch(
+        outages=store.outages,
+        readings=store.readings,
+        registries=store.registries,
+        clock=ports.clock,
+        compute=ports.compute,
         wakeups=wakeups,
     )
 

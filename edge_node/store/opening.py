@@ -19,6 +19,7 @@ from edge_node.store.meter_clocks import MeterClocks
 from edge_node.store.meter_counters import MeterCounters
 from edge_node.store.meter_events import MeterEvents
 from edge_node.store.operations import Operations
+from edge_node.store.outages import Outages
 from edge_node.store.readings import Readings
 from edge_node.store.records import Records
 from edge_node.store.registries import Registries
@@ -57,6 +58,7 @@ class EdgeStore:
     meter_counters: MeterCounters
     meter_clocks: MeterClocks
     meter_events: MeterEvents
+    outages: Outages
     fresh: bool
     """Made by this very opening: an empty machine, or a lost disk."""
 
@@ -169,5 +171,6 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         meter_counters=MeterCounters(control),
         meter_clocks=MeterClocks(control),
         meter_events=MeterEvents(control),
+        outages=Outages(control),
         fresh=fresh,
     )

@@ -1,7 +1,7 @@
 """The metering rooms of one node over real files, before DLMS meters on real sockets; a test moves time by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from edge_node.metering.clock_steps import ClockRules
 from edge_node.metering.day_close import DayClose
 from edge_node.metering.event_reading import EventReading
 from edge_node.metering.hour_close import HourClose
+from edge_node.metering.outage_watch import OutageWatch
 from edge_node.metering.polling import PollTarget, plan_of
 from edge_node.metering.rounds import Answer, Rounds
 from edge_node.metering.visits import Grounds
@@ -43,7 +44,7 @@ from tests.protocols.dlms.table_keys import TableKeys
 from tests.protocols.modbus.scripted import HandClock
 
 POINTS = {"m-1": "up-1", "m-2": "up-2", "m-t1": "sp-t-1"}
-"""Which meter stands where; all hang on transformer t-1."""
+"""Which meter stands where unless a test says otherwise; all hang on transformer t-1."""
 HOME, THREE = "dlms_hls_single", "dlms_lls_three"
 BORN = MIDNIGHT + 10 * 3_600
 
@@ -106,6 +107,7 @@ class Site:
     clock_keeping: ClockKeeping
     clock_door: ClockDoor
     event_reading: EventReading
+    outage_watch: OutageWatch
     hour_close: HourClose
     day_close: DayClose
     wakeups: Wakeups
@@ -113,13 +115,16 @@ class Site:
     async def poll(self) -> None:
         """One poll of every meter, as the collector does it, at this moment."""
         now = self.clock.now()
-        for one in self.targets():
+
+        async def ask(one: PollTarget) -> None:
             try:
                 snapshot = await self.driver.read(one.target)
             except ProtocolFault:
-                continue
+                return
             answer = Answer(one, interval_end(now, 15), now, snapshot.registers, snapshot.relay, snapshot.serial)
             await self.rounds.add(answer)
+
+        await asyncio.gather(*map(ask, self.targets()))
         await self.rounds.flush()
 
     def targets(self) -> tuple[PollTarget, ...]:
@@ -161,12 +166,21 @@ def quarterly(name: str, **changes: Any) -> MeterProfile:
 
 @asynccontextmanager
 async def site(
-    folder: Path, *, now: int = BORN, profiles: Sequence[MeterProfile] = (), opener: DatabaseOpener = open_database
+    folder: Path,
+    *,
+    now: int = BORN,
+    profiles: Sequence[MeterProfile] = (),
+    opener: DatabaseOpener = open_database,
+    points: Mapping[str, str] = POINTS,
+    far: Collection[str] = (),
 ) -> AsyncIterator[Site]:
-    """The site at utility time `now`; leaving the block is the process's end, coming again its next start."""
+    """The site at utility time `now`; leaving the block is the process's end, coming again its next start.
+
+    The points named in `far` hang on transformer t-2.
+    """
     clock = HandClock(now)
     known = {one.name: one for one in (quarterly(HOME), quarterly(THREE), *profiles)}
-    keys, memories = TableKeys(), {meter: Memory(meter) for meter in POINTS}
+    keys, memories = TableKeys(), {meter: Memory(meter) for meter in points}
     driver = DlmsDriver(
         known,
         keys=keys,
@@ -177,7 +191,8 @@ async def site(
         rng=seeded_rng(1),
     )
     async with AsyncExitStack() as stack:
-        bare = grid([link("up-1", "t-1"), link("up-2", "t-1")], [placed(m, point) for m, point in POINTS.items()])
+        links = [link(one, "t-2" if one in far else "t-1") for one in points.values() if one.startswith("up-")]
+        bare = grid(links, [placed(meter, point) for meter, point in points.items()])
         meters: dict[str, ServedMeter] = {}
         wires: dict[str, Wire] = {}
         registered = list(bare.meters)
@@ -227,6 +242,9 @@ def _rooms(store: EdgeStore, clock: HandClock, driver: DlmsDriver, profiles: dic
             operations=store.operations,
             alarms=store.alarms,
             wakeups=wakeups,
+        ),
+        "outage_watch": OutageWatch(
+            outages=store.outages, registries=store.registries, compute=InlineCompute(), **shared
         ),
         "rounds": Rounds(control=store.control, alarms=store.alarms, relays=store.relays, **shared),
         "backfill": Backfill(spread_s=120, **filling, **closing),

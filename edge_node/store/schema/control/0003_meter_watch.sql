@@ -46,3 +46,19 @@ CREATE TABLE meter_event (           -- each line once
     PRIMARY KEY (meter, at, log, code)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX meter_event_age ON meter_event (seen_at);
+
+-- Outages of supply -----------------------------------------------------------------------------------------------
+CREATE TABLE supply_outage (         -- a transformer's consumers without supply, inferred from their meters' silence
+    id TEXT PRIMARY KEY,
+    transformer TEXT NOT NULL,
+    district TEXT NOT NULL,
+    began_at INTEGER NOT NULL,       -- when its meters were heard last, then what their power events say
+    ended_at INTEGER,                -- when they were heard again; NULL while it lasts
+    customers INTEGER NOT NULL,
+    evidence TEXT NOT NULL,          -- gateway_silent (suspected only), meters_silent, power_events
+    noticed_at INTEGER NOT NULL,
+    judged_at INTEGER                -- when the power events were looked through for the last time; NULL: not yet
+) STRICT;
+CREATE UNIQUE INDEX supply_outage_running ON supply_outage (transformer) WHERE ended_at IS NULL;
+CREATE INDEX supply_outage_began ON supply_outage (began_at);
+CREATE INDEX supply_outage_unjudged ON supply_outage (ended_at) WHERE judged_at IS NULL AND ended_at IS NOT NULL;
