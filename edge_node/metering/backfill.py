@@ -32,8 +32,10 @@ from protocols.profile import MeterProfile
 REVISION = 2
 """Of what a load profile told: above every estimate, which polls book as 1. Asked again it tells the same."""
 AT_ONCE = 16
-"""Meters asked at one time, at as many addresses: a district of 42,000 behind concentrators that take three seconds
-each is filled within three hours, and less than a tenth of what polls may use is taken."""
+"""Addresses asked at one time: a district of 42,000 behind concentrators that take three seconds for each meter is
+filled within three hours, and less than a tenth of what polls may use is taken."""
+IN_TURN = 8
+"""Meters asked at one address in one go."""
 GAPS_PER_LOOK = 200
 """Gaps looked at in one go."""
 CALL_S_MAX = 600
@@ -139,24 +141,23 @@ class Backfill:
             await self._fill(registry, due, now)
 
     async def _fill(self, registry: Registry, due: Sequence[Gap], now: int) -> None:
-        """Ask as many meters as may be asked at once; the others are still due afterwards."""
+        """Ask as many meters as may be asked in one go; the others are still due afterwards."""
         work = _Round(now)
         here = await self._compute.run(registry.topology, now)
-        asked: dict[str, tuple[_Place, list[Gap]]] = {}
+        asked: dict[str, list[tuple[_Place, list[Gap]]]] = {}
         for gap in due:
             if gap.energy_wh == 0:
                 work.take(gap, still(gap))
         for gaps in _by_meter(gap for gap in due if gap.energy_wh):
             then = await self._compute.run(registry.topology, gaps[0].end)
             place = self._place(registry, (then, here), gaps[0], now)
-            if isinstance(place, _Place):
-                if len(asked) < AT_ONCE:
-                    asked.setdefault(place.target.address, (place, gaps))
-            else:
+            if not isinstance(place, _Place):
                 work.keep(gaps, *place)
+            elif place.target.address in asked or len(asked) < AT_ONCE:
+                asked.setdefault(place.target.address, []).append((place, gaps))
         async with asyncio.TaskGroup() as group:
-            for place, of_one in asked.values():
-                group.create_task(self._ask(place, of_one, work))
+            for line in asked.values():
+                group.create_task(self._ask_in_turn(line[:IN_TURN], work))
         if work.bookings:
             await self._readings.correct(work.bookings, Revision(await self._hours.epoch(), REVISION))
             self._wakeups.hour.set()
@@ -182,28 +183,35 @@ class Backfill:
         rules = rules_of(profile, then.multiplier, registry.interval_minutes)
         return _Place(target, driver, then.multiplier, rules)
 
-    async def _ask(self, place: _Place, gaps: Sequence[Gap], work: _Round) -> None:
-        """Ask one meter about the channels of one span."""
+    async def _ask_in_turn(self, line: Sequence[tuple[_Place, list[Gap]]], work: _Round) -> None:
+        """The meters of one address, one after the other; a silent one ends it, the others are still due."""
+        for place, gaps in line:
+            if not await self._ask(place, gaps, work):
+                return
+
+    async def _ask(self, place: _Place, gaps: Sequence[Gap], work: _Round) -> bool:
+        """Ask one meter about the channels of one span; gives whether it answered."""
         first = gaps[0]
         try:
             async with asyncio.timeout(CALL_S_MAX):
                 why = await _clock_lies(place, first.interval_s)
                 if why is not None:
                     work.keep(gaps, GapReason.CLOCK_WRONG, why)
-                    return
+                    return True
                 told = await _rows(place, first.start, min(first.end + first.interval_s, self._clock.now()))
         except ProtocolFault as fault:
             work.keep(gaps, _reason(fault), f"{fault.code}: {fault.what} ({fault.hint})")
-            return
+            return fault.hope is not Hope.RETRY
         except TimeoutError:
             work.keep(gaps, GapReason.METER_SILENT, f"no answer within {CALL_S_MAX} s")
-            return
+            return False
         for gap in gaps:
             filled = await self._compute.run(fill, gap, told, place.multiplier, place.rules)
             if filled.intervals and filled.left:  # the rest keeps the shape of its estimate
                 estimates = await self._readings.estimates(gap)
                 filled = await self._compute.run(fill, gap, told, place.multiplier, place.rules, estimates)
             work.take(gap, filled)
+        return True
 
 
 def free_from(now: int, interval_minutes: int, spread_s: int) -> int:

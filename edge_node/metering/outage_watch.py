@@ -25,7 +25,6 @@ from edge_node.wakeups import Wakeups
 from gridmodel.clock import ClockTrust, Compute, UtilityClock
 from gridmodel.identity import TransformerId
 from gridmodel.period import interval_end
-from gridmodel.reading import Channel
 from gridmodel.registry import Registry, Topology
 
 BOOKED_S = 180
@@ -78,12 +77,7 @@ class OutageWatch:
 
     async def _judge(self, registry: Registry, end: int, now: int) -> None:
         topology = await self._compute.run(registry.topology, end)
-        known = self._readings.known().items()
-        heard = {
-            point: max(at, doubt_at or 0)
-            for (point, channel), (_, at, _, _, doubt_at, *_) in known
-            if channel == Channel.IMPORT
-        }
+        heard = await self._readings.heard()
         given = await self._compute.run(witnesses, registry, topology, heard)
         running = await self._outages.running()
         found = await self._compute.run(verdicts, given, end, tuple(running))

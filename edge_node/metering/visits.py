@@ -58,11 +58,14 @@ class Visits(Generic[P]):
         self._grounds = grounds
         self._able = able
         self._plan: tuple[Topology, PollPlan] | None = None
+        self._place = 0
+        """Where among the targets the next choice begins: nobody is looked at twice before all were looked at once."""
 
     async def tick(self, due_at: Callable[[MeterId], int], go: Callable[[Sequence[Visit[P]]], Awaitable[None]]) -> int:
         """Send `go` round after round while meters are due, until the next polls begin; gives when to look again.
 
-        `due_at` tells when a meter is due; `go` has to move that on for every meter it was given.
+        `due_at` tells when a meter is due, on a compute thread while no visit is under way; `go` has to move that on
+        for every meter it was given.
         """
         grounds = self._grounds
         while True:
@@ -82,12 +85,19 @@ class Visits(Generic[P]):
         topology = await grounds.compute.run(registry.topology, now)
         if self._plan is None or self._plan[0] is not topology:
             self._plan = await grounds.compute.run(plan_of, registry, now, grounds.profiles)
+            self._place = 0
+        return await grounds.compute.run(self._choose, self._plan[1].targets, due_at, now)
+
+    def _choose(self, targets: Sequence[PollTarget], due_at: Callable[[MeterId], int], now: int) -> Sequence[Visit[P]]:
+        """Those due, from where the last choice ended: one for each address, at most VISITS_PER_ROUND."""
         found: dict[str, Visit[P]] = {}
-        for poll in self._plan[1].targets:
-            driver = self._able(grounds.drivers.get(poll.protocol))
+        for n in range(len(targets)):
+            poll = targets[(self._place + n) % len(targets)]
+            driver = self._able(self._grounds.drivers.get(poll.protocol))
             if driver is not None and due_at(poll.target.meter) <= now:
                 found.setdefault(poll.target.address, Visit(poll, driver))
                 if len(found) >= VISITS_PER_ROUND:
+                    self._place = (self._place + n + 1) % len(targets)
                     break
         return tuple(found.values())
 

@@ -118,6 +118,10 @@ class Readings:
         known = self._known
         return {key: one for key, n in self._numbers.items() if n < len(known) and (one := known[n]) is not None}
 
+    async def heard(self, channel: Channel = Channel.IMPORT) -> dict[str, int]:
+        """By point, the last interval end for which its meter gave this register, believed or in doubt."""
+        return await self.compute.run(_heard, dict(self._numbers), list(self._known), int(channel))
+
     def _of(self, point: str, channel: Channel) -> Known | None:
         number = self._numbers.get((point, channel), len(self._known))
         return self._known[number] if number < len(self._known) else None
@@ -256,6 +260,16 @@ class Readings:
         """Give every file back."""
         async with self._turn:
             await self.segments.close()
+
+
+def _heard(numbers: Mapping[PointChannel, int], known: Sequence[Known | None], wanted: int) -> dict[str, int]:
+    found = {}
+    for (point, channel), number in numbers.items():
+        one = known[number] if channel == wanted and number < len(known) else None
+        if one is not None:
+            _, at, _, _, doubt_at, _, _ = one
+            found[point] = max(at, doubt_at or 0)
+    return found
 
 
 def _parts(bookings: Sequence[Booking]) -> Iterator[list[Booking]]:
