@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edge_node.store.gaps import GapReason
+from edge_node.store.upkeep import verify_readings
 from gridmodel.period import HOUR_S, day_bounds
 from gridmodel.reading import Quality
 from hosting.clocks import seeded_rng
@@ -55,6 +56,9 @@ def test_after_an_outage_every_interval_is_what_its_meter_remembers(tmp_path: Pa
                 assert after == {end: (energy_in(meter, end), Quality.ACTUAL) for end in ends_between(BORN, BACK + 900)}
                 assert sum(wh for wh, _ in after.values()) == sum(wh for wh, _ in before[point].values())
                 assert after != before[point]
+            checked = await verify_readings(one.store.readings)
+            assert checked.rows > 0
+            assert checked.altered == (), "each row has the hash of what it says now"
             one.clock.at += HOUR_S
             await one.hour_close.tick(one.clock.now())
             closed = await one.store.hours.cells(GONE + 2 * HOUR_S)
