@@ -145,12 +145,18 @@ class Backfill:
         work = _Round(now)
         here = await self._compute.run(registry.topology, now)
         asked: dict[str, list[tuple[_Place, list[Gap]]]] = {}
-        for gap in due:
+        reached = [gap for gap in due if gap.start >= now - REACH_S]
+        work.keep(
+            (gap for gap in due if gap.start < now - REACH_S),
+            GapReason.TOO_OLD,
+            "its first hours are not closed again any more",
+        )
+        for gap in reached:
             if gap.energy_wh == 0:
                 work.take(gap, still(gap))
-        for gaps in _by_meter(gap for gap in due if gap.energy_wh):
+        for gaps in _by_meter(gap for gap in reached if gap.energy_wh):
             then = await self._compute.run(registry.topology, gaps[0].end)
-            place = self._place(registry, (then, here), gaps[0], now)
+            place = self._place(registry, (then, here), gaps[0])
             if not isinstance(place, _Place):
                 work.keep(gaps, *place)
             elif place.target.address in asked or len(asked) < AT_ONCE:
@@ -164,12 +170,10 @@ class Backfill:
         await self._readings.gaps.settle(work.settled)
 
     def _place(
-        self, registry: Registry, topologies: tuple[Topology, Topology], gap: Gap, now: int
+        self, registry: Registry, topologies: tuple[Topology, Topology], gap: Gap
     ) -> _Place | tuple[GapReason, str]:
         """The gap's meter as it is reached now, if it still stands where it stood; else why it is not asked."""
         then, here = (one.installation_at.get(gap.point) for one in topologies)
-        if gap.start < now - REACH_S:
-            return GapReason.TOO_OLD, "its first hours are not closed again any more"
         if then is None or here is None or {then.meter, here.meter} != {gap.meter}:
             return GapReason.METER_EXCHANGED, f"meter {gap.meter} no longer stands at {gap.point}"
         meter = registry.meter[gap.meter]

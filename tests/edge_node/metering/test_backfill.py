@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_node.metering.backfill import REACH_S
 from edge_node.store.gaps import GapReason
 from edge_node.store.upkeep import verify_readings
 from gridmodel.period import HOUR_S, day_bounds
 from gridmodel.reading import Quality
+from gridmodel.registry_document import registry_to_document
 from hosting.clocks import seeded_rng
 from protocols.dlms.data import Data, Tag
 from simulate.crash import SimulatedCrash
@@ -72,11 +75,11 @@ def test_a_day_that_was_sealed_is_sealed_again_with_the_truth(tmp_path: Path) ->
         day, evening, morning = "2026-05-05", MIDNIGHT + 23 * HOUR_S, MIDNIGHT + 25 * HOUR_S
         async with site(tmp_path) as one:
             await one.polls(evening - HOUR_S, evening)
-            one.wires["m-1"].silent = True
+            one.hush("m-1")
             await one.polls(evening + QUARTER, morning)
             await one.day_close.tick(one.clock.now())
             first = [row.revision.number for row in await one.store.readings.chunks.of_day(day)]
-            one.wires["m-1"].silent = False
+            one.hush("m-1", silent=False)
             await one.polls(morning + QUARTER, morning + 2 * QUARTER)
             await one.fill(morning + 2 * QUARTER + 300)
             assert await left(one) == {}
@@ -146,6 +149,47 @@ def test_a_crash_at_any_commit_books_the_same_in_the_end_over_a_months_turn(
                 truth = ends_between(gone - HOUR_S, back + QUARTER)
                 wanted = {end: (energy_in(meter, end), Quality.ACTUAL) for end in truth}
                 assert await again.booked(point) == wanted
+
+    run(story)
+
+
+def test_what_lies_too_far_back_is_left_since_its_hours_are_not_closed_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            await outage(one)
+            before = await one.booked("up-1")
+            await one.fill(LATER + REACH_S)
+            assert {reason for reason, _ in (await left(one)).values()} == {GapReason.TOO_OLD}
+            assert await one.booked("up-1") == before
+
+    run(story)
+
+
+def test_an_empty_flat_needs_no_meter(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            one.meters["m-1"].source = lambda key, now: 50_000 if key == "import" else 0
+            await outage(one)
+            one.hush("m-1")
+            await one.fill(LATER)
+            assert await left(one) == {}
+            assert set((await one.booked("up-1")).values()) == {(0, Quality.ACTUAL)}
+
+    run(story)
+
+
+def test_an_exchanged_meter_took_its_memory_along(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            await outage(one)
+            stays = [
+                replace(placed, valid_to=BACK + QUARTER) if placed.meter == "m-1" else placed
+                for placed in one.registry.installations
+            ]
+            moved = replace(one.registry, version=one.registry.version + 1, installations=tuple(stays))
+            await one.store.registries.put(registry_to_document(moved), LATER)
+            await one.fill(LATER)
+            assert await left(one) == {"up-1": (GapReason.METER_EXCHANGED, (BACK - GONE) // QUARTER)}
 
     run(story)
 
@@ -239,10 +283,10 @@ def test_a_silent_meter_is_asked_again_and_holds_up_nobody(tmp_path: Path) -> No
     async def story() -> None:
         async with site(tmp_path) as one:
             await outage(one)
-            one.wires["m-2"].silent = True
+            one.hush("m-2")
             await one.fill(LATER)
             assert await left(one) == {"up-2": (GapReason.METER_SILENT, (BACK - GONE) // QUARTER)}
-            one.wires["m-2"].silent = False
+            one.hush("m-2", silent=False)
             await one.fill(LATER + 600)
             assert len(await left(one)) == 1
             await one.fill(LATER + QUARTER)

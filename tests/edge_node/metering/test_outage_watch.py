@@ -121,20 +121,12 @@ async def standing(one: Site) -> frozenset[str]:
     return await one.store.alarms.subjects(AlarmKind.SUPPLY_OUTAGE)
 
 
-def hush(one: Site, meters: Iterable[str], *, silent: bool) -> None:
-    for meter in meters:
-        one.wires[meter].silent = silent
-
-
 def test_an_outage_is_inferred_told_ended_and_refined(tmp_path: Path) -> None:
     async def story() -> None:
         async with site(tmp_path, points=HOMES, far=[p for m, p in HOMES.items() if m not in DARK]) as one:
             await minutes(one, BORN, OUT)
             assert await one.store.outages.running() == {}
-            for wire in (one.wires[meter] for meter in DARK):
-                for transport in tuple(wire.transports):
-                    transport.abort()
-            hush(one, DARK, silent=True)
+            one.hush(*DARK)
             await minutes(one, OUT + QUARTER, OUT + 2 * QUARTER)
             (found,) = (await one.store.outages.running()).values()
             assert (found.transformer, found.began_at, found.customers) == (NEAR, OUT, 4)
@@ -142,7 +134,7 @@ def test_an_outage_is_inferred_told_ended_and_refined(tmp_path: Path) -> None:
             assert await standing(one) == {NEAR}
             (line,) = await reliability(one.store, ZONE, one.clock.now())
             assert (line["running"], line["customers_dark"], line["customers"]) == (1, 4, 7)
-            hush(one, DARK, silent=False)
+            one.hush(*DARK, silent=False)
             await minutes(one, BACK, BACK + QUARTER)
             assert await standing(one) == frozenset()
             (ended,) = await one.store.outages.since(0)
@@ -168,15 +160,15 @@ def test_a_node_that_starts_within_an_outage_goes_on_with_it(tmp_path: Path) -> 
         far = [point for meter, point in HOMES.items() if meter not in DARK]
         async with site(tmp_path, points=HOMES, far=far) as one:
             await minutes(one, BORN, OUT)
-            hush(one, DARK, silent=True)
+            one.hush(*DARK)
             await minutes(one, OUT + QUARTER, OUT + 2 * QUARTER)
             before = await one.store.outages.running()
             assert set(before) == {NEAR}
         async with site(tmp_path, now=BACK + 60, points=HOMES, far=far) as again:
-            hush(again, DARK, silent=True)
+            again.hush(*DARK)
             await minutes(again, BACK, BACK + QUARTER)
             assert await again.store.outages.running() == before
-            hush(again, DARK, silent=False)
+            again.hush(*DARK, silent=False)
             await minutes(again, BACK + 2 * QUARTER, BACK + 3 * QUARTER)
             assert await again.store.outages.running() == {}
             (ended,) = await again.store.outages.since(0)

@@ -18,3 +18,4 @@ CREATE TABLE gap (
     PRIMARY KEY (point, end)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX gap_due ON gap (due_at, end, point) WHERE due_at IS NOT NULL;
+CREATE INDEX gap_reason ON gap (reason, start, end, interval_s);  -- counted for each status: nothing else is read
