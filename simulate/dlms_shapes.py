@@ -93,6 +93,10 @@ class MeterShape:
     relay: Obis | None = DISCONNECT_CONTROL
     control_mode: int = 4
     codes: EventCodes = field(default_factory=EventCodes)
+    period_s: int | None = None
+    """Of the load profile; None: the grid's interval."""
+    tells_status: bool = True
+    """Whether a row of a profile has a status behind its time."""
     by_range: bool = True
     """Whether profiles know selection by range; entries they always know."""
     deviation: bool = True

@@ -7,6 +7,7 @@ One loopback address per meter on one fixed port, or several meters behind each.
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -56,6 +57,8 @@ class MeterFleet(ABC):
         """Indices of meters that do not answer."""
         self.troubles: dict[int, Trouble] = {}
         """By index of the meter."""
+        self.tongue_tied: set[int] = set()
+        """Meters that obey, and whose answers are lost from the moment their contact moves."""
         self.served = 0
         """Answered requests."""
         self.refused_writes = 0
@@ -70,14 +73,18 @@ class MeterFleet(ABC):
         """A protocol for one accepted connection to these units (unit to index of the meter)."""
         ...
 
+    def places(self, indices: Iterable[int]) -> dict[tuple[str, int], dict[int, int]]:
+        """Where these meters are reached: host and port to unit to index."""
+        places: dict[tuple[str, int], dict[int, int]] = {}
+        for index in indices:
+            host, port, unit = self.listen.place(index)
+            places.setdefault((host, port), {})[unit] = index
+        return places
+
     async def start(self) -> None:
         """Listen on every address; OSError when one is taken."""
         loop = asyncio.get_running_loop()
-        places: dict[tuple[str, int], dict[int, int]] = {}
-        for index in range(self.count):
-            host, port, unit = self.listen.place(index)
-            places.setdefault((host, port), {})[unit] = index
-        for (host, port), units in places.items():
+        for (host, port), units in self.places(range(self.count)).items():
             self._servers.append(
                 await loop.create_server(lambda units=units: self.port(units), host, port, backlog=BACKLOG)  # type: ignore[misc]
             )
@@ -97,6 +104,8 @@ class MeterFleet(ABC):
     def contact(self, index: int, *, closed: bool, now: int) -> None:
         """The meter's contact is where `closed` says: the truth moves with it, and the memory keeps it."""
         if self.grid_truth.connected(index) != closed:
+            if index in self.tongue_tied:
+                self.silent.add(index)
             meter = self.grid_truth.grid.meters[index]
             self.grid_truth.move_relay(meter, closed=closed, at=now)
             self.memory.remember(RelayMove(meter, closed, now))
@@ -150,6 +159,8 @@ class MeterPort(asyncio.Protocol, ABC):
     def reply(self, index: int, data: bytes) -> None:
         """Answer for one meter, as far as its troubles let the answer through."""
         fleet = self._of
+        if index in fleet.silent:
+            return  # since it was asked
         fleet.served += 1
         trouble = fleet.troubles.get(index)
         if trouble is None:

@@ -23,6 +23,7 @@ from protocols.dlms.counters import CounterStore
 from protocols.dlms.faults import DlmsFault, local_fault, remote_fault
 from protocols.dlms.keys import MeterKeys, MeterSecrets
 from protocols.dlms.place import Place
+from protocols.dlms.sealing import NOTHING_HEARD
 from protocols.dlms.section import DlmsPlan
 from protocols.dlms.security import KEY_SIZE, SecurityKeys
 from protocols.dlms.terms import AssociationSettings, CounterRefused, Opened
@@ -39,6 +40,10 @@ CHEAP_COUNTERS, DEAR_COUNTERS = 64, 512
 """Invocation counters set aside for one association: a poll needs ten, a load profile one for each block."""
 
 
+TITLES_MAX = 8
+"""System titles remembered for one meter: exchanges and mix-ups of a lifetime; the oldest goes."""
+
+
 class Associations:
     """Opens associations for one driver."""
 
@@ -47,7 +52,8 @@ class Associations:
         self._blocks = CounterBlocks(counters)
         self._entropy = entropy
         self._io_clock = io_clock
-        self._heard: dict[MeterId, int] = {}
+        self._heard: dict[MeterId, dict[bytes, int]] = {}
+        """Of whoever answered for a meter, by system title: each counts for itself."""
         self._open: set[Connection] = set()
         self._closed: DlmsFault | None = None
 
@@ -79,9 +85,12 @@ class Associations:
         """Hang up, remember what was heard, and take unused counters back. Idempotent."""
         conversation.hang_up()
         self._blocks.give_back(conversation.counter)
-        heard = conversation.association.heard
-        if heard >= 0:
-            self._heard[target.meter] = heard
+        heard, title = conversation.association.heard, conversation.association.server_title
+        if heard >= 0 and title is not None:
+            known = self._heard.setdefault(target.meter, {})
+            known[title] = heard
+            if len(known) > TITLES_MAX:
+                del known[next(iter(known))]
         self._open = {one for one in self._open if one.spoiled is None}
 
     def close(self, fault: DlmsFault) -> None:
@@ -101,7 +110,7 @@ class Associations:
         self, target: MeterTarget, plan: DlmsPlan, place: Place, secrets: MeterSecrets, reserved: ReservedCounter
     ) -> Conversation:
         security = plan.security
-        heard = -1 if plan.quirks.counter_restarts else self._heard.get(target.meter, -1)
+        heard = NOTHING_HEARD if plan.quirks.counter_restarts else self._heard.get(target.meter, NOTHING_HEARD)
         association = ClientAssociation(
             AssociationSettings(
                 mechanism=security.mechanism,
