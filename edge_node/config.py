@@ -116,6 +116,19 @@ class PollingConfig(ConfigModel):
     """How long after midnight late readings are waited for before the day's chunks are made."""
 
 
+class ClocksConfig(ConfigModel):
+    """The clocks of meters; seconds."""
+
+    set: bool = True
+    """Whether clocks that drift are moved, where the meter's profile allows it; without, drift is measured and told."""
+    tolerance_s: int = Field(default=5, ge=1, le=60)
+    """A clock within it is right."""
+    step_s_day_max: int = Field(default=30, ge=1, le=300)
+    """The most by which one meter's clock is moved in a day."""
+    error_s_max: int = Field(default=300, ge=10, le=840)
+    """A clock further off is an alarm, and set by a person on the spot."""
+
+
 class SupplyConfig(ConfigModel):
     """Cuts: what the node may do by itself."""
 
@@ -170,6 +183,7 @@ class NodeConfig(ConfigModel):
     console: ConsoleConfig = ConsoleConfig()
     keys: KeysConfig
     polling: PollingConfig = PollingConfig()
+    clocks: ClocksConfig = ClocksConfig()
     supply: SupplyConfig = SupplyConfig()
     desk: Identifier | None = None
     """Payment channel of the office's own desk; ``desk-`` and the node's id unless given."""

@@ -11,10 +11,17 @@ from edge_node.config import NodeConfig
 from edge_node.console.people import People
 from edge_node.console.points import PointsBoard
 from edge_node.console.status import StatusBoard
+from edge_node.metering.backfill import Backfill
+from edge_node.metering.clock_door import ClockDoor
+from edge_node.metering.clock_keeping import ClockKeeping
+from edge_node.metering.clock_steps import ClockRules
 from edge_node.metering.collector import Collector
 from edge_node.metering.day_close import DayClose
+from edge_node.metering.event_reading import EventReading
 from edge_node.metering.hour_close import HourClose
+from edge_node.metering.outage_watch import OutageWatch
 from edge_node.metering.rounds import Rounds
+from edge_node.metering.visits import Grounds
 from edge_node.money.payments import Desk
 from edge_node.store.opening import EdgeStore
 from edge_node.supply.enforcement import Enforcement
@@ -65,6 +72,10 @@ class Rooms:
     """The rooms of one node."""
 
     collector: Collector
+    backfill: Backfill
+    clock_keeping: ClockKeeping
+    event_reading: EventReading
+    outage_watch: OutageWatch
     hour_close: HourClose
     day_close: DayClose
     hub_link: HubLink
@@ -81,6 +92,10 @@ class Rooms:
         return (
             ("supply", self.enforcement.run),
             ("collector", self.collector.run),
+            ("backfill", self.backfill.run),
+            ("meter clocks", self.clock_keeping.run),
+            ("meter events", self.event_reading.run),
+            ("outages", self.outage_watch.run),
             ("hour close", self.hour_close.run),
             ("day close", self.day_close.run),
             ("uplink", self.hub_link.run),
@@ -100,6 +115,10 @@ def build_rooms(
     sources = sources_of(config, store)
     return Rooms(
         collector=_collector(config, ports, store, wakeups),
+        backfill=_backfill(config, ports, store, wakeups),
+        clock_keeping=_clock_keeping(config, ports, store, wakeups),
+        event_reading=_event_reading(config, ports, store, wakeups),
+        outage_watch=_outage_watch(ports, store, wakeups),
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
@@ -195,6 +214,66 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         clock=ports.clock,
         compute=ports.compute,
         spread_s=config.polling.spread_s,
+    )
+
+
+def _backfill(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> Backfill:
+    return Backfill(
+        readings=store.readings,
+        hours=store.hours,
+        registries=store.registries,
+        drivers=ports.drivers,
+        profiles=ports.profiles,
+        clock=ports.clock,
+        compute=ports.compute,
+        wakeups=wakeups,
+        spread_s=config.polling.spread_s,
+    )
+
+
+def _grounds(config: NodeConfig, ports: Ports, store: EdgeStore) -> Grounds:
+    return Grounds(
+        registries=store.registries,
+        drivers=ports.drivers,
+        profiles=ports.profiles,
+        clock=ports.clock,
+        compute=ports.compute,
+        spread_s=config.polling.spread_s,
+    )
+
+
+def _clock_keeping(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> ClockKeeping:
+    given = config.clocks
+    rules = ClockRules(given.set, given.tolerance_s, given.step_s_day_max, given.error_s_max)
+    return ClockKeeping(
+        _grounds(config, ports, store),
+        clocks=store.meter_clocks,
+        door=ClockDoor(store.meter_clocks, ports.entropy, ports.clock, lambda: rules),
+        alarms=store.alarms,
+        wakeups=wakeups,
+        rules=lambda: rules,
+    )
+
+
+def _event_reading(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> EventReading:
+    return EventReading(
+        _grounds(config, ports, store),
+        control=store.control,
+        events=store.meter_events,
+        operations=store.operations,
+        alarms=store.alarms,
+        wakeups=wakeups,
+    )
+
+
+def _outage_watch(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> OutageWatch:
+    return OutageWatch(
+        outages=store.outages,
+        readings=store.readings,
+        registries=store.registries,
+        clock=ports.clock,
+        compute=ports.compute,
+        wakeups=wakeups,
     )
 
 

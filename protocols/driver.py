@@ -17,7 +17,7 @@ Promises of every implementation:
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gridmodel.identity import MeterId
 from gridmodel.reading import Channel
@@ -179,8 +179,11 @@ class ProfileSlice:
     """Rising by `end`, each end once; what the meter does not have is absent."""
     odd_rows: int
     """Rows left out because they end between two intervals, as power failures leave them."""
+    resolution_wh: Mapping[Channel, int] = field(default_factory=dict)
+    """The smallest step of each channel, meter-side Wh, rounded up; 1 where nothing is said. Values are cut to it."""
 
 
+@runtime_checkable
 class ProfileReader(Protocol):
     """Reads past intervals out of meters; a driver that has it implements it beside `MeterDriver`."""
 
@@ -220,6 +223,7 @@ class ClockPermit:
     """The largest step it allows, seconds either way."""
 
 
+@runtime_checkable
 class ClockKeeper(Protocol):
     """Reads and moves the clocks of meters."""
 
@@ -280,6 +284,7 @@ class MeterEvent:
     kind: MeterEventKind
 
 
+@runtime_checkable
 class EventReader(Protocol):
     """Reads event logs of meters, a little at a time."""
 

@@ -176,7 +176,7 @@ MUTANTS: tuple[Mutant, ...] = (
             brakes={**BRAKES, "max_cuts_per_node_10min": 1, "max_cuts_per_transformer_hour": 1},
         ),
         checkers=frozenset({"clock_doubt"}),
-        first_seed=4,
+        first_seed=7,
     ),
     Mutant(
         name="protected_stays_dark",

@@ -19,6 +19,7 @@ from tests.house_tables import (
     FLOORS,
     FUNCTION_LINES_MAX,
     NAMES_FORBIDDEN,
+    PERMITS,
     PRODUCT,
     ROOMS,
     SIZED,
@@ -183,6 +184,18 @@ def doors(tree: Tree) -> list[str]:
     ]
 
 
+def permits(tree: Tree) -> list[str]:
+    """What lets a driver write to a meter is minted behind its own door only."""
+    return [
+        f"{module.path}:{node.lineno} {name} is minted in {', '.join(PERMITS[name])} alone"
+        for module in tree.product()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and (name := ast.unparse(node.func).rpartition(".")[2]) in PERMITS
+        and module.path not in PERMITS[name]
+    ]
+
+
 def _docstrings(tree: ast.Module) -> set[int]:
     return {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -308,4 +321,4 @@ def words(tree: Tree) -> list[str]:
     ]
 
 
-CHECKERS = (floors, rooms, circles, doors, sql, clocks, sizes, folder_names, words)
+CHECKERS = (floors, rooms, circles, doors, permits, sql, clocks, sizes, folder_names, words)

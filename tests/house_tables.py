@@ -71,6 +71,11 @@ DOORS: dict[str, tuple[str, ...]] = {
     "babel": ("hosting/i18n.py", "hosting/catalogues.py"),
 }
 """A library and the path beginnings where alone the product may import it (`hosting/database` has siblings)."""
+PERMITS: dict[str, tuple[str, ...]] = {
+    "WritePermit": ("edge_node/supply/door.py",),
+    "ClockPermit": ("edge_node/metering/clock_door.py",),
+}
+"""What lets a driver write to a meter, and the one door of the product that mints it, after its intent is durable."""
 SQL_DOORS = DOORS["aiosqlite"]
 SQL = re.compile(
     r"\s*(SELECT\s|INSERT\s+(OR\s+\w+\s+)?INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s|REPLACE\s+INTO\s|DROP\s+TABLE\s"

@@ -57,6 +57,13 @@ BROKEN: dict[str, list[tuple[dict[str, str], str]]] = {
         ({"hosting/config.py": "from cryptography.hazmat import x"}, "hosting/keys.py"),
         ({"edge_node/node.py": "from aiohttp import web"}, "aiohttp belongs behind"),
     ],
+    "permits": [
+        ({"edge_node/metering/collector.py": "x = WritePermit('op', 1)"}, "WritePermit is minted in"),
+        (
+            {"edge_node/supply/door.py": "import protocols.driver as d\nx = d.ClockPermit('op', 1)"},
+            "ClockPermit is minted",
+        ),
+    ],
     "sql": [
         ({"edge_node/money/a.py": 'query = "SELECT 1 FROM ledger"'}, "SQL outside a store"),
         ({"edge_node/node.py": 'x = f"INSERT OR IGNORE INTO {table} VALUES (1)"'}, "SQL outside a store"),
@@ -110,6 +117,8 @@ SOUND: dict[str, str] = {
     "edge_node/money/rating.py": "from edge_node.store import ledger\nfrom edge_node import config",
     "edge_node/store/ledger.py": 'x = "SELECT 1"',
     "edge_node/config.py": "from hosting import config",
+    "edge_node/supply/door.py": "x = WritePermit('op', 1)",
+    "edge_node/metering/clock_door.py": "x = ClockPermit('op', 1)",
     "edge_node/console/pages.py": "import aiohttp\nfrom edge_node.money import rating",
     "central_sync/ingest/a.py": "from central_sync.balance import balances",
     "central_sync/balance/balances.py": "import numpy\nbalance_wh = 1",

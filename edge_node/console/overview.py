@@ -85,6 +85,8 @@ async def overview(office: Office, t: Translator) -> dict[str, Any]:
         "rules": office.rules,
         "rules_missing": office.rules.missing(),
         "closing": await listing.closing(day_bounds(today, office.zone)[0]),
+        "estimated": sum(status["gaps"].values()),
+        "outages": [line | {"name": district_name(t, line["district"])} for line in status["reliability"]],
         "alarms": status["alarms"],
         "stops": status["stops"],
         "ill": [task for task in status["tasks"] if task["condition"] != "running"],

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from edge_node.console.reliability import reliability
 from edge_node.store.opening import EdgeStore
 from edge_node.store.operations import Movement
 from edge_node.uplink.hub_link import LinkView
@@ -68,6 +69,9 @@ class StatusBoard:
             "meters": 0 if registry is None else len(registry.meters),
             "meters_silent": await store.alarms.count(AlarmKind.METER_SILENT),
             "newest_reading_end": store.readings.newest_end,
+            "gaps": {reason.value: count for reason, count in (await store.readings.gaps.counts()).items()},
+            "meter_clocks": await store.meter_clocks.counts(),
+            "reliability": await reliability(store, self._zone, now),
             "relays": {state.value: count for state, count in (await store.relays.counts()).items()},
             "cuts_today": await self._cuts_today(now),
             "stops": [asdict(stop) for stop in await store.control.read(store.records.stops)],

@@ -15,8 +15,11 @@ from edge_node.store.downlink import Downlink
 from edge_node.store.hours import Hours
 from edge_node.store.ledger import Ledger
 from edge_node.store.mandates import mandate_checker
+from edge_node.store.meter_clocks import MeterClocks
 from edge_node.store.meter_counters import MeterCounters
+from edge_node.store.meter_events import MeterEvents
 from edge_node.store.operations import Operations
+from edge_node.store.outages import Outages
 from edge_node.store.readings import Readings
 from edge_node.store.records import Records
 from edge_node.store.registries import Registries
@@ -53,6 +56,9 @@ class EdgeStore:
     hours: Hours
     readings: Readings
     meter_counters: MeterCounters
+    meter_clocks: MeterClocks
+    meter_events: MeterEvents
+    outages: Outages
     fresh: bool
     """Made by this very opening: an empty machine, or a lost disk."""
 
@@ -163,5 +169,8 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         hours=Hours(control),
         readings=readings,
         meter_counters=MeterCounters(control),
+        meter_clocks=MeterClocks(control),
+        meter_events=MeterEvents(control),
+        outages=Outages(control),
         fresh=fresh,
     )

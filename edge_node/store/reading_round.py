@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from operator import concat
 
+from edge_node.store.gaps import Gap, noticed, put_gaps
 from edge_node.store.last_registers import FOLD_S, PUT_LAST, Known, carried, last_rows
 from edge_node.store.segments import PointChannel, Segment, insert_points, put_mark
 from gridmodel.period import hour_end
@@ -91,9 +92,10 @@ class Round:
         self._numbers: list[int] = []
         self._after: list[Known] = []
         self._moved: list[tuple[int, Known]] = []
+        self._gaps: list[tuple[int, Gap]] = []
 
     async def write(self, last_at: int) -> None:
-        """Readings, last registers, touches and the dictionary together; memory follows the commit.
+        """Readings, gaps, last registers, touches and the dictionary together; memory follows the commit.
 
         `last_at` is the latest time of the round's last registers.
         """
@@ -105,6 +107,8 @@ class Round:
             await conn.execute_many(_PUT_READING, (self._parameters([row]) for row in self._rows))
             if self._fresh:
                 await insert_points(conn, len(segment.names), list(self._fresh), self._hashers.point)
+            if self._gaps:
+                await put_gaps(conn, self._gaps)
             if self._moved:
                 await conn.execute_many(PUT_LAST, last_rows(self._moved, self._hashers.last))
             await conn.execute_many(_TOUCH, self._touches())
@@ -149,6 +153,8 @@ class Round:
                     rows.append((end, number, one.energy_wh, _NUMBERS[one.quality], one.register_wh))
             if known is not None:
                 before = known[number] if number < counted else None
+                if len(intervals) > 1 and before is not None:
+                    self._note_gap(number, booking, before)
                 after, plain = carried(before, booking.last, intervals, folded_to)
                 add_number(number)
                 add_after(after)
@@ -162,6 +168,13 @@ class Round:
             self._moved += [
                 (number, one) for number, one in enumerate(known) if one and one[1] > folded_to and number not in here
             ]
+
+    def _note_gap(self, number: int, booking: Booking, before: Known) -> None:
+        _, at, register_wh, _, doubt_at, doubt_register_wh, _ = before
+        registers = ((at, register_wh), (doubt_at, doubt_register_wh))
+        gap = noticed(booking.point, booking.channel, booking.intervals, booking.last, registers)
+        if gap is not None:
+            self._gaps.append((number, gap))
 
     def _fresh_number(self, key: PointChannel) -> int:
         return self._fresh.setdefault(key, len(self._segment.names) + len(self._fresh))

@@ -11,11 +11,13 @@
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from edge_node.store.chunks import Chunks
+from edge_node.store.day_rows import day_rows
+from edge_node.store.gaps import Gap, Gaps
 from edge_node.store.last_registers import PUT_LAST, Known, as_last, last_rows, read_last
 from edge_node.store.reading_round import Booking, Hashers, Round
 from edge_node.store.segments import PointChannel, Segment, Segments, insert_points, put_mark
@@ -28,6 +30,8 @@ from hosting.rowhash import RowHasher
 
 BOOKINGS_PER_ROUND_MAX = 10_000
 """One transaction: some 50 ms on the database's thread; what a power cut can undo is read again from the meters."""
+INTERVALS_PER_CORRECTION = 10_000
+"""After so many a correction ends its transaction: as many as a poll round, and polls get their turn in between."""
 TOUCHED_MONTHS = 3
 """Late readings reach back 45 days at most (`VeeRules.gap_intervals_max`): three local months."""
 TOUCHED_HOURS_MAX = 1_000
@@ -61,6 +65,7 @@ class Readings:
         self.segments = segments
         self.compute = compute
         self.chunks = Chunks(segments)
+        self.gaps = Gaps(segments)
         self.hashers = Hashers(
             reading=RowHasher(row_key, "reading"),
             point=RowHasher(row_key, "reading_point"),
@@ -112,6 +117,10 @@ class Readings:
         """A copy of all last registers, as they are in the store."""
         known = self._known
         return {key: one for key, n in self._numbers.items() if n < len(known) and (one := known[n]) is not None}
+
+    async def heard(self, channel: Channel = Channel.IMPORT) -> dict[str, int]:
+        """By point, the last interval end for which its meter gave this register, believed or in doubt."""
+        return await self.compute.run(_heard, dict(self._numbers), list(self._known), int(channel))
 
     def _of(self, point: str, channel: Channel) -> Known | None:
         number = self._numbers.get((point, channel), len(self._known))
@@ -185,6 +194,29 @@ class Readings:
             segment.folded_to, segment.begun = segment.first, True
         self._numbers, self._known = segment.numbers, [known.get(key) for key in segment.names]
 
+    # Filling gaps -----------------------------------------------------------------------------------------------------
+
+    async def correct(self, bookings: Sequence[Booking], revision: Revision) -> None:
+        """Replace intervals by what the meter's own memory told, durably; no last register moves.
+
+        Some transactions, each of whole bookings in one month: whoever does it again after a crash books the same.
+        Raises DatabaseFault.
+        """
+        for part in _parts(bookings):
+            async with self._turn:
+                for month in sorted({self.month_of(one.end) for booking in part for one in booking.intervals}):
+                    async with self.segments.lease(month) as segment:
+                        await Round(segment, part, revision, self.hashers).write(0)
+
+    async def estimates(self, gap: Gap) -> dict[int, int]:
+        """The energies (Wh) that are booked over a gap, by interval end."""
+        months: dict[str, list[int]] = {}
+        for end in gap.ends:
+            months.setdefault(self.month_of(end), []).append(end)
+        channels = [(gap.point, int(gap.channel))]
+        parts = [await day_rows(self.segments, channels, gap.start, ends) for ends in months.values()]
+        return {end: energy_wh for part in parts for end, _, energy_wh, _ in part.rows}
+
     # For hour close ---------------------------------------------------------------------------------------------------
 
     async def values(self, first: int, last: int, interval_minutes: int) -> IntervalValues:
@@ -228,6 +260,29 @@ class Readings:
         """Give every file back."""
         async with self._turn:
             await self.segments.close()
+
+
+def _heard(numbers: Mapping[PointChannel, int], known: Sequence[Known | None], wanted: int) -> dict[str, int]:
+    found = {}
+    for (point, channel), number in numbers.items():
+        one = known[number] if channel == wanted and number < len(known) else None
+        if one is not None:
+            _, at, _, _, doubt_at, _, _ = one
+            found[point] = max(at, doubt_at or 0)
+    return found
+
+
+def _parts(bookings: Sequence[Booking]) -> Iterator[list[Booking]]:
+    """The same bookings in order, in parts of about INTERVALS_PER_CORRECTION."""
+    part, size = list[Booking](), 0
+    for booking in bookings:
+        part.append(booking)
+        size += len(booking.intervals)
+        if size >= INTERVALS_PER_CORRECTION:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 async def _values_of(conn: Connection, end: int) -> list[tuple[int, int, int, int]]:

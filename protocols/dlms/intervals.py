@@ -7,6 +7,7 @@ profile is refused before any row is read: a row is numbers without names, and o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from gridmodel.reading import Channel
 from protocols.dlms.conversation import Conversation
@@ -111,7 +112,8 @@ async def read_slice(
                 odd += 1
             else:
                 found[end] = _interval(profile, row, scales, end, doubtful=stamp.doubtful or end in found)
-    return ProfileSlice(profile.values, period_s, tuple(found[end] for end in sorted(found)), odd)
+    rows_found = tuple(found[end] for end in sorted(found))
+    return ProfileSlice(profile.values, period_s, rows_found, odd, _resolutions(profile, scales))
 
 
 async def read_events(
@@ -236,6 +238,15 @@ def _interval(
         for column, value in profile.energies.items()
     }
     return ProfileRow(end, energies, status, doubtful or marked)
+
+
+def _resolutions(profile: LoadProfilePlan, scales: Mapping[str, ScalerUnit]) -> dict[Channel, int]:
+    """What one step of each column is worth, at least 1."""
+    return {
+        Channel[value.key.upper()]: max(1, ceil(scales[value.key].whole(1) * value.multiplier))
+        for value in profile.energies.values()
+        if value.key in scales
+    }
 
 
 def _profile_of(plan: DlmsPlan) -> LoadProfilePlan:

@@ -78,6 +78,11 @@ def test_an_office_of_dlms_meters_is_read(tmp_path: Path) -> None:
                     await given.clock.sleep(6)
                     status = await call_door(config.door, "status", {})
             assert (status["newest_reading_end"], status["meters_silent"]) == (BORN, 0)
+            logs = serving.node.store.meter_events
+            async with asyncio.timeout(30):
+                while len(await logs.reads()) < len(meters):  # between the polls
+                    await given.clock.sleep(6)
+            assert (status["gaps"], status["meter_clocks"]["looked_at"]) == ({}, 0), "nobody confirmed our own clock"
             keyed = [meter for meter in meters if meter.plan.security.keyed]
             marks = [await serving.node.store.meter_counters.leap(0), len(keyed)]
             assert marks[0] == marks[1] > 0, "a durable mark for each key"

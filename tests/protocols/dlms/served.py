@@ -142,8 +142,10 @@ class ServedMeter:
 
     def _log(self, obis: Obis, name: str) -> ProfileObject:
         columns = (self.plan_clock_column(), CaptureObject(1, Obis(0, 0, 96, 11, 0), 2))
-        lines = [(octets(encode_time(at, 300)), Data(Tag.UNSIGNED, code)) for at, code in self.events.get(name, ())]
-        return ProfileObject(obis, columns, lambda _: lines, period_s=0, by_range=self.by_range)
+        return ProfileObject(obis, columns, lambda _: self._lines(name), period_s=0, by_range=self.by_range)
+
+    def _lines(self, name: str) -> list[Row]:
+        return [(octets(encode_time(at, 300)), Data(Tag.UNSIGNED, code)) for at, code in self.events.get(name, ())]
 
     def plan_clock_column(self) -> CaptureObject:
         return CLOCK_COLUMN._replace(obis=self.clock.obis)
