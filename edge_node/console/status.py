@@ -68,6 +68,7 @@ class StatusBoard:
             "meters": 0 if registry is None else len(registry.meters),
             "meters_silent": await store.alarms.count(AlarmKind.METER_SILENT),
             "newest_reading_end": store.readings.newest_end,
+            "validation": await self._validation(now),
             "relays": {state.value: count for state, count in (await store.relays.counts()).items()},
             "cuts_today": await self._cuts_today(now),
             "stops": [asdict(stop) for stop in await store.control.read(store.records.stops)],
@@ -116,6 +117,12 @@ class StatusBoard:
         first, _ = day_bounds(local_day(now + 1, self._zone), self._zone)
         operations = await self._store.operations.since(first, CUTS_LISTED_MAX)
         return sum(operation.action is Movement.CUT for operation in operations)
+
+    async def _validation(self, now: int) -> dict[str, dict[str, int]]:
+        """How often each rule spoke today and yesterday (local days)."""
+        counts, today = self._store.readings.rule_counts, local_day(now + 1, self._zone)
+        yesterday = local_day(day_bounds(today, self._zone)[0], self._zone)
+        return {"today": await counts.of_day(today), "yesterday": await counts.of_day(yesterday)}
 
     async def _mandate(self) -> Mandate | None:
         bounds = self._clock.bounds()

@@ -23,6 +23,7 @@ RETRIES_MAX = 3
 """Further tries within one interval: a fourth silence is a meter that is off, and its bus serves others."""
 RETRY_DELAY_S = 45
 """Before the second try; it doubles: 45, 90, 180 s end well within a quarter of an hour."""
+DAY_MINUTES = 1_440
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,19 @@ def plan_of(
 
 
 def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: int) -> VeeRules:
-    """The thresholds of validation in primary units."""
-    wrap = profile.register_wh_wrap
+    """The thresholds of validation in primary units; voltage is left as the meter's terminals have it."""
+    wrap, limits = profile.register_wh_wrap, profile.vee
     return VeeRules(
         interval_minutes=interval_minutes,
         power_w_max=multiplier.apply(profile.power_w_max),
         register_wh_wrap=None if wrap is None else multiplier.apply(wrap),
+        stuck_intervals=limits.stuck_days * DAY_MINUTES // interval_minutes,
+        decrease_wh_max=multiplier.apply(limits.decrease_wh_max),
+        sum_wh_max=multiplier.apply(limits.sum_wh_max),
+        reactive_pct_max=limits.reactive_pct_max,
+        voltage_mv_min=limits.voltage_mv_min,
+        voltage_mv_max=limits.voltage_mv_max,
+        clock_off_s_max=limits.clock_off_s_max,
     )
 
 

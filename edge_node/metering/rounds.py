@@ -6,11 +6,12 @@ readings: a crash in between raises them again at the next read, the other way r
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from edge_node.metering.plausibility import clock_is_off, implausible_energies, implausible_values
 from edge_node.metering.polling import PollTarget
 from edge_node.metering.waiting import until
 from edge_node.store.alarms import Alarms, clear_alarm, raise_alarm
@@ -22,8 +23,8 @@ from edge_node.wakeups import Wakeups
 from gridmodel.clock import UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.identity import UsagePointId
-from gridmodel.reading import Channel, Mark, RegisterRead, Revision
-from gridmodel.vee import LastRegister, validate
+from gridmodel.reading import Channel, IntervalReading, Mark, RegisterRead, Revision
+from gridmodel.vee import RULES, LastRegister, validate
 from hosting.database import Connection, Database
 from protocols.driver import RelayContact, RelayReading
 
@@ -37,8 +38,9 @@ ANSWERS_WAITING_MAX = 20_000
 ALARMS_PER_TRANSACTION_MAX = 100
 """A district that went dark raises thousands: the control database is given back within some 20 ms."""
 
-_MARKED = {Mark.RESET: AlarmKind.REGISTER_RESET, Mark.SPIKE: AlarmKind.REGISTER_SPIKE}
-_JUDGED = (AlarmKind.REGISTER_RESET, AlarmKind.REGISTER_SPIKE, AlarmKind.REGISTER_STUCK)
+_ALARMS = {mark: rule.alarm for mark, rule in RULES.items() if rule.alarm is not None}
+_UNJUDGED = frozenset({Mark.NULL, Mark.STALE, Mark.AHEAD})
+"""Such a read says nothing about the alarms that stand."""
 _TEXTS = {
     AlarmKind.REGISTER_RESET: "the register fell; nothing is booked until a second read agrees",
     AlarmKind.REGISTER_SPIKE: "the register rose by more than the connection can carry; held back",
@@ -58,6 +60,12 @@ class Answer:
     """Meter-side Wh; None where the meter had no value."""
     relay: RelayReading | None
     serial: str | None
+    measurements: Mapping[str, int | None] = field(default_factory=dict)
+    """Instantaneous values, meter-side."""
+    meter_time: int | None = None
+    """The meter's own clock."""
+    answered_at: int | None = None
+    """When the answer was whole; None: at once."""
 
 
 @dataclass(slots=True)
@@ -69,6 +77,10 @@ class _Work:
     raised: dict[tuple[AlarmKind, str], str] = field(default_factory=dict)
     cleared: set[tuple[AlarmKind, str]] = field(default_factory=set)
     sightings: list[Sighting] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """How often each rule spoke, and each method of estimation."""
+    at: int = 0
+    """The latest interval end in it."""
 
 
 class Rounds:
@@ -99,7 +111,7 @@ class Rounds:
     async def load(self) -> None:
         """Take the last registers and the standing alarms from the store, as they are after a start or a failure."""
         await self._readings.load()
-        kinds = (*_JUDGED, AlarmKind.WRONG_METER, AlarmKind.METER_SILENT)
+        kinds = (*_ALARMS.values(), AlarmKind.WRONG_METER, AlarmKind.METER_SILENT)
         self._standing = {(kind, subject) for kind in kinds for subject in await self._alarms.subjects(kind)}
 
     async def add(self, answer: Answer) -> None:
@@ -140,6 +152,7 @@ class Rounds:
     def _take(self, answer: Answer, work: _Work) -> bool:
         """Work one answer into the round; False when it has to wait for the next, since its meter is in this one."""
         poll, meter = answer.poll, answer.poll.target.meter
+        work.at = max(work.at, answer.at)
         if any((poll.point, channel) in work.last for channel in poll.channels):
             return False
         self._clear(work, AlarmKind.METER_SILENT, meter)
@@ -148,27 +161,42 @@ class Rounds:
             work.raised[AlarmKind.WRONG_METER, meter] = f"{why}; nothing is booked"
             return True
         self._clear(work, AlarmKind.WRONG_METER, meter)
+        self._judge_all(answer, work)
+        self._sight(answer, work)
+        return True
+
+    def _judge_all(self, answer: Answer, work: _Work) -> None:
+        """Every channel by itself, then against each other; the alarms of what was found."""
+        poll, meter = answer.poll, answer.poll.target.meter
         found: dict[AlarmKind, str] = {}
         judged = False
+        booked: dict[Channel, tuple[IntervalReading, ...]] = {}
         for channel in poll.channels:
-            marks = self._judge(answer, channel, work)
-            judged = judged or not marks & {Mark.NULL, Mark.STALE}
-            found |= {_MARKED[mark]: f"channel {channel.name.lower()}" for mark in _MARKED if mark in marks}
-            if Mark.STUCK in marks and channel is Channel.IMPORT:
-                found[AlarmKind.REGISTER_STUCK] = "channel import"
-        for kind in _JUDGED:
+            marks, booked[channel] = self._judge(answer, channel, work)
+            judged = judged or _UNJUDGED.isdisjoint(marks)
+            work.counts.update(marks)
+            for mark in marks:
+                if mark in _ALARMS and (mark is not Mark.STUCK or channel is Channel.IMPORT):
+                    found[_ALARMS[mark]] = f"channel {channel.name.lower()}"
+        if len(poll.channels) > 1:
+            work.counts.update(implausible_energies(booked, poll.rules))
+        if answer.measurements:
+            work.counts.update(implausible_values(answer.measurements, poll.multiplier, poll.rules))
+        if clock_is_off(answer.meter_time, answer.asked_at, answer.answered_at or answer.asked_at, poll.rules):
+            work.counts[Mark.CLOCK] += 1
+        for kind in _ALARMS.values():
             if kind in found:
                 work.raised[kind, meter] = f"{found[kind]} at {poll.point}: {_TEXTS[kind]}"
             elif judged:
                 self._clear(work, kind, meter)
-        self._sight(answer, work)
-        return True
 
-    def _judge(self, answer: Answer, channel: Channel, work: _Work) -> set[Mark]:
+    def _judge(
+        self, answer: Answer, channel: Channel, work: _Work
+    ) -> tuple[tuple[Mark, ...], tuple[IntervalReading, ...]]:
+        """Validate one register against the last one and book it into the round; its marks and intervals."""
         poll = answer.poll
         register = answer.registers.get(channel)
-        last = self._readings.last(poll.point, channel)
-        base = last
+        base = last = self._readings.last(poll.point, channel)
         if last is not None and poll.rebased_at is not None and last.at <= poll.rebased_at < answer.at:
             base = None
         wh = None if register is None else poll.multiplier.apply(register)
@@ -177,7 +205,7 @@ class Rounds:
         if result.last is not None and result.last != last:
             work.last[poll.point, channel] = result.last
             work.bookings.append(Booking(poll.point, channel, result.intervals, result.last))
-        return set(result.marks)
+        return result.marks, result.intervals
 
     def _sight(self, answer: Answer, work: _Work) -> None:
         relay = answer.relay
@@ -196,6 +224,7 @@ class Rounds:
         raised = {key: why for key, why in work.raised.items() if key not in self._standing}
         cleared = {key for key in work.cleared if key not in work.raised}
         await self._put_alarms(raised, cleared)
+        await self._readings.rule_counts.add(work.at, work.counts)
         if not work.bookings and not work.sightings:
             return
 

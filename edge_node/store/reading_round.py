@@ -6,8 +6,8 @@ event loop hands over a list and gets it back booked. Measured for each reading:
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from operator import concat
+from itertools import chain, groupby
+from operator import attrgetter, concat
 
 from edge_node.store.last_registers import FOLD_S, PUT_LAST, Known, carried, last_rows
 from edge_node.store.segments import PointChannel, Segment, insert_points, put_mark
@@ -35,6 +35,7 @@ def _statement(rows: int) -> str:
 
 _PUT_READING = _statement(1)
 _PUT_READINGS = _statement(ROWS_PER_STATEMENT)
+_PUT_ESTIMATE = "INSERT OR REPLACE INTO estimate (point, end, first, method) VALUES (?, ?, ?, ?)"
 _TOUCH = """
     INSERT INTO touched_hour (hour_end, touches) VALUES (?, 1)
     ON CONFLICT (hour_end) DO UPDATE SET touches = touches + 1"""
@@ -91,9 +92,10 @@ class Round:
         self._numbers: list[int] = []
         self._after: list[Known] = []
         self._moved: list[tuple[int, Known]] = []
+        self._estimates: list[tuple[int, int, int, int]] = []
 
     async def write(self, last_at: int) -> None:
-        """Readings, last registers, touches and the dictionary together; memory follows the commit.
+        """Readings, estimates, last registers, touches and the dictionary together; memory follows the commit.
 
         `last_at` is the latest time of the round's last registers.
         """
@@ -107,6 +109,8 @@ class Round:
                 await insert_points(conn, len(segment.names), list(self._fresh), self._hashers.point)
             if self._moved:
                 await conn.execute_many(PUT_LAST, last_rows(self._moved, self._hashers.last))
+            if self._estimates:
+                await conn.execute_many(_PUT_ESTIMATE, self._estimates)
             await conn.execute_many(_TOUCH, self._touches())
             if fold:
                 await put_mark(conn, "folded_to", str(last_at))
@@ -147,6 +151,8 @@ class Round:
                     self._ends.add(end)
                 if first < end <= last:
                     rows.append((end, number, one.energy_wh, _NUMBERS[one.quality], one.register_wh))
+            if intervals and intervals[0].method:
+                self._note_estimates(number, intervals)
             if known is not None:
                 before = known[number] if number < counted else None
                 after, plain = carried(before, booking.last, intervals, folded_to)
@@ -162,6 +168,13 @@ class Round:
             self._moved += [
                 (number, one) for number, one in enumerate(known) if one and one[1] > folded_to and number not in here
             ]
+
+    def _note_estimates(self, number: int, intervals: tuple[IntervalReading, ...]) -> None:
+        here = (one for one in intervals if self._segment.first < one.end <= self._segment.last)
+        for method, run in groupby(here, key=attrgetter("method")):
+            if method:
+                ends = [one.end for one in run]
+                self._estimates.append((number, ends[-1], ends[0], int(method)))
 
     def _fresh_number(self, key: PointChannel) -> int:
         return self._fresh.setdefault(key, len(self._segment.names) + len(self._fresh))

@@ -18,6 +18,7 @@ from functools import partial
 from edge_node.store.chunks import Chunks
 from edge_node.store.last_registers import PUT_LAST, Known, as_last, last_rows, read_last
 from edge_node.store.reading_round import Booking, Hashers, Round
+from edge_node.store.rule_counts import RuleCounts
 from edge_node.store.segments import PointChannel, Segment, Segments, insert_points, put_mark
 from gridmodel.clock import Compute
 from gridmodel.period import local_day
@@ -61,6 +62,7 @@ class Readings:
         self.segments = segments
         self.compute = compute
         self.chunks = Chunks(segments)
+        self.rule_counts = RuleCounts(segments)
         self.hashers = Hashers(
             reading=RowHasher(row_key, "reading"),
             point=RowHasher(row_key, "reading_point"),

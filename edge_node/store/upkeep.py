@@ -130,6 +130,7 @@ async def purge_readings(segments: Segments, closed_day: str, days_kept: int = R
         if month > oldest[:7]:
             break
         async with segments.lease(month) as segment:
+            await segment.database.write(partial(_purge_estimates, before=before))
             for _ in range(ENDS_PER_PURGE):
                 gone = await segment.database.write(partial(_purge_end, before=before))
                 purged += gone
@@ -147,6 +148,10 @@ def _days_before(day: str, count: int) -> str:
 
 async def _purge_end(conn: Connection, before: int) -> int:
     return await conn.execute("DELETE FROM reading WHERE end <= ? AND end = (SELECT min(end) FROM reading)", (before,))
+
+
+async def _purge_estimates(conn: Connection, before: int) -> None:
+    await conn.execute("DELETE FROM estimate WHERE end <= ?", (before,))
 
 
 async def _give_back(conn: Connection) -> None:
