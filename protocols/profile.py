@@ -125,7 +125,7 @@ class MeterProfile:
     golden: tuple[Golden, ...]
     section: Mapping[str, Any]
     """The protocol's own table, unread."""
-    vee: VeeLimits = VeeLimits()
+    vee: VeeLimits
     """Thresholds of validation."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zlib import crc32
 
+from gridmodel.identity import UsagePointId
 from gridmodel.network import Installation
 from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel
@@ -44,6 +45,8 @@ class PollTarget:
     """Since when the same meter counts with another multiplier: an earlier register is no base for a later one."""
     offset_s: int
     """Utility seconds after the interval's end at which it is due."""
+    neighbours: tuple[str, ...] = ()
+    """Usage points under the same transformer, itself among them: the shape of its gaps where its own past is thin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +94,17 @@ def plan_of(
                 rules=rules_of(profile, placed.multiplier, registry.interval_minutes),
                 rebased_at=placed.valid_from if _rebased(placed, earlier) else None,
                 offset_s=offset_s(meter.id, spread_s),
+                neighbours=_under(topology, placed.point),
             )
         )
     targets.sort(key=lambda one: (one.offset_s, one.target.meter))
     return topology, PollPlan(tuple(targets), tuple(sorted(unreadable)))
+
+
+def _under(topology: Topology, point: str) -> tuple[str, ...]:
+    """The points of the transformer that `point` hangs on: one tuple, shared by all of them."""
+    transformer = topology.transformer_of.get(UsagePointId(point))
+    return () if transformer is None else topology.points_of[transformer]
 
 
 def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: int) -> VeeRules:

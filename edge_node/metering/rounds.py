@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from edge_node.metering.estimating import Estimator, Sum
 from edge_node.metering.plausibility import clock_is_off, implausible_energies, implausible_values
 from edge_node.metering.polling import PollTarget
 from edge_node.metering.waiting import until
@@ -73,6 +74,8 @@ class _Work:
     """One round being worked out."""
 
     bookings: list[Booking] = field(default_factory=list)
+    gaps: dict[int, Sum] = field(default_factory=dict)
+    """By place in `bookings`: those that wait for a shape."""
     last: dict[tuple[str, Channel], LastRegister] = field(default_factory=dict)
     raised: dict[tuple[AlarmKind, str], str] = field(default_factory=dict)
     cleared: set[tuple[AlarmKind, str]] = field(default_factory=set)
@@ -98,6 +101,7 @@ class Rounds:
     ) -> None:
         self._control = control
         self._readings = readings
+        self._estimator = Estimator(readings)
         self._alarms = alarms
         self._relays = relays
         self._clock = clock
@@ -204,7 +208,11 @@ class Rounds:
         result = validate(base, read, poll.rules)
         if result.last is not None and result.last != last:
             work.last[poll.point, channel] = result.last
-            work.bookings.append(Booking(poll.point, channel, result.intervals, result.last))
+            booking = Booking(poll.point, channel, result.intervals, result.last)
+            if len(result.intervals) > 1 and result.intervals[0].method:
+                carried_wh_max = poll.rules.power_w_max * poll.rules.interval_minutes // 60
+                work.gaps[len(work.bookings)] = Sum(booking, carried_wh_max, poll.neighbours)
+            work.bookings.append(booking)
         return result.marks, result.intervals
 
     def _sight(self, answer: Answer, work: _Work) -> None:
@@ -224,6 +232,8 @@ class Rounds:
         raised = {key: why for key, why in work.raised.items() if key not in self._standing}
         cleared = {key for key in work.cleared if key not in work.raised}
         await self._put_alarms(raised, cleared)
+        if work.gaps:
+            await self._estimate(work)
         await self._readings.rule_counts.add(work.at, work.counts)
         if not work.bookings and not work.sightings:
             return
@@ -237,6 +247,14 @@ class Rounds:
         if telling:
             await self._relays.record_sightings(telling)
             self._wakeups.enforcement.set()
+
+    async def _estimate(self, work: _Work) -> None:
+        """Give the round's gaps the best shape that is known, and count by which method."""
+        shaped = await self._estimator.shaped(list(work.gaps.values()), work.bookings)
+        for place, booking in zip(work.gaps, shaped, strict=True):
+            work.bookings[place] = booking
+            method = booking.intervals[0].method
+            work.counts[f"estimated_{method.name.lower()}"] += len(booking.intervals)
 
     async def _put_alarms(self, raised: dict[tuple[AlarmKind, str], str], cleared: set[tuple[AlarmKind, str]]) -> None:
         if not raised and not cleared:

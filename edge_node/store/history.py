@@ -55,9 +55,7 @@ async def measured_means(
             size = max(1, LOOKUPS_PER_READ // max(1, len(channels)))
             for start in range(0, len(part), size):
                 wanted = json.dumps(part[start : start + size])
-                found |= await segment.database.read(
-                    partial(_means, points=points, ends=wanted, points_min=points_min)
-                )
+                found |= await segment.database.read(partial(_means, points=points, ends=wanted, points_min=points_min))
     return found
 
 
