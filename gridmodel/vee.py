@@ -46,6 +46,8 @@ class VeeRules:
     """A lost neutral puts up to 400 V on a phase; 26 % above 230 V none is meant to be."""
     clock_off_s_max: int = 180
     """The meter's clock may differ by so much from ours; its load profile lies by as much."""
+    hand_read_wh_max: int = 1_000
+    """A final register read by a person may lie so far below the last poll: displays show whole kilowatt-hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,22 @@ class LastRegister:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """One channel's registers when a meter, or its multiplier, was replaced: what lies between two counts."""
+
+    old_meter: MeterId
+    ended_at: int
+    """When the old meter's stay ended, UTC seconds; seldom an interval's end."""
+    final_register_wh: int
+    """Of the old meter then, primary Wh by its own multiplier."""
+    began_at: int
+    """When the new stay began."""
+    start_register_wh: int
+    """Of the new meter then, primary Wh by the new multiplier."""
+    old_rules: VeeRules
+
+
+@dataclass(frozen=True, slots=True)
 class Validated:
     """What one read became."""
 
@@ -147,6 +165,75 @@ def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> 
             doubted = LastRegister(read.meter, last.doubt.at, last.doubt.register_wh, last.doubt.at)
             return _booked(doubted, read, confirmed, rules, wrapped=False)
     return Validated((), (step,), replace(last, doubt=Baseline(read.at, read.register_wh)))
+
+
+def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules: VeeRules) -> Validated:
+    """The first read of a new meter: both meters' energy in the intervals of their own time.
+
+    The old meter counted from `last` to its final register, the new one from its start register to the read; the
+    interval of the exchange has a part of both. A register that fits nothing books nothing, and the new count begins.
+    """
+    if read.register_wh is None or not 0 <= read.register_wh <= REGISTER_WH_MAX:
+        return Validated((), (Mark.NULL,), last)
+    length = rules.interval_minutes * 60
+    begun = max(exchange.began_at // length * length, last.at)
+    if read.at <= begun:
+        return Validated((), (Mark.STALE,), last)
+    start = LastRegister(read.meter, read.at, read.register_wh, read.at)
+    if _intervals_between(last.at, read.at, rules) > rules.gap_intervals_max:
+        return Validated((), (Mark.EXCHANGE, Mark.GAP), start)
+    ended = -(-exchange.ended_at // length) * length
+    final_wh = exchange.final_register_wh
+    if 0 < last.register_wh - final_wh <= exchange.old_rules.hand_read_wh_max:
+        final_wh = last.register_wh
+    final = replace(read, meter=exchange.old_meter, at=max(ended, last.at + length), register_wh=final_wh)
+    old_wh = _step(Baseline(last.at, last.register_wh), final, exchange.old_rules)
+    new_wh = _step(Baseline(begun, exchange.start_register_wh), read, rules)
+    if not isinstance(old_wh, int) or not isinstance(new_wh, int):
+        return Validated((), (Mark.EXCHANGE, *(one for one in (old_wh, new_wh) if isinstance(one, Mark))), start)
+    until = ended if exchange.began_at < ended else ended - length if exchange.ended_at % length else ended
+    parts = [_Part(old_wh, last.at, max(until, last.at)), _Part(new_wh, begun, read.at)]
+    intervals = _together(read, parts, length)
+    gap = (Mark.GAP,) if _intervals_between(last.at, read.at, rules) > 1 else ()
+    return Validated(intervals, (Mark.EXCHANGE, *gap), start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Energy of one meter over the intervals that end in (start, end]."""
+
+    energy_wh: int
+    start: int
+    end: int
+
+
+def _together(read: RegisterRead, parts: list[_Part], length: int) -> tuple[IntervalReading, ...]:
+    """Both parts as intervals; a part without an interval of its own falls into the first of the other."""
+    energies: dict[int, int] = {}
+    estimated: set[int] = set()
+    for part in parts:
+        count = (part.end - part.start) // length
+        shares = [part.energy_wh * (n + 1) // count - part.energy_wh * n // count for n in range(count)]
+        for n, share in enumerate(shares, start=1):
+            end = part.start + n * length
+            energies[end] = energies.get(end, 0) + share
+            if count > 1:
+                estimated.add(end)
+    placeless = sum(part.energy_wh for part in parts if part.end <= part.start)
+    if placeless:
+        energies[min(energies)] += placeless
+    return tuple(
+        IntervalReading(
+            read.point,
+            read.channel,
+            end,
+            energies[end],
+            Quality.ESTIMATED if end in estimated else Quality.ACTUAL,
+            read.register_wh if end == read.at else None,
+            Estimation.INTERPOLATION if end in estimated else Estimation.NONE,
+        )
+        for end in sorted(energies)
+    )
 
 
 def _booked(last: LastRegister, read: RegisterRead, energy_wh: int, rules: VeeRules, *, wrapped: bool) -> Validated:

@@ -6,7 +6,7 @@ with back-off while the interval lasts, a bounded number of times; nothing waits
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 from gridmodel.identity import UsagePointId
@@ -14,7 +14,7 @@ from gridmodel.network import Installation
 from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel
 from gridmodel.registry import Registry, Topology
-from gridmodel.vee import VeeRules
+from gridmodel.vee import Exchange, VeeRules
 from protocols.driver import MeterTarget
 from protocols.profile import MeterProfile
 
@@ -25,6 +25,8 @@ RETRIES_MAX = 3
 RETRY_DELAY_S = 45
 """Before the second try; it doubles: 45, 90, 180 s end well within a quarter of an hour."""
 DAY_MINUTES = 1_440
+HAND_READ_WH_MAX = 1_000
+"""Displays show whole kilowatt-hours: a person's final register may lie so far below the last poll, meter-side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class PollTarget:
     """Utility seconds after the interval's end at which it is due."""
     neighbours: tuple[str, ...] = ()
     """Usage points under the same transformer, itself among them: the shape of its gaps where its own past is thin."""
+    exchanges: Mapping[Channel, Exchange] = field(default_factory=dict)
+    """The registers at which this stay took over from the one before, where both were recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def plan_of(
 ) -> tuple[Topology, PollPlan]:
     """Who is polled for the interval ending at `end`, with the topology it holds for. Heavy: a task for `compute`."""
     topology = registry.topology(end)
-    earlier = _earlier_multipliers(registry)
+    stays = stays_of(registry)
     targets: list[PollTarget] = []
     unreadable: list[tuple[str, str]] = []
     for placed in topology.installation_at.values():
@@ -92,9 +96,10 @@ def plan_of(
                 channels=placed.channels,
                 multiplier=placed.multiplier,
                 rules=rules_of(profile, placed.multiplier, registry.interval_minutes),
-                rebased_at=placed.valid_from if _rebased(placed, earlier) else None,
+                rebased_at=placed.valid_from if _rebased(placed, stays) else None,
                 offset_s=offset_s(meter.id, spread_s),
                 neighbours=_under(topology, placed.point),
+                exchanges=exchanges_of(registry, placed, stays, profiles) if placed.point in stays else {},
             )
         )
     targets.sort(key=lambda one: (one.offset_s, one.target.meter))
@@ -121,16 +126,50 @@ def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: in
         voltage_mv_min=limits.voltage_mv_min,
         voltage_mv_max=limits.voltage_mv_max,
         clock_off_s_max=limits.clock_off_s_max,
+        hand_read_wh_max=multiplier.apply(HAND_READ_WH_MAX),
     )
 
 
-def _earlier_multipliers(registry: Registry) -> dict[tuple[str, str], list[Installation]]:
-    placed: dict[tuple[str, str], list[Installation]] = {}
+def stays_of(registry: Registry) -> dict[str, list[Installation]]:
+    """The installations of every point that had more than one, in order of time."""
+    placed: dict[str, list[Installation]] = {}
     for one in registry.installations:
-        placed.setdefault((one.point, one.meter), []).append(one)
-    return {key: stays for key, stays in placed.items() if len(stays) > 1}
+        placed.setdefault(one.point, []).append(one)
+    return {point: sorted(stays, key=lambda one: one.valid_from) for point, stays in placed.items() if len(stays) > 1}
 
 
-def _rebased(placed: Installation, earlier: Mapping[tuple[str, str], list[Installation]]) -> bool:
-    stays = earlier.get((placed.point, placed.meter), [])
-    return any(one.valid_from < placed.valid_from and one.multiplier != placed.multiplier for one in stays)
+def exchanges_of(
+    registry: Registry,
+    placed: Installation,
+    stays: Mapping[str, list[Installation]],
+    profiles: Mapping[str, MeterProfile],
+) -> dict[Channel, Exchange]:
+    """How `placed` took over from the stay before it at the same point; empty unless both registers were recorded."""
+    before = [one for one in stays.get(placed.point, ()) if one.valid_to <= placed.valid_from]
+    old = before[-1] if before else None
+    if old is None or not old.final_registers_wh or not placed.start_registers_wh:
+        return {}
+    profile = profiles.get(registry.meter[old.meter].profile)
+    if profile is None:
+        return {}
+    rules = rules_of(profile, old.multiplier, registry.interval_minutes)
+    finals = dict(zip(old.channels, old.final_registers_wh, strict=True))
+    return {
+        channel: Exchange(
+            old_meter=old.meter,
+            ended_at=old.valid_to,
+            final_register_wh=old.multiplier.apply(finals[channel]),
+            began_at=placed.valid_from,
+            start_register_wh=placed.multiplier.apply(start_wh),
+            old_rules=rules,
+        )
+        for channel, start_wh in zip(placed.channels, placed.start_registers_wh, strict=True)
+        if channel in finals
+    }
+
+
+def _rebased(placed: Installation, stays: Mapping[str, list[Installation]]) -> bool:
+    return any(
+        one.meter == placed.meter and one.valid_from < placed.valid_from and one.multiplier != placed.multiplier
+        for one in stays.get(placed.point, ())
+    )

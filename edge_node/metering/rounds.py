@@ -25,7 +25,7 @@ from gridmodel.clock import UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.identity import UsagePointId
 from gridmodel.reading import Channel, IntervalReading, Mark, RegisterRead, Revision
-from gridmodel.vee import RULES, LastRegister, validate
+from gridmodel.vee import RULES, Exchange, LastRegister, exchanged, validate
 from hosting.database import Connection, Database
 from protocols.driver import RelayContact, RelayReading
 
@@ -205,11 +205,15 @@ class Rounds:
             base = None
         wh = None if register is None else poll.multiplier.apply(register)
         read = RegisterRead(poll.point, poll.target.meter, channel, answer.at, wh)
-        result = validate(base, read, poll.rules)
+        exchange = _exchange(poll, channel, last, answer.at)
+        if last is not None and exchange is not None:
+            result = exchanged(last, exchange, read, poll.rules)
+        else:
+            result = validate(base, read, poll.rules)
         if result.last is not None and result.last != last:
             work.last[poll.point, channel] = result.last
             booking = Booking(poll.point, channel, result.intervals, result.last)
-            if len(result.intervals) > 1 and result.intervals[0].method:
+            if len(result.intervals) > 1 and result.intervals[0].method and exchange is None:
                 carried_wh_max = poll.rules.power_w_max * poll.rules.interval_minutes // 60
                 work.gaps[len(work.bookings)] = Sum(booking, carried_wh_max, poll.neighbours)
             work.bookings.append(booking)
@@ -266,6 +270,16 @@ class Rounds:
         self._standing.update(raised)
         self._standing -= cleared
         self._wakeups.outbox.set()
+
+
+def _exchange(poll: PollTarget, channel: Channel, last: LastRegister | None, at: int) -> Exchange | None:
+    """The exchange that lies between the last register and a read at `at`, if its registers are known."""
+    exchange = poll.exchanges.get(channel)
+    if exchange is None or last is None or last.meter != exchange.old_meter:
+        return None
+    if last.meter == poll.target.meter and not last.at <= exchange.began_at < at:
+        return None  # the same meter under another multiplier, and its new count is under way
+    return exchange
 
 
 async def _alarms_verb(changes: Sequence[tuple[tuple[AlarmKind, str], str | None]], now: int, conn: Connection) -> None:
