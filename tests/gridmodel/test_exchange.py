@@ -56,7 +56,11 @@ def test_a_final_register_in_whole_kilowatt_hours_is_no_reset() -> None:
 
 
 def test_registers_that_fit_nothing_book_nothing_and_the_new_count_begins() -> None:
-    for final_wh, start_wh, mark in ((1_000_000, 0, Mark.RESET), (9_000_000, 0, Mark.SPIKE), (5_000_070, 500, Mark.RESET)):
+    for final_wh, start_wh, mark in (
+        (1_000_000, 0, Mark.RESET),
+        (9_000_000, 0, Mark.SPIKE),
+        (5_000_070, 500, Mark.RESET),
+    ):
         made = exchanged(LAST, swap(10 * QUARTER_S + 400, final_wh, start_wh), read(11, 100), RULES)
         assert made.intervals == ()
         assert made.marks == (Mark.EXCHANGE, mark)
