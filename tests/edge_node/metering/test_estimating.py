@@ -1,15 +1,22 @@
 """Estimates keep the sum of their registers, take the best shape that is known, and go when the truth comes."""
 
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_node.metering.hour_close import close_hour
 from edge_node.metering.shapes import like_ends, like_weights, reshaped, shared
+from edge_node.store.reading_round import Booking, Round
+from gridmodel.balance import LossUnknown, loss_of, why_unknown
+from gridmodel.identity import MeterId
 from gridmodel.network import Installation
 from gridmodel.period import HOUR_S
-from gridmodel.reading import Channel, Estimation, IntervalReading, Quality
+from gridmodel.reading import Channel, Estimation, IntervalReading, Quality, Revision
+from gridmodel.vee import LastRegister
 from simulate.loop import run_virtual
 from tests.edge_node.metering.small_grid import MIDNIGHT, QUARTER, Office, grid, link, office, placed
 
@@ -148,5 +155,82 @@ def test_alone_and_without_a_past_the_line_is_straight(tmp_path: Path) -> None:
             assert {method for *_, method in await methods(one)} == {Estimation.INTERPOLATION}
             booked = (await one.booked())["up-1", IMPORT]
             assert {wh for wh, _ in booked.values()} == {101}
+
+    run_virtual(story())
+
+
+GAP_ENDS = range(MIDNIGHT + QUARTER, MIDNIGHT + 2 * HOUR_S + 1, QUARTER)
+TRUTH = {end: 50 * n for n, end in enumerate(GAP_ENDS)}
+
+
+def values(ends: Sequence[int], energies: Sequence[int], quality: Quality, method: Estimation) -> Booking:
+    intervals = tuple(
+        IntervalReading("up-1", Channel.IMPORT, end, wh, quality, None, method)
+        for end, wh in zip(ends, energies, strict=True)
+    )
+    last = LastRegister(MeterId("m-up-1"), GAP_ENDS[-1], 10_000 + sum(TRUTH.values()), GAP_ENDS[-1])
+    return Booking("up-1", Channel.IMPORT, intervals, last)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_no_estimate_survives_the_truth_in_whatever_order_they_come(tmp_path: Path, order: tuple[int, ...]) -> None:
+    """The estimate, the same once more after a crash, and the meter's own memory in two parts."""
+    estimate = values(GAP_ENDS, shared(sum(TRUTH.values()), [1] * 8), Quality.ESTIMATED, Estimation.INTERPOLATION)
+    halves = [
+        values(part, [TRUTH[end] for end in part], Quality.ACTUAL, Estimation.NONE)
+        for part in (GAP_ENDS[:3], GAP_ENDS[3:])
+    ]
+
+    async def story() -> None:
+        async with office(tmp_path) as one:
+
+            async def truth(half: Booking) -> None:
+                async with one.readings.segments.lease("2026-05") as segment:
+                    await Round(segment, [half], Revision(1, 2), one.readings.hashers).write(0)
+
+            acts = [
+                lambda: one.readings.book([estimate], Revision(1, 1)),
+                lambda: one.readings.book([estimate], Revision(1, 1)),
+                lambda: truth(halves[0]),
+                lambda: truth(halves[1]),
+            ]
+            for number in order:
+                await acts[number]()
+            booked = (await one.booked())["up-1", IMPORT]
+            assert booked == {end: (wh, Quality.ACTUAL) for end, wh in TRUTH.items()}
+            registry = grid([link("up-1", "t-1")], installations(["up-1"]))
+            for hour in (MIDNIGHT + HOUR_S, MIDNIGHT + 2 * HOUR_S):
+                await close_hour(one.readings, one.hours, registry, hour, hour + 600, told=True)
+                cell = (await one.hours.cells(hour))["t-1"]
+                assert (cell.points_actual, cell.points_estimated, cell.points_missing) == (4, 0, 0)
+                assert cell.delivered_wh == sum(TRUTH[end] for end in GAP_ENDS if hour - HOUR_S < end <= hour)
+
+    run_virtual(story())
+
+
+def test_a_meter_that_stays_silent_is_missing_and_its_loss_is_not_told(tmp_path: Path) -> None:
+    """No register closes the gap: nothing is invented, and the hour says what it does not know."""
+    points = ["up-1", "up-2"]
+
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            for point in points:
+                one.meters.steady(f"m-{point}", wh=100)
+            one.meters.steady("m-t1", wh=230)
+            everything = [*installations(points), placed("m-t1", "sp-t-1")]
+            await one.take(grid([link(point, "t-1") for point in points], everything))
+            await one.live(MIDNIGHT + HOUR_S + 600)
+            one.meters.silent = {"m-up-1"}
+            await one.live(MIDNIGHT + 2 * HOUR_S + 1_200)
+            silent = (await one.all_cells())[MIDNIGHT + 2 * HOUR_S]["t-1"]
+            assert (silent.delivered_wh, silent.points_missing) == (400, 4)
+            assert (loss_of(silent), why_unknown(silent)) == (None, LossUnknown.READINGS_MISSING)
+            one.meters.silent = set()
+            await one.live(MIDNIGHT + 4 * HOUR_S)
+            later = (await one.all_cells())[MIDNIGHT + 2 * HOUR_S]["t-1"]
+            assert (later.delivered_wh, later.points_missing, later.points_estimated) == (800, 0, 4)
+            loss = loss_of(later)
+            assert loss is not None
+            assert loss.loss_wh == 120
 
     run_virtual(story())

@@ -96,7 +96,7 @@ def test_an_exchange_during_a_silence_parts_the_sum_at_its_own_time(tmp_path: Pa
             one.meters.silent = set()
             await one.live(DAY_END + 2 * HOUR_S)
             cells = await one.all_cells()
-            old_wh = 8 * OLD_WH + 70  # over nine intervals, the last four but one in the hour before noon
+            old_wh = 8 * OLD_WH + 70  # over nine intervals; the fifth to the eighth are the hour before noon
             assert cells[NOON]["t-1"].delivered_wh == 4 * 100 + (old_wh * 8 // 9 - old_wh * 4 // 9)
             booked = (await one.booked())["up-1", IMPORT]
             assert sum(wh for end, (wh, _) in booked.items() if end <= DAY_END) == 48 * OLD_WH + 160 + 47 * NEW_WH
