@@ -1,6 +1,7 @@
 """Whole lives of a point: meters that wrap, are exchanged and fall silent. What is booked is what they counted."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,6 +129,9 @@ def test_a_years_gap_is_no_work() -> None:
 def test_every_rule_has_its_row_and_every_threshold_its_field() -> None:
     assert set(RULES) == set(Mark)
     assert {rule.threshold for rule in RULES.values()} - {None} <= set(VeeRules.__slots__)
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "vee.md").read_text("utf-8")
+    for mark, rule in RULES.items():
+        assert f"| `{mark.value}` | {rule.checks} |" in page
 
 
 def test_a_small_fall_counts_as_standing_still_and_a_large_one_as_a_reset() -> None:
