@@ -275,6 +275,8 @@ def spread(
 ) -> tuple[IntervalReading, ...]:
     """`energy_wh` over `count` intervals ending at the read, to the watt-hour: only the last one has a register."""
     length = interval_minutes * 60
+    if count == 1:
+        return (IntervalReading(read.point, read.channel, read.at, energy_wh, quality, read.register_wh),)
     method = Estimation.INTERPOLATION if quality is Quality.ESTIMATED else Estimation.NONE
     shares = [energy_wh * (n + 1) // count - energy_wh * n // count for n in range(count)]
     return tuple(

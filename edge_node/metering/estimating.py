@@ -3,25 +3,22 @@
 A read after a silence books the sum over all that was missed. How it is shared out follows, in this order, the point's
 own profile (the same times of the week, over the weeks before), the other points under the same transformer in the very
 intervals, and a straight line. It happens before the round is booked, in its one transaction: no second value waits
-for a second writer, and what a meter's own memory tells later stands above it by its revision. A round has so many
-look-ups and no more: a district that comes back after days is estimated from one week, by the hour, not from four.
+for a second writer, and what a meter's own memory tells later stands above it by its revision. Its work is bounded as
+the round is: four look-ups for an interval, and no more than a month's for a point.
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from edge_node.metering.shapes import WEEK_S, WEEKS_MAX, like_ends, like_weights, reshaped
+from edge_node.metering.shapes import Like, like_ends, like_weights, reshaped
 from edge_node.store.history import Folded, measured_energies, measured_means
 from edge_node.store.reading_round import Booking
 from edge_node.store.readings import Readings
 from gridmodel.reading import Channel, Estimation, Quality
 
-LOOKUPS_MAX = 200_000
-"""Rows of the past looked up for one round: half a second of the database's thread, in turns of 10 ms. A week by the
-hour for 1,000 channels is 168,000."""
-DETAILS = ((WEEKS_MAX, False), (2, False), (1, False), (1, True))
-"""(weeks, by the hour), the best first: a round takes the first that fits."""
+NEIGHBOUR_LOOKUPS_MAX = 50_000
+"""For one round: 50 ms of the database's thread, in turns of 10. Points beyond it get a straight line."""
 NEIGHBOURS_MAX = 20
 """Points asked under one transformer: their mean is smooth by then."""
 NEIGHBOURS_MIN = 3
@@ -53,10 +50,6 @@ class Sum:
         return self.start, intervals[-1].end, intervals[1].end - intervals[0].end
 
 
-Like = dict[int, list[int]]
-"""For each interval end of a gap the ends of like intervals before it."""
-
-
 class Estimator:
     """Shapes the gaps of poll rounds out of the readings of one node."""
 
@@ -75,8 +68,7 @@ class Estimator:
                 by_span.setdefault(one.span, []).append(place)
         left: list[int] = []
         for span, places in by_span.items():
-            share = LOOKUPS_MAX * len(places) // len(sums)
-            like = await self._readings.compute.run(_like, span, share // len(places))
+            like = await self._readings.compute.run(like_ends, *span)
             for start in range(0, len(places), max(1, INTERVALS_PER_TASK // len(like))):
                 part = places[start : start + max(1, INTERVALS_PER_TASK // len(like))]
                 for place, booking in zip(part, await self._own([sums[one] for one in part], like), strict=True):
@@ -105,7 +97,7 @@ class Estimator:
             if one.booking.channel is Channel.IMPORT and len(one.neighbours) > NEIGHBOURS_MIN:
                 groups.setdefault((one.span, tuple(one.neighbours[:NEIGHBOURS_MAX])), []).append(place)
         found: dict[int, Booking] = {}
-        budget = LOOKUPS_MAX
+        budget = NEIGHBOUR_LOOKUPS_MAX
         fresh = _fresh(around) if groups else {}
         for ((start, end, length), neighbours), places in groups.items():
             ends = range(start + length, end + 1, length)
@@ -123,17 +115,6 @@ class Estimator:
             shaped = await self._readings.compute.run(_in_shape, [sums[one] for one in places], weights)
             found |= {place: booking for place, booking in zip(places, shaped, strict=True) if booking is not None}
         return found
-
-
-def _like(span: tuple[int, int, int], lookups_max: int) -> Like:
-    """The like intervals of a gap, in as much detail as so many look-ups for each channel allow."""
-    start, end, length = span
-    week_max = WEEK_S // length
-    for weeks, hourly in DETAILS[:-1]:
-        if weeks * min((end - start) // length, week_max) <= lookups_max:
-            return like_ends(start, end, length, weeks, hourly=hourly)
-    weeks, hourly = DETAILS[-1]
-    return like_ends(start, end, length, weeks, hourly=hourly)
 
 
 def _fresh(around: Iterable[Booking]) -> dict[tuple[str, int], int]:

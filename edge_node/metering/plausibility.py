@@ -13,6 +13,8 @@ from gridmodel.vee import VeeRules
 
 TARIFFS = (Channel.T1, Channel.T2, Channel.T3, Channel.T4)
 _REACTIVE = (Channel.REACTIVE_IMPORT, Channel.REACTIVE_EXPORT)
+COMPARED = frozenset({*TARIFFS, *_REACTIVE})
+"""Channels that are held against the active energy."""
 _ACTIVE = (Channel.IMPORT, Channel.EXPORT)
 _PHASES = tuple((f"voltage_l{n}_mv", f"current_l{n}_ma") for n in (1, 2, 3))
 APPARENT_PCT = 110

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from edge_node.metering.estimating import Estimator, Sum
-from edge_node.metering.plausibility import clock_is_off, implausible_energies, implausible_values
+from edge_node.metering.plausibility import COMPARED, clock_is_off, implausible_energies, implausible_values
 from edge_node.metering.polling import PollTarget
 from edge_node.metering.waiting import until
 from edge_node.store.alarms import Alarms, clear_alarm, raise_alarm
@@ -30,7 +30,11 @@ from hosting.database import Connection, Database
 from protocols.driver import RelayContact, RelayReading
 
 ANSWERS_PER_ROUND_MAX = 500
-"""One transaction, at most 1,000 readings of two channels: validation holds the event loop for some 5 ms."""
+"""One transaction, at most 1,000 readings of two channels: validation holds the event loop for some 13 ms."""
+READINGS_PER_ROUND_MAX = 1_000
+"""Of meters with more than two channels fewer answers are taken."""
+INTERVALS_PER_ROUND_MAX = 3_000
+"""After a silence an answer is many intervals: rounds of some 10 ms on the event loop."""
 ROUND_S_MAX = 120
 """Utility seconds that an answer waits for others: a small fleet's whole spread is one transaction. What a power cut
 takes with it is spread over a gap by the next read; no watt-hour is lost."""
@@ -84,6 +88,12 @@ class _Work:
     """How often each rule spoke, and each method of estimation."""
     at: int = 0
     """The latest interval end in it."""
+    intervals: int = 0
+
+    @property
+    def room(self) -> bool:
+        """Whether another answer may come."""
+        return len(self.bookings) < READINGS_PER_ROUND_MAX and self.intervals < INTERVALS_PER_ROUND_MAX
 
 
 class Rounds:
@@ -147,7 +157,7 @@ class Rounds:
         while self._waiting:
             work = _Work()
             taken = 0
-            while self._waiting and taken < ANSWERS_PER_ROUND_MAX and self._take(self._waiting[0], work):
+            while self._waiting and taken < ANSWERS_PER_ROUND_MAX and work.room and self._take(self._waiting[0], work):
                 self._waiting.popleft()
                 self._room.release()
                 taken += 1
@@ -182,7 +192,7 @@ class Rounds:
             for mark in marks:
                 if mark in _ALARMS and (mark is not Mark.STUCK or channel is Channel.IMPORT):
                     found[_ALARMS[mark]] = f"channel {channel.name.lower()}"
-        if len(poll.channels) > 1:
+        if not COMPARED.isdisjoint(poll.channels):
             work.counts.update(implausible_energies(booked, poll.rules))
         if answer.measurements:
             work.counts.update(implausible_values(answer.measurements, poll.multiplier, poll.rules))
@@ -212,6 +222,7 @@ class Rounds:
             result = validate(base, read, poll.rules)
         if result.last is not None and result.last != last:
             work.last[poll.point, channel] = result.last
+            work.intervals += len(result.intervals)
             booking = Booking(poll.point, channel, result.intervals, result.last)
             if len(result.intervals) > 1 and result.intervals[0].method and exchange is None:
                 carried_wh_max = poll.rules.power_w_max * poll.rules.interval_minutes // 60

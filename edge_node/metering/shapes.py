@@ -6,9 +6,7 @@ method has its turn, and an even spread always fits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from gridmodel.period import HOUR_S
 from gridmodel.reading import Estimation, IntervalReading
 
 WEEK_S = 7 * 86_400
@@ -20,16 +18,19 @@ EXACT = 12
 """Divisible by 1 to WEEKS_MAX: means of so many weeks stay whole numbers."""
 
 
-def like_ends(start: int, end: int, length: int, weeks: int, *, hourly: bool) -> dict[int, list[int]]:
-    """For each interval end of the gap in (start, end] the ends of like intervals in the weeks before, latest first.
+Like = dict[int, list[int]]
+"""For each interval end of a gap the ends of like intervals before the gap."""
 
-    `hourly`: the last interval of an hour stands for all four. A gap of more than a week repeats the weeks before it.
+
+def like_ends(start: int, end: int, length: int) -> Like:
+    """Like intervals in the WEEKS_MAX weeks before the gap in (start, end], latest first.
+
+    A gap of more than a week repeats the weeks before it: a year's gap looks up no more than its weeks.
     """
-    found: dict[int, list[int]] = {}
+    found: Like = {}
     for one in range(start + length, end + 1, length):
-        like = -(-one // HOUR_S) * HOUR_S if hourly else one
-        like -= WEEK_S * -(-(like - start) // WEEK_S)
-        found[one] = [like - week * WEEK_S for week in range(weeks)]
+        like = one - WEEK_S * -(-(one - start) // WEEK_S)
+        found[one] = [like - week * WEEK_S for week in range(WEEKS_MAX)]
     return found
 
 
@@ -63,4 +64,7 @@ def reshaped(
     shares = shared(sum(one.energy_wh or 0 for one in intervals), weights)
     if max(shares) > interval_wh_max:
         return None
-    return tuple(replace(one, energy_wh=share, method=method) for one, share in zip(intervals, shares, strict=True))
+    return tuple(
+        IntervalReading(one.point, one.channel, one.end, share, one.quality, one.register_wh, method)
+        for one, share in zip(intervals, shares, strict=True)
+    )

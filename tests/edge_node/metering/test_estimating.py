@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.metering.hour_close import close_hour
-from edge_node.metering.shapes import like_ends, like_weights, reshaped, shared
+from edge_node.metering.shapes import WEEKS_MAX, like_ends, like_weights, reshaped, shared
 from edge_node.store.reading_round import Booking, Round
 from gridmodel.balance import LossUnknown, loss_of, why_unknown
 from gridmodel.identity import MeterId
@@ -35,20 +35,16 @@ def test_shares_add_up_and_follow_the_weights(energy_wh: int, weights: list[int]
     )
 
 
-@given(st.integers(0, 2_000), st.integers(2, 4_320), st.integers(1, 4), st.booleans())
-def test_like_times_lie_before_the_gap_at_the_same_time_of_the_week(
-    start: int, count: int, weeks: int, hourly: bool
-) -> None:
+@given(st.integers(0, 2_000), st.integers(2, 4_320))
+def test_like_times_lie_before_the_gap_at_the_same_time_of_the_week(start: int, count: int) -> None:
     begin = MIDNIGHT + start * QUARTER
-    like = like_ends(begin, begin + count * QUARTER, QUARTER, weeks, hourly=hourly)
+    like = like_ends(begin, begin + count * QUARTER, QUARTER)
     assert len(like) == count
     for end, ends in like.items():
-        assert len(ends) == weeks
+        assert len(ends) == WEEKS_MAX
         assert max(ends) <= begin
-        assert all((end - one) % WEEK == 0 or (hourly and one % HOUR_S == 0) for one in ends)
-        assert all(0 <= (one - end) % WEEK < HOUR_S for one in ends)
-    distinct = {one for ends in like.values() for one in ends}
-    assert len(distinct) <= weeks * 672, "a year's gap looks up no more than its weeks"
+        assert all((end - one) % WEEK == 0 for one in ends)
+    assert len({one for ends in like.values() for one in ends}) <= WEEKS_MAX * 672
 
 
 def test_a_profile_that_says_too_little_is_refused() -> None:
