@@ -234,7 +234,7 @@ def run(*, smoke: bool) -> Report:
             ),
             Figure(
                 "edge_store.callbacks_over_20_ms",
-                "callbacks of the loop over 20 ms while booking, closing an hour and sealing chunks",
+                "callbacks of the loop over 20 ms while booking, closing, sealing, and judging rounds of 500 answers",
                 callbacks.slow,
                 "",
                 "<=",

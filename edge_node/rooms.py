@@ -14,6 +14,7 @@ from edge_node.console.status import StatusBoard
 from edge_node.metering.collector import Collector
 from edge_node.metering.day_close import DayClose
 from edge_node.metering.hour_close import HourClose
+from edge_node.metering.late_exchanges import LateExchanges
 from edge_node.metering.rounds import Rounds
 from edge_node.money.payments import Desk
 from edge_node.store.opening import EdgeStore
@@ -65,6 +66,7 @@ class Rooms:
     """The rooms of one node."""
 
     collector: Collector
+    late_exchanges: LateExchanges
     hour_close: HourClose
     day_close: DayClose
     hub_link: HubLink
@@ -81,6 +83,7 @@ class Rooms:
         return (
             ("supply", self.enforcement.run),
             ("collector", self.collector.run),
+            ("late exchanges", self.late_exchanges.run),
             ("hour close", self.hour_close.run),
             ("day close", self.day_close.run),
             ("uplink", self.hub_link.run),
@@ -100,6 +103,7 @@ def build_rooms(
     sources = sources_of(config, store)
     return Rooms(
         collector=_collector(config, ports, store, wakeups),
+        late_exchanges=_late_exchanges(ports, store, wakeups),
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
@@ -195,6 +199,17 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         clock=ports.clock,
         compute=ports.compute,
         spread_s=config.polling.spread_s,
+    )
+
+
+def _late_exchanges(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> LateExchanges:
+    return LateExchanges(
+        readings=store.readings,
+        hours=store.hours,
+        registries=store.registries,
+        profiles=ports.profiles,
+        clock=ports.clock,
+        wakeups=wakeups,
     )
 
 

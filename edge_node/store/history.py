@@ -6,6 +6,7 @@ folded, one row for each point, so that neither the event loop nor the garbage c
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from edge_node.store.segments import PointChannel, Segments
@@ -18,6 +19,29 @@ LOOKUPS_PER_READ = 4_000
 
 Folded = tuple[int, str, str]
 """(index of the channel, its ends, its energies in Wh), both as JSON lists of the same length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One interval as it lies in the store."""
+
+    end: int
+    energy_wh: int
+    quality: Quality
+    register_wh: int | None
+
+
+async def stored_intervals(segments: Segments, channel: PointChannel, ends: Sequence[int]) -> list[Stored]:
+    """What is booked of one channel at `ends`, in order of time; what is missing is absent."""
+    found: list[Stored] = []
+    for month, part in _months(segments, ends).items():
+        async with segments.lease(month) as segment:
+            number = segment.numbers.get(channel, 0)
+            for start in range(0, len(part), LOOKUPS_PER_READ):
+                wanted = json.dumps(part[start : start + LOOKUPS_PER_READ])
+                rows = await segment.database.read(partial(_stored, number=number, ends=wanted))
+                found += [Stored(end, wh, Quality(quality), register) for end, wh, quality, register in rows]
+    return sorted(found, key=lambda one: one.end)
 
 
 def _months(segments: Segments, ends: Sequence[int]) -> Mapping[str, list[int]]:
@@ -57,6 +81,14 @@ async def measured_means(
                 wanted = json.dumps(part[start : start + size])
                 found |= await segment.database.read(partial(_means, points=points, ends=wanted, points_min=points_min))
     return found
+
+
+async def _stored(conn: Connection, number: int, ends: str) -> list[tuple[int, int, int, int | None]]:
+    return await conn.fetch_all(
+        "SELECT r.end, r.energy_wh, r.quality, r.register_wh FROM json_each(?) AS e"
+        " CROSS JOIN reading AS r ON r.end = e.value AND r.point = ?",
+        (ends, number),
+    )
 
 
 async def _of_points(conn: Connection, points: str, ends: str) -> list[Folded]:

@@ -151,7 +151,7 @@ class Round:
                     self._ends.add(end)
                 if first < end <= last:
                     rows.append((end, number, one.energy_wh, _NUMBERS[one.quality], one.register_wh))
-            if intervals and intervals[0].method:
+            if len(intervals) > 1:
                 self._note_estimates(number, intervals)
             if known is not None:
                 before = known[number] if number < counted else None

@@ -11,7 +11,7 @@
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,6 +29,8 @@ from hosting.rowhash import RowHasher
 
 BOOKINGS_PER_ROUND_MAX = 10_000
 """One transaction: some 50 ms on the database's thread; what a power cut can undo is read again from the meters."""
+INTERVALS_PER_CORRECTION = 10_000
+"""After so many a correction ends its transaction: as many as a poll round, and polls get their turn in between."""
 TOUCHED_MONTHS = 3
 """Late readings reach back 45 days at most (`VeeRules.gap_intervals_max`): three local months."""
 TOUCHED_HOURS_MAX = 1_000
@@ -187,6 +189,20 @@ class Readings:
             segment.folded_to, segment.begun = segment.first, True
         self._numbers, self._known = segment.numbers, [known.get(key) for key in segment.names]
 
+    # Filling gaps -----------------------------------------------------------------------------------------------------
+
+    async def correct(self, bookings: Sequence[Booking], revision: Revision) -> None:
+        """Replace intervals by what the meter's own memory told, durably; no last register moves.
+
+        Some transactions, each of whole bookings in one month: whoever does it again after a crash books the same.
+        Raises DatabaseFault.
+        """
+        for part in _parts(bookings):
+            async with self._turn:
+                for month in sorted({self.month_of(one.end) for booking in part for one in booking.intervals}):
+                    async with self.segments.lease(month) as segment:
+                        await Round(segment, part, revision, self.hashers).write(0)
+
     # For hour close ---------------------------------------------------------------------------------------------------
 
     async def values(self, first: int, last: int, interval_minutes: int) -> IntervalValues:
@@ -230,6 +246,19 @@ class Readings:
         """Give every file back."""
         async with self._turn:
             await self.segments.close()
+
+
+def _parts(bookings: Sequence[Booking]) -> Iterator[list[Booking]]:
+    """The same bookings in order, in parts of about INTERVALS_PER_CORRECTION."""
+    part, size = list[Booking](), 0
+    for booking in bookings:
+        part.append(booking)
+        size += len(booking.intervals)
+        if size >= INTERVALS_PER_CORRECTION:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 async def _values_of(conn: Connection, end: int) -> list[tuple[int, int, int, int]]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edge_node.metering.hour_close import close_hour
 from edge_node.metering.shapes import WEEKS_MAX, like_ends, like_weights, reshaped, shared
+from edge_node.store.listing import Listing
 from edge_node.store.reading_round import Booking, Round
 from gridmodel.balance import LossUnknown, loss_of, why_unknown
 from gridmodel.identity import MeterId
@@ -109,6 +110,11 @@ def test_a_gap_over_an_evening_takes_the_points_own_shape(tmp_path: Path) -> Non
             assert await methods(one) == [("up-1", MIDNIGHT + QUARTER, end, Estimation.OWN_PROFILE)]
             counts = await one.readings.rule_counts.of_day("2026-05-06")
             assert counts == {"gap": 1, "estimated_own_profile": 2 * 96}
+            listing = Listing(one.control, one.readings.segments)
+            ends = [MIDNIGHT, MIDNIGHT + QUARTER, end, end + QUARTER]
+            listed = await listing.readings("up-1", ends)
+            own, none = Estimation.OWN_PROFILE, Estimation.NONE
+            assert [listed[at].method for at in ends] == [none, own, own, none]
 
     run_virtual(story())
 

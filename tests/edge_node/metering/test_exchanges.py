@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_node.metering.late_exchanges import LateExchanges
 from gridmodel.identity import FeederId, TransformerId
 from gridmodel.network import FAR_FUTURE, FeederLink
 from gridmodel.period import HOUR_S
@@ -15,7 +16,7 @@ from gridmodel.registry import Registry, RegistryFault
 from gridmodel.registry_document import registry_from_document, registry_to_document
 from protocols.sync.chunk import NOT_EXPECTED, decode_chunk
 from simulate.loop import run_virtual
-from tests.edge_node.metering.small_grid import MIDNIGHT, QUARTER, Office, grid, link, office, placed
+from tests.edge_node.metering.small_grid import MIDNIGHT, PROFILES, QUARTER, Office, grid, link, office, placed
 
 DAY = "2026-05-05"
 DAY_END = MIDNIGHT + 86_400
@@ -115,6 +116,60 @@ def test_without_registers_nothing_is_invented_and_the_hour_says_what_is_missing
             assert NOON + QUARTER not in booked
             cell = (await one.all_cells())[NOON + HOUR_S]["t-1"]
             assert (cell.points_missing, cell.points_expected) == (1, 8)
+
+    run_virtual(story())
+
+
+def late(one: Office) -> LateExchanges:
+    return LateExchanges(
+        readings=one.readings,
+        hours=one.hours,
+        registries=one.registries,
+        profiles=PROFILES,
+        clock=one.clock,
+        wakeups=one.wakeups,
+    )
+
+
+@pytest.mark.parametrize("slip", [False, True], ids=["written later", "mended after a slip of the pen"])
+def test_registers_that_come_a_day_later_book_the_same(tmp_path: Path, *, slip: bool) -> None:
+    """The line is dead from 10:00 to 14:00; the day is sealed before the papers arrive."""
+
+    async def history(folder: Path, first: Registry, second: Registry | None) -> dict[int, tuple[int, int]]:
+        async with office(folder) as one:
+            play(one)
+            await one.take(first)
+            await one.live(NOON - 2 * HOUR_S + 600)
+            one.meters.silent = {"m-old", "m-new"}
+            await one.live(NOON + 2 * HOUR_S + 600)
+            one.meters.silent = set()
+            await one.live(DAY_END + 2 * HOUR_S)
+            room = late(one)
+            assert await room.tick(one.clock.now()) == 0
+            if second is not None:
+                await one.take(second)
+                assert await room.tick(one.clock.now()) == 1
+                assert await room.tick(one.clock.now()) == 0
+                assert await late(one).tick(one.clock.now()) == 0, "after a restart it finds it booked"
+                await one.live(DAY_END + 4 * HOUR_S)
+            energies, _ = (await chunk_series(one))["up-1", "t-1"]
+            assert sum(energies) == 48 * OLD_WH + 160 + 47 * NEW_WH
+            cell = (await one.all_cells())[NOON + HOUR_S]["t-1"]
+            assert (cell.points_missing, cell.points_estimated) == (0, 4)
+            booked = (await one.booked())["up-1", IMPORT]
+            return {end: value for end, value in booked.items() if end <= DAY_END}
+
+    for name in ("late", "at-once"):
+        (tmp_path / name).mkdir()
+
+    async def story() -> None:
+        wrong = exchanged(registers=slip)
+        if slip:
+            old, new, other = wrong.installations
+            wrong = replace(wrong, installations=(replace(old, final_registers_wh=(900,)), new, other))
+        told_late = await history(tmp_path / "late", wrong, exchanged(version=3))
+        told_at_once = await history(tmp_path / "at-once", exchanged(), None)
+        assert told_late == told_at_once
 
     run_virtual(story())
 
