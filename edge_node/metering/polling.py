@@ -7,6 +7,7 @@ with back-off while the interval lasts, a bounded number of times; nothing waits
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from zlib import crc32
 
 from gridmodel.identity import UsagePointId
@@ -25,6 +26,8 @@ RETRIES_MAX = 3
 RETRY_DELAY_S = 45
 """Before the second try; it doubles: 45, 90, 180 s end well within a quarter of an hour."""
 DAY_MINUTES = 1_440
+NO_EXCHANGES: Mapping[Channel, Exchange] = MappingProxyType({})
+"""Shared by the many that were never exchanged."""
 HAND_READ_WH_MAX = 1_000
 """Displays show whole kilowatt-hours: a person's final register may lie so far below the last poll, meter-side."""
 
@@ -49,7 +52,7 @@ class PollTarget:
     """Utility seconds after the interval's end at which it is due."""
     neighbours: tuple[str, ...] = ()
     """Usage points under the same transformer, itself among them: the shape of its gaps where its own past is thin."""
-    exchanges: Mapping[Channel, Exchange] = field(default_factory=dict)
+    exchanges: Mapping[Channel, Exchange] = field(default_factory=lambda: NO_EXCHANGES)
     """The registers at which this stay took over from the one before, where both were recorded."""
 
 
@@ -99,7 +102,7 @@ def plan_of(
                 rebased_at=placed.valid_from if _rebased(placed, stays) else None,
                 offset_s=offset_s(meter.id, spread_s),
                 neighbours=_under(topology, placed.point),
-                exchanges=exchanges_of(registry, placed, stays, profiles) if placed.point in stays else {},
+                exchanges=exchanges_of(registry, placed, stays, profiles) if placed.point in stays else NO_EXCHANGES,
             )
         )
     targets.sort(key=lambda one: (one.offset_s, one.target.meter))
