@@ -9,15 +9,15 @@ none may hold it longer than 20 ms. The garbage collector is told to leave what 
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiosqlite
 
+from benchmarks.edge_rig import DAY, FIRST, MIDNIGHT, QUARTER, ZONE, Callbacks, opened, permanent
+from benchmarks.edge_validation import measured
 from benchmarks.figures import Figure, Report
 from edge_node.metering.day_parts import day_parts, seal_part
 from edge_node.metering.hour_close import close_hour
@@ -25,7 +25,6 @@ from edge_node.store.day_rows import day_rows
 from edge_node.store.hours import Hours
 from edge_node.store.reading_round import Booking
 from edge_node.store.readings import Readings
-from edge_node.store.segments import Segments
 from gridmodel.identity import DistrictId, FeederId, MeterId, NodeId, SubstationId, TransformerId, UsagePointId
 from gridmodel.network import (
     ConsumerClass,
@@ -38,9 +37,9 @@ from gridmodel.network import (
     TransformerLink,
     UsagePoint,
 )
-from gridmodel.period import HOUR_S, day_bounds, interval_ends
+from gridmodel.period import HOUR_S, interval_ends
 from gridmodel.quantity import Multiplier
-from gridmodel.reading import Channel, IntervalReading, Quality, Revision
+from gridmodel.reading import Channel, IntervalReading, Quality
 from gridmodel.registry import Registry
 from gridmodel.vee import LastRegister
 from hosting.compute import ThreadCompute
@@ -48,10 +47,6 @@ from hosting.database import CONNECTION_SETTINGS, open_database
 from hosting.migrations import load_migrations
 
 NAME = "edge_store"
-ZONE = "Asia/Tashkent"
-DAY = "2026-05-05"
-MIDNIGHT = day_bounds(DAY, ZONE)[0]
-QUARTER = 900
 POINTS, POINTS_SMOKE = 42_000, 2_000
 POINTS_PER_TRANSFORMER = 80
 ENDS, ENDS_SMOKE = 24, 4
@@ -59,44 +54,10 @@ ROUNDS = (1_000, 10_000)
 """Readings in one transaction: the limit of a collector's round, and larger ones of a backlog."""
 MADE_PER_CALLBACK = 250
 """Bookings that the benchmark makes before it gives the loop back: its own work is not to be measured."""
-CALLBACK_S_MAX = 0.020
 CHUNKS_SEALED = 3
 REPEATS = 2
 """Passes for each size of round, the better one counts: other programs take turns on the same disk."""
 RATE_MIN = 200_000
-FIRST = Revision(1, 1)
-
-
-@dataclass
-class Callbacks:
-    """How long the loop's callbacks took: by the clock, but not while other programs had the processor.
-
-    A wait for the interpreter's lock counts, since another thread of this process works meanwhile.
-    """
-
-    slow: int = 0
-    longest_s: float = 0.0
-    names: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Time every callback until the block ends."""
-        original = asyncio.Handle._run  # noqa: SLF001
-
-        def run(handle: asyncio.Handle) -> None:
-            begun, worked = time.perf_counter(), time.process_time()
-            original(handle)
-            took = min(time.perf_counter() - begun, time.process_time() - worked)
-            self.longest_s = max(self.longest_s, took)
-            if took > CALLBACK_S_MAX:
-                self.slow += 1
-                self.names.append(f"{took * 1000:.0f} ms {handle!r:.120}")
-
-        asyncio.Handle._run = run  # type: ignore[method-assign, assignment]  # noqa: SLF001
-        try:
-            yield
-        finally:
-            asyncio.Handle._run = original  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def registry_of(points: int) -> Registry:
@@ -161,23 +122,6 @@ async def book(readings: Readings, fleet: Fleet, intervals: range, size: int) ->
             took += time.perf_counter() - begun
             worked += time.process_time() - before
     return took, worked
-
-
-@asynccontextmanager
-async def opened(folder: Path, compute: ThreadCompute) -> AsyncIterator[Readings]:
-    """A store with nothing in it."""
-    readings = Readings(Segments(folder, open_database, ZONE), bytes(range(32)), compute)
-    await readings.load()
-    try:
-        yield readings
-    finally:
-        await readings.close()
-
-
-def permanent() -> None:
-    """What is there now stays: no collection walks through it again (a node does so once its registry is in)."""
-    gc.collect()
-    gc.freeze()
 
 
 async def booking(points: int, ends: int, size: int, callbacks: Callbacks) -> tuple[float, float]:
@@ -273,6 +217,7 @@ def run(*, smoke: bool) -> Report:
         )
     closed = asyncio.run(closing(points, callbacks))
     rows.append({key: round(value, 3) for key, value in closed.items()})
+    rows.append(asyncio.run(measured(callbacks, smoke=smoke)))
     rows.append(
         {"longest_callback_ms": round(callbacks.longest_s * 1000, 1), "callbacks_over_20_ms": callbacks.names[:5]}
     )
@@ -289,7 +234,7 @@ def run(*, smoke: bool) -> Report:
             ),
             Figure(
                 "edge_store.callbacks_over_20_ms",
-                "callbacks of the loop over 20 ms while booking, closing an hour and sealing chunks",
+                "callbacks of the loop over 20 ms while booking, closing, sealing, and judging rounds of 500 answers",
                 callbacks.slow,
                 "",
                 "<=",

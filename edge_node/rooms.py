@@ -19,6 +19,7 @@ from edge_node.metering.collector import Collector
 from edge_node.metering.day_close import DayClose
 from edge_node.metering.event_reading import EventReading
 from edge_node.metering.hour_close import HourClose
+from edge_node.metering.late_exchanges import LateExchanges
 from edge_node.metering.outage_watch import OutageWatch
 from edge_node.metering.rounds import Rounds
 from edge_node.metering.visits import Grounds
@@ -76,6 +77,7 @@ class Rooms:
     clock_keeping: ClockKeeping
     event_reading: EventReading
     outage_watch: OutageWatch
+    late_exchanges: LateExchanges
     hour_close: HourClose
     day_close: DayClose
     hub_link: HubLink
@@ -96,6 +98,7 @@ class Rooms:
             ("meter clocks", self.clock_keeping.run),
             ("meter events", self.event_reading.run),
             ("outages", self.outage_watch.run),
+            ("late exchanges", self.late_exchanges.run),
             ("hour close", self.hour_close.run),
             ("day close", self.day_close.run),
             ("uplink", self.hub_link.run),
@@ -119,6 +122,7 @@ def build_rooms(
         clock_keeping=_clock_keeping(config, ports, store, wakeups),
         event_reading=_event_reading(config, ports, store, wakeups),
         outage_watch=_outage_watch(ports, store, wakeups),
+        late_exchanges=_late_exchanges(ports, store, wakeups),
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
@@ -273,6 +277,17 @@ def _outage_watch(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> OutageWat
         registries=store.registries,
         clock=ports.clock,
         compute=ports.compute,
+        wakeups=wakeups,
+    )
+
+
+def _late_exchanges(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> LateExchanges:
+    return LateExchanges(
+        readings=store.readings,
+        hours=store.hours,
+        registries=store.registries,
+        profiles=ports.profiles,
+        clock=ports.clock,
         wakeups=wakeups,
     )
 

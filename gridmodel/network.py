@@ -139,6 +139,10 @@ class Installation:
     multiplier: Multiplier
     valid_from: int
     valid_to: int = FAR_FUTURE
+    start_registers_wh: tuple[int, ...] = ()
+    """The meter's own registers at `valid_from`, one for each of `channels`; empty when nobody recorded them."""
+    final_registers_wh: tuple[int, ...] = ()
+    """Those at `valid_to`."""
 
 
 @dataclass(frozen=True, slots=True)

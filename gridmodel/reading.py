@@ -39,8 +39,21 @@ class Quality(IntEnum):
     """No value; no energy is invented for it."""
 
 
+class Estimation(IntEnum):
+    """How an estimated interval got its share of a known sum. The numbers are stored and never change."""
+
+    NONE = 0
+    """Not estimated; or estimated before methods were kept."""
+    INTERPOLATION = 1
+    """The register in a straight line between the two that are known: an even spread."""
+    OWN_PROFILE = 2
+    """As the point itself took energy at these times of the week, over the weeks before."""
+    NEIGHBOURS = 3
+    """As the other points under the same transformer took energy in these very intervals."""
+
+
 class Mark(StrEnum):
-    """Why validation looked twice."""
+    """Why validation looked twice: the names of its rules (`gridmodel.vee.RULES`)."""
 
     GAP = "gap"
     """Registers are missing in between; the energy was spread over the gap."""
@@ -56,6 +69,22 @@ class Mark(StrEnum):
     """The meter answered with its code for "no value"."""
     STALE = "stale"
     """The read is not later than the one already known."""
+    AHEAD = "ahead"
+    """The register already known was stamped by a clock far ahead; counting starts anew."""
+    DECREASE = "decrease"
+    """The register fell by no more than its own steps: it counts as standing still."""
+    EXCHANGE = "exchange"
+    """Another meter: the final register of the old one and the start of the new one book what lies between."""
+    SUM_CHECK = "sum_check"
+    """The tariff registers moved by another sum than the total register."""
+    REACTIVE_CHECK = "reactive_check"
+    """More reactive energy than goes with so much active energy."""
+    VOLTAGE = "voltage"
+    """A phase without its voltage, or with too much."""
+    POWER = "power"
+    """More power than the meter can carry, or than voltage times current."""
+    CLOCK = "clock"
+    """The meter's own clock shows another time."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -92,3 +121,5 @@ class IntervalReading:
     quality: Quality
     register_wh: int | None
     """The primary register at `end`, when it was read."""
+    method: Estimation = Estimation.NONE
+    """Of an estimated interval."""

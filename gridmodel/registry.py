@@ -198,7 +198,7 @@ def _covers(link: Installation | TransformerLink | FeederLink, end: int) -> bool
 
 
 def _check(registry: Registry) -> None:
-    """Raise RegistryFault (TQ-RG-01…05) at the first contradiction: a wrong registry is refused whole."""
+    """Raise RegistryFault (TQ-RG-01…06) at the first contradiction: a wrong registry is refused whole."""
     zone(registry.zone)
     if registry.interval_minutes not in INTERVAL_MINUTES:
         raise RegistryFault("TQ-RG-01", f"intervals of {registry.interval_minutes} minutes", "use 15, 30 or 60")
@@ -224,6 +224,8 @@ def _check(registry: Registry) -> None:
     _known("point", (one.point for one in registry.installations), usage_points | supply_points)
     for point in registry.supply_points:
         _check_supply_point(point, transformers, feeders)
+    for placed in registry.installations:
+        _check_registers(placed)
     _never_twice("usage point", ((one.usage_point, one) for one in registry.transformer_links))
     _never_twice("transformer", ((one.transformer, one) for one in registry.feeder_links))
     _never_twice("point", ((one.point, one) for one in registry.installations))
@@ -241,6 +243,16 @@ def _check_supply_point(point: SupplyPoint, transformers: set[str], feeders: set
         raise RegistryFault(
             "TQ-RG-02", f"supply point {point.id} ({point.kind}) does not say what it measures", "name its place"
         )
+
+
+def _check_registers(placed: Installation) -> None:
+    for registers in (placed.start_registers_wh, placed.final_registers_wh):
+        if registers and len(registers) != len(placed.channels):
+            raise RegistryFault(
+                "TQ-RG-06",
+                f"{placed.meter} at {placed.point}: {len(registers)} registers, {len(placed.channels)} channels",
+                "write one for each channel, in their order, or none",
+            )
 
 
 def _unique(kind: str, ids: Iterable[str]) -> set[str]:

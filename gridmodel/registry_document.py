@@ -79,6 +79,12 @@ def _channels(value: object) -> tuple[Channel, ...]:
     return tuple(_member(Channel)(one) for one in value)
 
 
+def _registers(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or len(value) > len(Channel):
+        raise RegistryFault("TQ-RG-17", f"{value!r:.60} is no list of registers", "one whole number for each channel")
+    return tuple(_whole(one) for one in value)
+
+
 def _multiplier(value: object) -> Multiplier:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise RegistryFault("TQ-RG-16", f"{value!r:.60} is no multiplier", "write [numerator, denominator]")
@@ -124,6 +130,8 @@ _READERS: dict[type, dict[str, Reader]] = {
         "multiplier": _multiplier,
         "valid_from": _whole,
         "valid_to": _whole,
+        "start_registers_wh": _registers,
+        "final_registers_wh": _registers,
     },
     TransformerLink: {"usage_point": _id, "transformer": _id, "valid_from": _whole, "valid_to": _whole},
     FeederLink: {"transformer": _id, "feeder": _id, "valid_from": _whole, "valid_to": _whole},
@@ -141,6 +149,8 @@ _TABLES: dict[str, type] = {
     "transformer_links": TransformerLink,
     "feeder_links": FeederLink,
 }
+_OPTIONAL: Mapping[type, frozenset[str]] = {Installation: frozenset({"start_registers_wh", "final_registers_wh"})}
+"""Columns that came later: left out where they are empty, so that an older node reads what an older hub wrote."""
 _HEAD = ("node", "version", "zone", "interval_minutes", "districts")
 
 
@@ -149,9 +159,10 @@ def registry_to_document(registry: Registry) -> dict[str, Any]:
     document: dict[str, Any] = {name: getattr(registry, name) for name in _HEAD}
     document["districts"] = list(registry.districts)
     for name, kind in _TABLES.items():
-        columns = tuple(_READERS[kind])
+        columns, optional = tuple(_READERS[kind]), _OPTIONAL.get(kind, frozenset())
         document[name] = [
-            {column: _plain(getattr(row, column)) for column in columns} for row in getattr(registry, name)
+            {column: _plain(value) for column in columns if (value := getattr(row, column)) or column not in optional}
+            for row in getattr(registry, name)
         ]
     return document
 
@@ -176,13 +187,13 @@ def registry_from_document(document: object) -> Registry:
 def _rows(name: str, rows: object, kind: type[R]) -> tuple[R, ...]:
     if not isinstance(rows, list | tuple):
         raise RegistryFault("TQ-RG-10", f"{name} is no list", "write a list of objects")
-    readers = _READERS[kind]
+    readers, optional = _READERS[kind], _OPTIONAL.get(kind, frozenset())
     made: list[R] = []
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise RegistryFault("TQ-RG-10", f"{name}[{number}] is no object", "write an object")
-        _same_keys(f"{name}[{number}]", row, tuple(readers))
-        made.append(kind(**{column: read(row[column]) for column, read in readers.items()}))
+        _same_keys(f"{name}[{number}]", row, tuple(one for one in readers if one in row or one not in optional))
+        made.append(kind(**{column: read(row[column]) for column, read in readers.items() if column in row}))
     return tuple(made)
 
 

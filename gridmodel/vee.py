@@ -1,15 +1,19 @@
-"""Validation and estimation, first rules: gap, reset, wrap, spike, stuck. Ground floor; on the reading walk.
+"""Validation: from two registers to intervals, and the table of all rules. Ground floor; on the reading walk.
 
 Pure and idempotent: the same last register and the same read give the same intervals. Two principles: the sum of
 intervals always equals the difference of the registers that bound them, and energy that cannot be explained is held
-back, never booked (a counter that went to zero and back once booked 15.5 MWh elsewhere).
+back, never booked (a counter that went to zero and back once booked 15.5 MWh elsewhere). An exchange of the meter is
+such a difference as well: `exchanged` books both meters' parts. How a sum is spread over a gap is refined where the
+history is (`edge_node/metering/estimating.py`); here it is spread evenly.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gridmodel.event import AlarmKind
 from gridmodel.identity import MeterId
 from gridmodel.quantity import REGISTER_WH_MAX
-from gridmodel.reading import IntervalReading, Mark, Quality, RegisterRead
+from gridmodel.reading import Estimation, IntervalReading, Mark, Quality, RegisterRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,58 @@ class VeeRules:
     """A last register further ahead than this was stamped by a wrong clock: counting starts anew at the read."""
     stuck_intervals: int = 96 * 14
     """Two weeks without one watt-hour is worth a look; an empty flat is no fault."""
+    decrease_wh_max: int = 0
+    """A register may fall by so much, as rounding and resets of a display make it, and counts as standing still."""
+    sum_wh_max: int = 100
+    """The tariff registers of one interval may differ by so much from the total: they are read one after the other."""
+    reactive_pct_max: int = 500
+    """Reactive energy in percent of active energy: beyond a power factor of 0.2 the wiring or a scaler is wrong."""
+    reactive_varh_min: int = 500
+    """Below this a single small motor or a capacitor explains any ratio."""
+    voltage_mv_min: int = 160_000
+    """Phase to neutral at the meter's terminals: 30 % below 230 V no household supply goes on."""
+    voltage_mv_max: int = 290_000
+    """A lost neutral puts up to 400 V on a phase; 26 % above 230 V none is meant to be."""
+    clock_off_s_max: int = 180
+    """The meter's clock may differ by so much from ours; its load profile lies by as much."""
+    hand_read_wh_max: int = 1_000
+    """A final register read by a person may lie so far below the last poll: displays show whole kilowatt-hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of validation, as people and reports name it."""
+
+    checks: str
+    """What is looked at, in words."""
+    threshold: str | None = None
+    """The field of `VeeRules` that decides."""
+    held_back: bool = False
+    """Nothing is booked of such a read."""
+    alarm: AlarmKind | None = None
+    """What is raised at the meter until a read passes."""
+
+
+RULES: Mapping[Mark, Rule] = {
+    Mark.NULL: Rule("the meter has a value", held_back=True),
+    Mark.STALE: Rule("the read is later than the one already known", held_back=True),
+    Mark.AHEAD: Rule("the register already known is not of the future", "ahead_s_max", held_back=True),
+    Mark.GAP: Rule("no interval is missing in between", "gap_intervals_max"),
+    Mark.RESET: Rule("the register does not fall", held_back=True, alarm=AlarmKind.REGISTER_RESET),
+    Mark.DECREASE: Rule("the register does not fall, not even by its own steps", "decrease_wh_max"),
+    Mark.WRAP: Rule("the register does not start again at zero", "register_wh_wrap"),
+    Mark.SPIKE: Rule(
+        "the energy is what the connection can carry", "power_w_max", held_back=True, alarm=AlarmKind.REGISTER_SPIKE
+    ),
+    Mark.STUCK: Rule("the register moves", "stuck_intervals", alarm=AlarmKind.REGISTER_STUCK),
+    Mark.EXCHANGE: Rule("the same meter as before"),
+    Mark.SUM_CHECK: Rule("the tariff registers add up to the total", "sum_wh_max"),
+    Mark.REACTIVE_CHECK: Rule("reactive energy goes with the active energy", "reactive_pct_max"),
+    Mark.VOLTAGE: Rule("every phase has its voltage", "voltage_mv_min"),
+    Mark.POWER: Rule("power is what the meter can carry, and no more than voltage times current", "power_w_max"),
+    Mark.CLOCK: Rule("the meter's clock shows our time", "clock_off_s_max"),
+}
+"""Every rule by its name. Thresholds come from the meter's profile (table ``[vee]``), else from `VeeRules`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +105,22 @@ class LastRegister:
     """Since when the register has not moved."""
     doubt: Baseline | None = None
     """A register that fitted nothing (a reset, a spike): the start of a new count if the next read confirms it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One channel's registers when a meter, or its multiplier, was replaced: what lies between two counts."""
+
+    old_meter: MeterId
+    ended_at: int
+    """When the old meter's stay ended, UTC seconds; seldom an interval's end."""
+    final_register_wh: int
+    """Of the old meter then, primary Wh by its own multiplier."""
+    began_at: int
+    """When the new stay began."""
+    start_register_wh: int
+    """Of the new meter then, primary Wh by the new multiplier."""
+    old_rules: VeeRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +148,14 @@ def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> 
         return Validated((), (), start)
     latest_at = last.doubt.at if last.doubt else last.at
     if read.at <= latest_at:
-        return Validated((), (Mark.STALE,), start if latest_at - read.at > rules.ahead_s_max else last)
+        if latest_at - read.at > rules.ahead_s_max:
+            return Validated((), (Mark.AHEAD,), start)
+        return Validated((), (Mark.STALE,), last)
     if _intervals_between(last.at, read.at, rules) > rules.gap_intervals_max:
         return Validated((), (Mark.GAP,), start)
+    if 0 < last.register_wh - read.register_wh <= rules.decrease_wh_max:
+        still = _booked(last, replace(read, register_wh=last.register_wh), 0, rules, wrapped=False)
+        return replace(still, marks=(Mark.DECREASE, *still.marks))
     step = _step(Baseline(last.at, last.register_wh), read, rules)
     if isinstance(step, int):
         return _booked(last, read, step, rules, wrapped=read.register_wh < last.register_wh)
@@ -88,6 +165,75 @@ def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> 
             doubted = LastRegister(read.meter, last.doubt.at, last.doubt.register_wh, last.doubt.at)
             return _booked(doubted, read, confirmed, rules, wrapped=False)
     return Validated((), (step,), replace(last, doubt=Baseline(read.at, read.register_wh)))
+
+
+def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules: VeeRules) -> Validated:
+    """The first read of a new meter: both meters' energy in the intervals of their own time.
+
+    The old meter counted from `last` to its final register, the new one from its start register to the read; the
+    interval of the exchange has a part of both. A register that fits nothing books nothing, and the new count begins.
+    """
+    if read.register_wh is None or not 0 <= read.register_wh <= REGISTER_WH_MAX:
+        return Validated((), (Mark.NULL,), last)
+    length = rules.interval_minutes * 60
+    begun = max(exchange.began_at // length * length, last.at)
+    if read.at <= begun:
+        return Validated((), (Mark.STALE,), last)
+    start = LastRegister(read.meter, read.at, read.register_wh, read.at)
+    if _intervals_between(last.at, read.at, rules) > rules.gap_intervals_max:
+        return Validated((), (Mark.EXCHANGE, Mark.GAP), start)
+    ended = -(-exchange.ended_at // length) * length
+    final_wh = exchange.final_register_wh
+    if 0 < last.register_wh - final_wh <= exchange.old_rules.hand_read_wh_max:
+        final_wh = last.register_wh
+    final = replace(read, meter=exchange.old_meter, at=max(ended, last.at + length), register_wh=final_wh)
+    old_wh = _step(Baseline(last.at, last.register_wh), final, exchange.old_rules)
+    new_wh = _step(Baseline(begun, exchange.start_register_wh), read, rules)
+    if not isinstance(old_wh, int) or not isinstance(new_wh, int):
+        return Validated((), (Mark.EXCHANGE, *(one for one in (old_wh, new_wh) if isinstance(one, Mark))), start)
+    until = ended if exchange.began_at < ended else ended - length if exchange.ended_at % length else ended
+    parts = [_Part(old_wh, last.at, max(until, last.at)), _Part(new_wh, begun, read.at)]
+    intervals = _together(read, parts, length)
+    gap = (Mark.GAP,) if _intervals_between(last.at, read.at, rules) > 1 else ()
+    return Validated(intervals, (Mark.EXCHANGE, *gap), start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Energy of one meter over the intervals that end in (start, end]."""
+
+    energy_wh: int
+    start: int
+    end: int
+
+
+def _together(read: RegisterRead, parts: list[_Part], length: int) -> tuple[IntervalReading, ...]:
+    """Both parts as intervals; a part without an interval of its own falls into the first of the other."""
+    energies: dict[int, int] = {}
+    estimated: set[int] = set()
+    for part in parts:
+        count = (part.end - part.start) // length
+        shares = [part.energy_wh * (n + 1) // count - part.energy_wh * n // count for n in range(count)]
+        for n, share in enumerate(shares, start=1):
+            end = part.start + n * length
+            energies[end] = energies.get(end, 0) + share
+            if count > 1:
+                estimated.add(end)
+    placeless = sum(part.energy_wh for part in parts if part.end <= part.start)
+    if placeless:
+        energies[min(energies)] += placeless
+    return tuple(
+        IntervalReading(
+            read.point,
+            read.channel,
+            end,
+            energies[end],
+            Quality.ESTIMATED if end in estimated else Quality.ACTUAL,
+            read.register_wh if end == read.at else None,
+            Estimation.INTERPOLATION if end in estimated else Estimation.NONE,
+        )
+        for end in sorted(energies)
+    )
 
 
 def _booked(last: LastRegister, read: RegisterRead, energy_wh: int, rules: VeeRules, *, wrapped: bool) -> Validated:
@@ -129,6 +275,9 @@ def spread(
 ) -> tuple[IntervalReading, ...]:
     """`energy_wh` over `count` intervals ending at the read, to the watt-hour: only the last one has a register."""
     length = interval_minutes * 60
+    if count == 1:
+        return (IntervalReading(read.point, read.channel, read.at, energy_wh, quality, read.register_wh),)
+    method = Estimation.INTERPOLATION if quality is Quality.ESTIMATED else Estimation.NONE
     shares = [energy_wh * (n + 1) // count - energy_wh * n // count for n in range(count)]
     return tuple(
         IntervalReading(
@@ -138,6 +287,7 @@ def spread(
             share,
             quality,
             read.register_wh if n == count - 1 else None,
+            method,
         )
         for n, share in enumerate(shares)
     )

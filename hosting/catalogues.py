@@ -50,6 +50,7 @@ LABELLED = (
     ("gridmodel.reading", "Channel"),
     ("gridmodel.reading", "Mark"),
     ("gridmodel.reading", "Quality"),
+    ("gridmodel.reading", "Estimation"),
     ("gridmodel.record", "NoticeEvidence"),
     ("gridmodel.record", "ProtectionKind"),
     ("edge_node.store.operations", "Outcome"),

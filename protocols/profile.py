@@ -71,6 +71,26 @@ class Golden(BaseModel):
     serial: str | None = None
 
 
+class VeeLimits(BaseModel):
+    """The table ``[vee]``: thresholds of validation where this model's differ from the usual; meter-side units."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stuck_days: int = Field(default=14, ge=1, le=366)
+    """So long without one watt-hour is worth a look."""
+    decrease_wh_max: int = Field(default=0, ge=0, le=1_000_000)
+    """The register may fall by so much, by its own rounding, and counts as standing still."""
+    sum_wh_max: int = Field(default=100, ge=0, le=1_000_000)
+    """Tariff registers may differ by so much from the total over an interval: four steps of a register."""
+    reactive_pct_max: int = Field(default=500, ge=10, le=10_000)
+    """Reactive energy in percent of active energy."""
+    voltage_mv_min: int = Field(default=160_000, ge=0, le=1_000_000)
+    """Phase to neutral at the meter's terminals."""
+    voltage_mv_max: int = Field(default=290_000, ge=1, le=1_000_000)
+    clock_off_s_max: int = Field(default=180, ge=1, le=86_400)
+    """The meter's clock may differ by so much from ours."""
+
+
 class _Neutral(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -82,6 +102,7 @@ class _Neutral(BaseModel):
     power_w_max: int = Field(gt=0, le=POWER_W_MAX)
     writes_allowed: tuple[str, ...] = Field(default=(), max_length=32)
     golden: tuple[Golden, ...] = Field(min_length=1, max_length=16)
+    vee: VeeLimits = VeeLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +125,8 @@ class MeterProfile:
     golden: tuple[Golden, ...]
     section: Mapping[str, Any]
     """The protocol's own table, unread."""
+    vee: VeeLimits
+    """Thresholds of validation."""
 
 
 def parse_profile(name: str, text: str) -> MeterProfile:
@@ -140,6 +163,7 @@ def parse_profile(name: str, text: str) -> MeterProfile:
         writes_allowed=neutral.writes_allowed,
         golden=neutral.golden,
         section=MappingProxyType(section),
+        vee=neutral.vee,
     )
 
 

@@ -72,6 +72,7 @@ class StatusBoard:
             "gaps": {reason.value: count for reason, count in (await store.readings.gaps.counts()).items()},
             "meter_clocks": await store.meter_clocks.counts(),
             "reliability": await reliability(store, self._zone, now),
+            "validation": await self._validation(now),
             "relays": {state.value: count for state, count in (await store.relays.counts()).items()},
             "cuts_today": await self._cuts_today(now),
             "stops": [asdict(stop) for stop in await store.control.read(store.records.stops)],
@@ -120,6 +121,12 @@ class StatusBoard:
         first, _ = day_bounds(local_day(now + 1, self._zone), self._zone)
         operations = await self._store.operations.since(first, CUTS_LISTED_MAX)
         return sum(operation.action is Movement.CUT for operation in operations)
+
+    async def _validation(self, now: int) -> dict[str, dict[str, int]]:
+        """How often each rule spoke today and yesterday (local days)."""
+        counts, today = self._store.readings.rule_counts, local_day(now + 1, self._zone)
+        yesterday = local_day(day_bounds(today, self._zone)[0], self._zone)
+        return {"today": await counts.of_day(today), "yesterday": await counts.of_day(yesterday)}
 
     async def _mandate(self) -> Mandate | None:
         bounds = self._clock.bounds()

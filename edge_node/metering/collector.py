@@ -177,7 +177,19 @@ class Collector:
         self._answered.add(poll.target.meter)
         # A doubtful clock stamps no register: the next trusted read spreads the same energy over its true hours.
         registers = snapshot.registers if self._trusted() else {}
-        await self._rounds.add(Answer(poll, one.end, asked_at, registers, snapshot.relay, snapshot.serial))
+        await self._rounds.add(
+            Answer(
+                poll,
+                one.end,
+                asked_at,
+                registers,
+                snapshot.relay,
+                snapshot.serial,
+                snapshot.measurements,
+                snapshot.meter_time if self._trusted() else None,
+                self._clock.now(),
+            )
+        )
 
     def _failed(self, one: _Try, why: str, *, may_retry: bool) -> None:
         self._reasons[one.poll.target.meter] = why

@@ -6,14 +6,16 @@ with back-off while the interval lasts, a bounded number of times; nothing waits
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from zlib import crc32
 
+from gridmodel.identity import UsagePointId
 from gridmodel.network import Installation
 from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel
 from gridmodel.registry import Registry, Topology
-from gridmodel.vee import VeeRules
+from gridmodel.vee import Exchange, VeeRules
 from protocols.driver import MeterTarget
 from protocols.profile import MeterProfile
 
@@ -23,6 +25,11 @@ RETRIES_MAX = 3
 """Further tries within one interval: a fourth silence is a meter that is off, and its bus serves others."""
 RETRY_DELAY_S = 45
 """Before the second try; it doubles: 45, 90, 180 s end well within a quarter of an hour."""
+DAY_MINUTES = 1_440
+NO_EXCHANGES: Mapping[Channel, Exchange] = MappingProxyType({})
+"""Shared by the many that were never exchanged."""
+HAND_READ_WH_MAX = 1_000
+"""Displays show whole kilowatt-hours: a person's final register may lie so far below the last poll, meter-side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,10 @@ class PollTarget:
     """Since when the same meter counts with another multiplier: an earlier register is no base for a later one."""
     offset_s: int
     """Utility seconds after the interval's end at which it is due."""
+    neighbours: tuple[str, ...] = ()
+    """Usage points under the same transformer, itself among them: the shape of its gaps where its own past is thin."""
+    exchanges: Mapping[Channel, Exchange] = field(default_factory=lambda: NO_EXCHANGES)
+    """The registers at which this stay took over from the one before, where both were recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,7 @@ def plan_of(
 ) -> tuple[Topology, PollPlan]:
     """Who is polled for the interval ending at `end`, with the topology it holds for. Heavy: a task for `compute`."""
     topology = registry.topology(end)
-    earlier = _earlier_multipliers(registry)
+    stays = stays_of(registry)
     targets: list[PollTarget] = []
     unreadable: list[tuple[str, str]] = []
     for placed in topology.installation_at.values():
@@ -88,31 +99,80 @@ def plan_of(
                 channels=placed.channels,
                 multiplier=placed.multiplier,
                 rules=rules_of(profile, placed.multiplier, registry.interval_minutes),
-                rebased_at=placed.valid_from if _rebased(placed, earlier) else None,
+                rebased_at=placed.valid_from if _rebased(placed, stays) else None,
                 offset_s=offset_s(meter.id, spread_s),
+                neighbours=_under(topology, placed.point),
+                exchanges=exchanges_of(registry, placed, stays, profiles) if placed.point in stays else NO_EXCHANGES,
             )
         )
     targets.sort(key=lambda one: (one.offset_s, one.target.meter))
     return topology, PollPlan(tuple(targets), tuple(sorted(unreadable)))
 
 
+def _under(topology: Topology, point: str) -> tuple[str, ...]:
+    """The points of the transformer that `point` hangs on: one tuple, shared by all of them."""
+    transformer = topology.transformer_of.get(UsagePointId(point))
+    return () if transformer is None else topology.points_of[transformer]
+
+
 def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: int) -> VeeRules:
-    """The thresholds of validation in primary units."""
-    wrap = profile.register_wh_wrap
+    """The thresholds of validation in primary units; voltage is left as the meter's terminals have it."""
+    wrap, limits = profile.register_wh_wrap, profile.vee
     return VeeRules(
         interval_minutes=interval_minutes,
         power_w_max=multiplier.apply(profile.power_w_max),
         register_wh_wrap=None if wrap is None else multiplier.apply(wrap),
+        stuck_intervals=limits.stuck_days * DAY_MINUTES // interval_minutes,
+        decrease_wh_max=multiplier.apply(limits.decrease_wh_max),
+        sum_wh_max=multiplier.apply(limits.sum_wh_max),
+        reactive_pct_max=limits.reactive_pct_max,
+        voltage_mv_min=limits.voltage_mv_min,
+        voltage_mv_max=limits.voltage_mv_max,
+        clock_off_s_max=limits.clock_off_s_max,
+        hand_read_wh_max=multiplier.apply(HAND_READ_WH_MAX),
     )
 
 
-def _earlier_multipliers(registry: Registry) -> dict[tuple[str, str], list[Installation]]:
-    placed: dict[tuple[str, str], list[Installation]] = {}
+def stays_of(registry: Registry) -> dict[str, list[Installation]]:
+    """The installations of every point that had more than one, in order of time."""
+    placed: dict[str, list[Installation]] = {}
     for one in registry.installations:
-        placed.setdefault((one.point, one.meter), []).append(one)
-    return {key: stays for key, stays in placed.items() if len(stays) > 1}
+        placed.setdefault(one.point, []).append(one)
+    return {point: sorted(stays, key=lambda one: one.valid_from) for point, stays in placed.items() if len(stays) > 1}
 
 
-def _rebased(placed: Installation, earlier: Mapping[tuple[str, str], list[Installation]]) -> bool:
-    stays = earlier.get((placed.point, placed.meter), [])
-    return any(one.valid_from < placed.valid_from and one.multiplier != placed.multiplier for one in stays)
+def exchanges_of(
+    registry: Registry,
+    placed: Installation,
+    stays: Mapping[str, list[Installation]],
+    profiles: Mapping[str, MeterProfile],
+) -> dict[Channel, Exchange]:
+    """How `placed` took over from the stay before it at the same point; empty unless both registers were recorded."""
+    before = [one for one in stays.get(placed.point, ()) if one.valid_to <= placed.valid_from]
+    old = before[-1] if before else None
+    if old is None or not old.final_registers_wh or not placed.start_registers_wh:
+        return {}
+    profile = profiles.get(registry.meter[old.meter].profile)
+    if profile is None:
+        return {}
+    rules = rules_of(profile, old.multiplier, registry.interval_minutes)
+    finals = dict(zip(old.channels, old.final_registers_wh, strict=True))
+    return {
+        channel: Exchange(
+            old_meter=old.meter,
+            ended_at=old.valid_to,
+            final_register_wh=old.multiplier.apply(finals[channel]),
+            began_at=placed.valid_from,
+            start_register_wh=placed.multiplier.apply(start_wh),
+            old_rules=rules,
+        )
+        for channel, start_wh in zip(placed.channels, placed.start_registers_wh, strict=True)
+        if channel in finals
+    }
+
+
+def _rebased(placed: Installation, stays: Mapping[str, list[Installation]]) -> bool:
+    return any(
+        one.meter == placed.meter and one.valid_from < placed.valid_from and one.multiplier != placed.multiplier
+        for one in stays.get(placed.point, ())
+    )

@@ -6,11 +6,13 @@ readings: a crash in between raises them again at the next read, the other way r
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from edge_node.metering.estimating import Estimator, Sum
+from edge_node.metering.plausibility import COMPARED, clock_is_off, implausible_energies, implausible_values
 from edge_node.metering.polling import PollTarget
 from edge_node.metering.waiting import until
 from edge_node.store.alarms import Alarms, clear_alarm, raise_alarm
@@ -22,13 +24,17 @@ from edge_node.wakeups import Wakeups
 from gridmodel.clock import UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.identity import UsagePointId
-from gridmodel.reading import Channel, Mark, RegisterRead, Revision
-from gridmodel.vee import LastRegister, validate
+from gridmodel.reading import Channel, IntervalReading, Mark, RegisterRead, Revision
+from gridmodel.vee import RULES, Exchange, LastRegister, exchanged, validate
 from hosting.database import Connection, Database
 from protocols.driver import RelayContact, RelayReading
 
 ANSWERS_PER_ROUND_MAX = 500
-"""One transaction, at most 1,000 readings of two channels: validation holds the event loop for some 5 ms."""
+"""One transaction, at most 1,000 readings of two channels: validation holds the event loop for some 13 ms."""
+READINGS_PER_ROUND_MAX = 1_000
+"""Of meters with more than two channels fewer answers are taken."""
+INTERVALS_PER_ROUND_MAX = 3_000
+"""After a silence an answer is many intervals: rounds of some 10 ms on the event loop."""
 ROUND_S_MAX = 120
 """Utility seconds that an answer waits for others: a small fleet's whole spread is one transaction. What a power cut
 takes with it is spread over a gap by the next read; no watt-hour is lost."""
@@ -37,8 +43,9 @@ ANSWERS_WAITING_MAX = 20_000
 ALARMS_PER_TRANSACTION_MAX = 100
 """A district that went dark raises thousands: the control database is given back within some 20 ms."""
 
-_MARKED = {Mark.RESET: AlarmKind.REGISTER_RESET, Mark.SPIKE: AlarmKind.REGISTER_SPIKE}
-_JUDGED = (AlarmKind.REGISTER_RESET, AlarmKind.REGISTER_SPIKE, AlarmKind.REGISTER_STUCK)
+_ALARMS = {mark: rule.alarm for mark, rule in RULES.items() if rule.alarm is not None}
+_UNJUDGED = frozenset({Mark.NULL, Mark.STALE, Mark.AHEAD})
+"""Such a read says nothing about the alarms that stand."""
 _TEXTS = {
     AlarmKind.REGISTER_RESET: "the register fell; nothing is booked until a second read agrees",
     AlarmKind.REGISTER_SPIKE: "the register rose by more than the connection can carry; held back",
@@ -58,6 +65,12 @@ class Answer:
     """Meter-side Wh; None where the meter had no value."""
     relay: RelayReading | None
     serial: str | None
+    measurements: Mapping[str, int | None] = field(default_factory=dict)
+    """Instantaneous values, meter-side."""
+    meter_time: int | None = None
+    """The meter's own clock."""
+    answered_at: int | None = None
+    """When the answer was whole; None: at once."""
 
 
 @dataclass(slots=True)
@@ -65,10 +78,22 @@ class _Work:
     """One round being worked out."""
 
     bookings: list[Booking] = field(default_factory=list)
+    gaps: dict[int, Sum] = field(default_factory=dict)
+    """By place in `bookings`: those that wait for a shape."""
     last: dict[tuple[str, Channel], LastRegister] = field(default_factory=dict)
     raised: dict[tuple[AlarmKind, str], str] = field(default_factory=dict)
     cleared: set[tuple[AlarmKind, str]] = field(default_factory=set)
     sightings: list[Sighting] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """How often each rule spoke, and each method of estimation."""
+    at: int = 0
+    """The latest interval end in it."""
+    intervals: int = 0
+
+    @property
+    def room(self) -> bool:
+        """Whether another answer may come."""
+        return len(self.bookings) < READINGS_PER_ROUND_MAX and self.intervals < INTERVALS_PER_ROUND_MAX
 
 
 class Rounds:
@@ -86,6 +111,7 @@ class Rounds:
     ) -> None:
         self._control = control
         self._readings = readings
+        self._estimator = Estimator(readings)
         self._alarms = alarms
         self._relays = relays
         self._clock = clock
@@ -99,7 +125,7 @@ class Rounds:
     async def load(self) -> None:
         """Take the last registers and the standing alarms from the store, as they are after a start or a failure."""
         await self._readings.load()
-        kinds = (*_JUDGED, AlarmKind.WRONG_METER, AlarmKind.METER_SILENT)
+        kinds = (*_ALARMS.values(), AlarmKind.WRONG_METER, AlarmKind.METER_SILENT)
         self._standing = {(kind, subject) for kind in kinds for subject in await self._alarms.subjects(kind)}
 
     async def add(self, answer: Answer) -> None:
@@ -131,7 +157,7 @@ class Rounds:
         while self._waiting:
             work = _Work()
             taken = 0
-            while self._waiting and taken < ANSWERS_PER_ROUND_MAX and self._take(self._waiting[0], work):
+            while self._waiting and taken < ANSWERS_PER_ROUND_MAX and work.room and self._take(self._waiting[0], work):
                 self._waiting.popleft()
                 self._room.release()
                 taken += 1
@@ -140,6 +166,7 @@ class Rounds:
     def _take(self, answer: Answer, work: _Work) -> bool:
         """Work one answer into the round; False when it has to wait for the next, since its meter is in this one."""
         poll, meter = answer.poll, answer.poll.target.meter
+        work.at = max(work.at, answer.at)
         if any((poll.point, channel) in work.last for channel in poll.channels):
             return False
         self._clear(work, AlarmKind.METER_SILENT, meter)
@@ -148,36 +175,60 @@ class Rounds:
             work.raised[AlarmKind.WRONG_METER, meter] = f"{why}; nothing is booked"
             return True
         self._clear(work, AlarmKind.WRONG_METER, meter)
+        self._judge_all(answer, work)
+        self._sight(answer, work)
+        return True
+
+    def _judge_all(self, answer: Answer, work: _Work) -> None:
+        """Every channel by itself, then against each other; the alarms of what was found."""
+        poll, meter = answer.poll, answer.poll.target.meter
         found: dict[AlarmKind, str] = {}
         judged = False
+        booked: dict[Channel, tuple[IntervalReading, ...]] = {}
         for channel in poll.channels:
-            marks = self._judge(answer, channel, work)
-            judged = judged or not marks & {Mark.NULL, Mark.STALE}
-            found |= {_MARKED[mark]: f"channel {channel.name.lower()}" for mark in _MARKED if mark in marks}
-            if Mark.STUCK in marks and channel is Channel.IMPORT:
-                found[AlarmKind.REGISTER_STUCK] = "channel import"
-        for kind in _JUDGED:
+            marks, booked[channel] = self._judge(answer, channel, work)
+            judged = judged or _UNJUDGED.isdisjoint(marks)
+            work.counts.update(marks)
+            for mark in marks:
+                if mark in _ALARMS and (mark is not Mark.STUCK or channel is Channel.IMPORT):
+                    found[_ALARMS[mark]] = f"channel {channel.name.lower()}"
+        if not COMPARED.isdisjoint(poll.channels):
+            work.counts.update(implausible_energies(booked, poll.rules))
+        if answer.measurements:
+            work.counts.update(implausible_values(answer.measurements, poll.multiplier, poll.rules))
+        if clock_is_off(answer.meter_time, answer.asked_at, answer.answered_at or answer.asked_at, poll.rules):
+            work.counts[Mark.CLOCK] += 1
+        for kind in _ALARMS.values():
             if kind in found:
                 work.raised[kind, meter] = f"{found[kind]} at {poll.point}: {_TEXTS[kind]}"
             elif judged:
                 self._clear(work, kind, meter)
-        self._sight(answer, work)
-        return True
 
-    def _judge(self, answer: Answer, channel: Channel, work: _Work) -> set[Mark]:
+    def _judge(
+        self, answer: Answer, channel: Channel, work: _Work
+    ) -> tuple[tuple[Mark, ...], tuple[IntervalReading, ...]]:
+        """Validate one register against the last one and book it into the round; its marks and intervals."""
         poll = answer.poll
         register = answer.registers.get(channel)
-        last = self._readings.last(poll.point, channel)
-        base = last
+        base = last = self._readings.last(poll.point, channel)
         if last is not None and poll.rebased_at is not None and last.at <= poll.rebased_at < answer.at:
             base = None
         wh = None if register is None else poll.multiplier.apply(register)
         read = RegisterRead(poll.point, poll.target.meter, channel, answer.at, wh)
-        result = validate(base, read, poll.rules)
+        exchange = _exchange(poll, channel, last, answer.at)
+        if last is not None and exchange is not None:
+            result = exchanged(last, exchange, read, poll.rules)
+        else:
+            result = validate(base, read, poll.rules)
         if result.last is not None and result.last != last:
             work.last[poll.point, channel] = result.last
-            work.bookings.append(Booking(poll.point, channel, result.intervals, result.last))
-        return set(result.marks)
+            work.intervals += len(result.intervals)
+            booking = Booking(poll.point, channel, result.intervals, result.last)
+            if len(result.intervals) > 1 and result.intervals[0].method and exchange is None:
+                carried_wh_max = poll.rules.power_w_max * poll.rules.interval_minutes // 60
+                work.gaps[len(work.bookings)] = Sum(booking, carried_wh_max, poll.neighbours)
+            work.bookings.append(booking)
+        return result.marks, result.intervals
 
     def _sight(self, answer: Answer, work: _Work) -> None:
         relay = answer.relay
@@ -196,6 +247,9 @@ class Rounds:
         raised = {key: why for key, why in work.raised.items() if key not in self._standing}
         cleared = {key for key in work.cleared if key not in work.raised}
         await self._put_alarms(raised, cleared)
+        if work.gaps:
+            await self._estimate(work)
+        await self._readings.rule_counts.add(work.at, work.counts)
         if not work.bookings and not work.sightings:
             return
 
@@ -209,6 +263,14 @@ class Rounds:
             await self._relays.record_sightings(telling)
             self._wakeups.enforcement.set()
 
+    async def _estimate(self, work: _Work) -> None:
+        """Give the round's gaps the best shape that is known, and count by which method."""
+        shaped = await self._estimator.shaped(list(work.gaps.values()), work.bookings)
+        for place, booking in zip(work.gaps, shaped, strict=True):
+            work.bookings[place] = booking
+            method = booking.intervals[0].method
+            work.counts[f"estimated_{method.name.lower()}"] += len(booking.intervals)
+
     async def _put_alarms(self, raised: dict[tuple[AlarmKind, str], str], cleared: set[tuple[AlarmKind, str]]) -> None:
         if not raised and not cleared:
             return
@@ -219,6 +281,16 @@ class Rounds:
         self._standing.update(raised)
         self._standing -= cleared
         self._wakeups.outbox.set()
+
+
+def _exchange(poll: PollTarget, channel: Channel, last: LastRegister | None, at: int) -> Exchange | None:
+    """The exchange that lies between the last register and a read at `at`, if its registers are known."""
+    exchange = poll.exchanges.get(channel)
+    if exchange is None or last is None or last.meter != exchange.old_meter:
+        return None
+    if last.meter == poll.target.meter and not last.at <= exchange.began_at < at:
+        return None  # the same meter under another multiplier, and its new count is under way
+    return exchange
 
 
 async def _alarms_verb(changes: Sequence[tuple[tuple[AlarmKind, str], str | None]], now: int, conn: Connection) -> None:

@@ -12,7 +12,7 @@ from edge_node.store.segments import Segments
 from gridmodel.balance import HourCell
 from gridmodel.identity import AccountId, UsagePointId
 from gridmodel.period import HOUR_S, local_day
-from gridmodel.reading import Channel, Quality
+from gridmodel.reading import Channel, Estimation, Quality
 from gridmodel.record import ProtectionKind
 from hosting.database import Connection, Database
 
@@ -67,6 +67,14 @@ class HourPlace:
     cell: HourCell
 
 
+_INTERVALS = """
+    SELECT r.end, r.energy_wh, r.quality, r.register_wh, (
+        SELECT CASE WHEN e.first <= r.end THEN e.method END FROM estimate AS e
+        WHERE e.point = r.point AND e.end >= r.end ORDER BY e.end LIMIT 1)
+    FROM reading AS r"""
+"""With the method of the estimate that an interval belongs to, whether it is still estimated or not."""
+
+
 @dataclass(frozen=True, slots=True)
 class PointReading:
     """One interval of one channel of a point."""
@@ -75,6 +83,8 @@ class PointReading:
     energy_wh: int
     quality: Quality
     register_wh: int | None
+    method: Estimation = Estimation.NONE
+    """Of an estimated interval."""
 
 
 class Listing:
@@ -200,10 +210,14 @@ class Listing:
                 marks = ", ".join("?" for _ in part)
                 rows = await segment.database.read(
                     lambda conn, number=number, part=part, marks=marks: conn.fetch_all(  # type: ignore[misc]
-                        "SELECT end, energy_wh, quality, register_wh FROM reading"
-                        f" WHERE end IN ({marks}) AND point = ?",
+                        f"{_INTERVALS} WHERE r.end IN ({marks}) AND r.point = ?",
                         (*part, number),
                     )
                 )
-            found |= {row[0]: PointReading(row[0], row[1], Quality(row[2]), row[3]) for row in rows}
+            found |= {row[0]: _point_reading(*row) for row in rows}
         return found
+
+
+def _point_reading(end: int, energy_wh: int, quality: int, register_wh: int | None, method: int | None) -> PointReading:
+    how = Estimation.NONE if method is None or quality != Quality.ESTIMATED else Estimation(method)
+    return PointReading(end, energy_wh, Quality(quality), register_wh, how)

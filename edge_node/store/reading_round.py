@@ -6,8 +6,8 @@ event loop hands over a list and gets it back booked. Measured for each reading:
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from operator import concat
+from itertools import chain, groupby
+from operator import attrgetter, concat
 
 from edge_node.store.gaps import Gap, noticed, put_gaps
 from edge_node.store.last_registers import FOLD_S, PUT_LAST, Known, carried, last_rows
@@ -36,6 +36,7 @@ def _statement(rows: int) -> str:
 
 _PUT_READING = _statement(1)
 _PUT_READINGS = _statement(ROWS_PER_STATEMENT)
+_PUT_ESTIMATE = "INSERT OR REPLACE INTO estimate (point, end, first, method) VALUES (?, ?, ?, ?)"
 _TOUCH = """
     INSERT INTO touched_hour (hour_end, touches) VALUES (?, 1)
     ON CONFLICT (hour_end) DO UPDATE SET touches = touches + 1"""
@@ -93,9 +94,10 @@ class Round:
         self._after: list[Known] = []
         self._moved: list[tuple[int, Known]] = []
         self._gaps: list[tuple[int, Gap]] = []
+        self._estimates: list[tuple[int, int, int, int]] = []
 
     async def write(self, last_at: int) -> None:
-        """Readings, gaps, last registers, touches and the dictionary together; memory follows the commit.
+        """Readings, estimates, gaps, last registers, touches and the dictionary together; memory follows the commit.
 
         `last_at` is the latest time of the round's last registers.
         """
@@ -111,6 +113,8 @@ class Round:
                 await put_gaps(conn, self._gaps)
             if self._moved:
                 await conn.execute_many(PUT_LAST, last_rows(self._moved, self._hashers.last))
+            if self._estimates:
+                await conn.execute_many(_PUT_ESTIMATE, self._estimates)
             await conn.execute_many(_TOUCH, self._touches())
             if fold:
                 await put_mark(conn, "folded_to", str(last_at))
@@ -151,9 +155,11 @@ class Round:
                     self._ends.add(end)
                 if first < end <= last:
                     rows.append((end, number, one.energy_wh, _NUMBERS[one.quality], one.register_wh))
+            if len(intervals) > 1:
+                self._note_estimates(number, intervals)
             if known is not None:
                 before = known[number] if number < counted else None
-                if len(intervals) > 1 and before is not None:
+                if len(intervals) > 1 and before is not None and before[0] == booking.last.meter:
                     self._note_gap(number, booking, before)
                 after, plain = carried(before, booking.last, intervals, folded_to)
                 add_number(number)
@@ -175,6 +181,13 @@ class Round:
         gap = noticed(booking.point, booking.channel, booking.intervals, booking.last, registers)
         if gap is not None:
             self._gaps.append((number, gap))
+
+    def _note_estimates(self, number: int, intervals: tuple[IntervalReading, ...]) -> None:
+        here = (one for one in intervals if self._segment.first < one.end <= self._segment.last)
+        for method, run in groupby(here, key=attrgetter("method")):
+            if method:
+                ends = [one.end for one in run]
+                self._estimates.append((number, ends[-1], ends[0], int(method)))
 
     def _fresh_number(self, key: PointChannel) -> int:
         return self._fresh.setdefault(key, len(self._segment.names) + len(self._fresh))

@@ -20,6 +20,7 @@ from edge_node.store.day_rows import day_rows
 from edge_node.store.gaps import Gap, Gaps
 from edge_node.store.last_registers import PUT_LAST, Known, as_last, last_rows, read_last
 from edge_node.store.reading_round import Booking, Hashers, Round
+from edge_node.store.rule_counts import RuleCounts
 from edge_node.store.segments import PointChannel, Segment, Segments, insert_points, put_mark
 from gridmodel.clock import Compute
 from gridmodel.period import local_day
@@ -66,6 +67,7 @@ class Readings:
         self.compute = compute
         self.chunks = Chunks(segments)
         self.gaps = Gaps(segments)
+        self.rule_counts = RuleCounts(segments)
         self.hashers = Hashers(
             reading=RowHasher(row_key, "reading"),
             point=RowHasher(row_key, "reading_point"),

@@ -131,6 +131,7 @@ async def purge_readings(segments: Segments, closed_day: str, days_kept: int = R
             break
         async with segments.lease(month) as segment:
             await segment.database.write(partial(_purge_gaps, before=before))
+            await segment.database.write(partial(_purge_estimates, before=before))
             for _ in range(ENDS_PER_PURGE):
                 gone = await segment.database.write(partial(_purge_end, before=before))
                 purged += gone
@@ -152,6 +153,10 @@ async def _purge_end(conn: Connection, before: int) -> int:
 
 async def _purge_gaps(conn: Connection, before: int) -> None:
     await conn.execute("DELETE FROM gap WHERE end <= ?", (before,))
+
+
+async def _purge_estimates(conn: Connection, before: int) -> None:
+    await conn.execute("DELETE FROM estimate WHERE end <= ?", (before,))
 
 
 async def _give_back(conn: Connection) -> None:

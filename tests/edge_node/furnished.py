@@ -31,7 +31,7 @@ from gridmodel.event import AlarmKind
 from gridmodel.identity import ChannelId, EntryId, TransformerId, UsagePointId
 from gridmodel.network import FAR_FUTURE, Account, SupplyPointKind
 from gridmodel.period import day_bounds, local_day
-from gridmodel.reading import Channel, IntervalReading, Quality, Revision
+from gridmodel.reading import Channel, Estimation, IntervalReading, Quality, Revision
 from gridmodel.record import Notice, NoticeEvidence, Protection, ProtectionKind, WeatherForecast
 from gridmodel.vee import LastRegister
 from hosting.clocks import SystemEntropy, SystemIoClock
@@ -239,7 +239,8 @@ async def _energy(given: Office, node: Node, now: int) -> None:
             used = dice.randrange(60, 900)
             total += used
             quality = Quality.ESTIMATED if (number + end // 3600) % 23 == 0 else Quality.ACTUAL
-            intervals.append(IntervalReading(point.id, Channel.IMPORT, end, used, quality, total))
+            method = Estimation.OWN_PROFILE if quality is Quality.ESTIMATED else Estimation.NONE
+            intervals.append(IntervalReading(point.id, Channel.IMPORT, end, used, quality, total, method))
         bookings.append(Booking(point.id, Channel.IMPORT, tuple(intervals), LastRegister(meter, ends[-1], total, 0)))
     await node.store.readings.book(bookings, Revision(1, 1))
     for end in [end for end in ends if end > start]:

@@ -85,6 +85,7 @@ def test_a_day_at_the_desk(tmp_path: Path) -> None:
         given.fleet.close()
         code, status, _ = await typed(given, "status", *config, "--json")
         assert (code, status["running"], status["lanes"]["ledger"]["records"]) == (Exit.FAILED, False, 1)
+        assert set(status["validation"]) == {"today", "yesterday"}
         code, why, _ = await typed(given, "explain", *config, "--usage-point", account.usage_point, "--json")
         assert (code, why["money"]["credit_tiyin"]) == (Exit.OK, 1_250_050)
         code, _, told = await typed(given, *stop)

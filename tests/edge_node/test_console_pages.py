@@ -116,6 +116,11 @@ def test_one_consumer_says_why_by_which_right_and_what_restores(tmp_path: Path) 
         text = await page(session, f"/consumers/{point_of(at, READY)}")
         assert "Paid and still without supply" in text
         assert "TQ-SU-01" in await page(session, "/consumers/up-nowhere", 404)
+        estimated = [
+            text for n in range(19) if ">estimated<" in (text := await page(session, f"/consumers/{point_of(at, n)}"))
+        ]
+        assert estimated, "some of them were silent lately"
+        assert all("as in the weeks before" in text for text in estimated)
 
     told(tmp_path, story)
 

@@ -104,7 +104,7 @@ def test_a_read_that_is_not_later_is_stale(at: int) -> None:
 def test_a_register_from_a_wrong_future_blinds_the_meter_for_no_longer_than_a_day() -> None:
     intervals, marks = follow([read(96 * 40, 100), read(10, 300), read(11, 350)])
     assert [(one.end, one.energy_wh) for one in intervals] == [(11 * QUARTER_S, 50)]
-    assert marks == [Mark.STALE]
+    assert marks == [Mark.AHEAD]
 
 
 def test_a_silent_flat_is_marked_only_after_two_weeks() -> None:
