@@ -102,9 +102,7 @@ async def serve(
             row_key=row_key(config, entropy),
             profiles=profiles,
             drivers_over=lambda store: {"dlms": make_dlms(counters=store.meter_counters)},
-            time_heard=clock.confirm,
-            floor_known=clock.raise_floor,
-            doubt_known=clock.doubt,
+            told_clock=clock,
         )
         gc.collect()
         gc.freeze()  # the registry lives as long as the process: walking 42,000 points held the loop up to 100 ms

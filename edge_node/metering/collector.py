@@ -186,7 +186,7 @@ class Collector:
                 snapshot.relay,
                 snapshot.serial,
                 snapshot.measurements,
-                snapshot.meter_time if self._trusted() else None,
+                snapshot.meter_time,
                 self._clock.now(),
             )
         )

@@ -7,10 +7,11 @@ readings: a crash in between raises them again at the next read, the other way r
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from edge_node.metering.clock_witnesses import ClockWitnesses
 from edge_node.metering.estimating import Estimator, Sum
 from edge_node.metering.plausibility import COMPARED, clock_is_off, implausible_energies, implausible_values
 from edge_node.metering.polling import PollTarget
@@ -21,7 +22,7 @@ from edge_node.store.reading_round import Booking
 from edge_node.store.readings import Readings
 from edge_node.store.relays import Relays, Sighting
 from edge_node.wakeups import Wakeups
-from gridmodel.clock import UtilityClock
+from gridmodel.clock import ClockTrust, UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.identity import UsagePointId
 from gridmodel.reading import Channel, IntervalReading, Mark, RegisterRead, Revision
@@ -108,7 +109,9 @@ class Rounds:
         relays: Relays,
         clock: UtilityClock,
         wakeups: Wakeups,
+        time_witnessed: Callable[[int], object] | None = None,
     ) -> None:
+        """`time_witnessed` is told the time that enough meters agree on, while the clock is in doubt."""
         self._control = control
         self._readings = readings
         self._estimator = Estimator(readings)
@@ -121,6 +124,8 @@ class Rounds:
         self._many = asyncio.Event()
         self._room = asyncio.Semaphore(ANSWERS_WAITING_MAX)
         self._standing: set[tuple[AlarmKind, str]] = set()
+        self._witnesses = ClockWitnesses()
+        self._time_witnessed = time_witnessed
 
     async def load(self) -> None:
         """Take the last registers and the standing alarms from the store, as they are after a start or a failure."""
@@ -162,6 +167,14 @@ class Rounds:
                 self._room.release()
                 taken += 1
             await self._book(work)
+        self._ask_witnesses()
+
+    def _ask_witnesses(self) -> None:
+        now = self._clock.now()
+        if self._clock.trust() is ClockTrust.TRUSTED:
+            self._witnesses.forget()
+        elif self._time_witnessed is not None and (shift_s := self._witnesses.shift_s(now)) is not None:
+            self._time_witnessed(now + shift_s)
 
     def _take(self, answer: Answer, work: _Work) -> bool:
         """Work one answer into the round; False when it has to wait for the next, since its meter is in this one."""
@@ -175,6 +188,8 @@ class Rounds:
             work.raised[AlarmKind.WRONG_METER, meter] = f"{why}; nothing is booked"
             return True
         self._clear(work, AlarmKind.WRONG_METER, meter)
+        if answer.meter_time is not None and self._time_witnessed is not None:
+            self._witnesses.heard(meter, answer.meter_time, answer.asked_at, answer.answered_at or answer.asked_at)
         self._judge_all(answer, work)
         self._sight(answer, work)
         return True
@@ -196,7 +211,10 @@ class Rounds:
             work.counts.update(implausible_energies(booked, poll.rules))
         if answer.measurements:
             work.counts.update(implausible_values(answer.measurements, poll.multiplier, poll.rules))
-        if clock_is_off(answer.meter_time, answer.asked_at, answer.answered_at or answer.asked_at, poll.rules):
+        stamped = bool(answer.registers)  # a clock of ours in doubt judges nobody's
+        if stamped and clock_is_off(
+            answer.meter_time, answer.asked_at, answer.answered_at or answer.asked_at, poll.rules
+        ):
             work.counts[Mark.CLOCK] += 1
         for kind in _ALARMS.values():
             if kind in found:

@@ -13,6 +13,7 @@ from edge_node.metering.polling import (
     plan_of,
     retry_delay_s,
 )
+from gridmodel.clock import ClockTrust
 from gridmodel.event import AlarmKind
 from gridmodel.period import HOUR_S
 from gridmodel.quantity import Multiplier
@@ -164,6 +165,41 @@ def test_a_doubtful_clock_stamps_no_register_and_no_energy_is_lost(tmp_path: Pat
             line = (await one.booked())["up-1", Channel.IMPORT]
             assert [line[MIDNIGHT + n * QUARTER] for n in (2, 3)] == [(100, Quality.ESTIMATED)] * 2
             assert line[MIDNIGHT + 4 * QUARTER] == (100, Quality.ACTUAL)
+
+    run_virtual(story())
+
+
+def test_meters_that_agree_are_believed_where_nobody_else_can_be_asked(tmp_path: Path) -> None:
+    """A night without current, and the line is down: the office stamps again when its meters' clocks say the same."""
+
+    async def story() -> None:
+        async with office(tmp_path, now=MIDNIGHT) as one:
+            for n in range(1, 7):
+                one.meters.steady(f"m-{n}", wh=100)
+                one.meters.times[f"m-{n}"] = n
+            await one.take(APART)
+            one.clock.raise_floor(MIDNIGHT - 9 * 3_600)
+            assert one.clock.trust() is ClockTrust.DOUBTFUL
+            await one.live(MIDNIGHT + 2 * QUARTER)
+            assert one.clock.trust() is ClockTrust.TRUSTED
+            assert not one.clock.confirmed(), "nobody is cut by what meters say"
+            await one.live(MIDNIGHT + 4 * QUARTER)
+            assert (await one.booked())["up-1", Channel.IMPORT]
+
+    run_virtual(story())
+
+
+def test_meters_that_show_another_time_leave_the_doubt(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with office(tmp_path, now=MIDNIGHT) as one:
+            for n in range(1, 7):
+                one.meters.steady(f"m-{n}")
+                one.meters.times[f"m-{n}"] = -5 * 3_600
+            await one.take(APART)
+            one.clock.raise_floor(MIDNIGHT - 9 * 3_600)
+            await one.live(MIDNIGHT + 3 * QUARTER)
+            assert one.clock.trust() is ClockTrust.DOUBTFUL
+            assert await one.booked() == {}
 
     run_virtual(story())
 
