@@ -20,7 +20,7 @@ from protocols.errors import Blame, Hope
 from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, check_reply, local_fault, remote_fault
 from protocols.modbus.connection import Connection
 from protocols.resting import Resting
-from protocols.turns import Turns
+from protocols.turns import Priority, Turns
 
 TIMEOUT_S_MIN = 0.3
 """Slower meters are common, and a shorter timeout breeds late replies, from which swapped values come."""
@@ -51,7 +51,7 @@ class Bus:
         self.framing = framing
         self._io_clock = io_clock
         self._resting = Resting[int](clock, rng)
-        self._turns = Turns(_queue_full)
+        self._turns = Turns[int](_queue_full)
         self._connection: Connection | None = None
         self._closed = False
         self._quiet_s = 0.0
@@ -66,7 +66,7 @@ class Bus:
         """Whether the unit is left alone at this moment."""
         return self._resting.suspended(unit)
 
-    async def exchange(self, unit: int, pdu: bytes, timing: Timing, *, urgent: bool = False) -> bytes:
+    async def exchange(self, unit: int, pdu: bytes, timing: Timing, priority: Priority = Priority.POLL) -> bytes:
         """Send one request and give the register bytes of its reply (none for a write).
 
         Raises:
@@ -75,12 +75,12 @@ class Bus:
                 echo, 08 closed, 09 unasked bytes, 40 queue full, 41 unit suspended, 42 address in back-off, 48 closed.
 
         """
-        if not self._turns.take_free():
-            await self._turns.take(urgent=urgent)
+        if not self._turns.take_free(unit, priority):
+            await self._turns.take(unit, priority)
         try:
             if self._closed:
                 raise _driver_closed()
-            if not urgent and not self._resting.idle:
+            if not self._resting.idle and not priority.urgent:
                 self._refuse_if_resting(unit)
             connection = self._connection
             if connection is None or connection.spoiled is not None:
@@ -92,7 +92,7 @@ class Bus:
             self._resting.answered(unit)
             raise
         finally:
-            self._turns.give()
+            self._turns.give(unit)
         if not self._resting.idle:
             self._resting.answered(unit)
         return data
