@@ -117,6 +117,9 @@ class Turns(Generic[K]):
         """Hand the meter's turn to whoever waits, if anybody."""
         self._held.discard(meter)
         if self.waiting:
+            for queue in self._queues.values():
+                if meter in queue:
+                    queue.move_to_end(meter)  # its next call goes behind the other meters'
             self._pass_on()
 
     def _pass_on(self) -> None:
@@ -126,7 +129,6 @@ class Turns(Generic[K]):
             while len(self._held) < width and (meter := self._next(queue)) is not None:
                 turn = queue[meter].popleft()
                 self._counted(priority, -1)
-                queue.move_to_end(meter)  # its next call goes behind the other meters'
                 if not queue[meter]:
                     del queue[meter]
                 if not turn.done():

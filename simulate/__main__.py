@@ -62,6 +62,15 @@ class SecurityName(StrEnum):
     GMAC = "gmac"
 
 
+class Behind(StrEnum):
+    """What stands before a fleet's meters."""
+
+    NOTHING = "nothing"
+    """Meters have addresses, or share one as units."""
+    CONCENTRATOR = "concentrator"
+    """Data concentrators, slow and lossy as on a power line."""
+
+
 class FramingName(StrEnum):
     """How Modbus frames travel on TCP."""
 
@@ -120,7 +129,10 @@ def meters(  # noqa: PLR0917 — the options of a command line
     ] = None,
     days: Annotated[int | None, typer.Option(min=0, max=45, help="Load profile behind them; 2 of DLMS.")] = None,
     drift: Annotated[int, typer.Option(min=0, max=100_000, help="How far DLMS clocks run apart, ppm.")] = 20,
-    units: Annotated[int, typer.Option(min=1, max=247, help="Meters behind one address.")] = 1,
+    units: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Meters behind one address: 1, of a concentrator 1000.")
+    ] = None,
+    behind: Annotated[Behind, typer.Option(help="What stands before DLMS meters.")] = Behind.NOTHING,
     grid: Annotated[Path | None, typer.Option(help="A planned grid instead of plain meters.")] = None,
     window: Annotated[Path | None, typer.Option(help="Socket for looking in.")] = None,
     memory: Annotated[Path | None, typer.Option(help="File in which relays keep their moves.")] = None,
@@ -131,6 +143,7 @@ def meters(  # noqa: PLR0917 — the options of a command line
     from simulate.meters_run import (  # noqa: PLC0415
         FleetOptions,
         dlms_options,
+        parse_concentrators,
         parse_listen,
         plain_spec,
         read_grid,
@@ -141,20 +154,23 @@ def meters(  # noqa: PLR0917 — the options of a command line
     is_dlms = protocol is Protocol.DLMS
 
     def ready(fleet: Any) -> None:
-        first = fleet.listen.place(0)
-        print(json.dumps({"meters": fleet.count, "first": f"{first[0]}:{first[1]}", "ready": True}), flush=True)
+        first, _ = fleet.listen.address(0)
+        print(json.dumps({"meters": fleet.count, "first": first, "ready": True}), flush=True)
 
     async def main(stop: asyncio.Event) -> int:
         try:
-            place = parse_listen(listen, units)
+            hdlc = link is LinkName.HDLC
+            if behind is Behind.NOTHING:
+                place = parse_listen(listen, 1 if units is None else units)
+            else:
+                place = parse_concentrators(listen, units, wrapper=is_dlms and not hdlc)
             if grid is None and count is None:
                 raise GridFault("TQ-SM-13", "neither --count nor --grid was given", "say how many meters there are")
             model = profile or ("dlms_single_phase" if is_dlms else "dds238_2_zn_sr")
-            hdlc = link is LinkName.HDLC
             dlms = dlms_options(model, security.value, keys, hdlc=hdlc, drift_ppm=drift) if is_dlms else None
-            behind = (2 if is_dlms else 0) if days is None else days
+            past = (2 if is_dlms else 0) if days is None else days
             if grid is None:
-                spec = plain_spec(count or 0, model, seed, clock, days=behind, dlms=is_dlms)
+                spec = plain_spec(count or 0, model, seed, clock, days=past, dlms=is_dlms)
             else:
                 spec = read_grid(grid)
             options = FleetOptions(place, Framing(framing.value), window, memory, dlms)

@@ -17,13 +17,14 @@ from gridmodel.period import day_bounds, local_day
 from hosting.clocks import SystemEntropy
 from protocols.modbus.codec import Framing
 from protocols.profile import load_profile, load_profiles
+from simulate.concentrator_fleet import ConcentratorFleet
 from simulate.dlms_fleet import DlmsFleet, DlmsOptions
 from simulate.dlms_keys import FleetSecrets, Security, read_secrets
 from simulate.dlms_shapes import shape_named
 from simulate.face import MeterFaces
 from simulate.fleet_door import FleetDoor
 from simulate.grid import GridSpec, build_grid
-from simulate.grid_registry import GridFault, Listen, spec_from_document
+from simulate.grid_registry import METERS_PER_CONCENTRATOR_MAX, GridFault, Listen, spec_from_document
 from simulate.meters import Fleet
 from simulate.relay_memory import RelayMemory
 from simulate.truth import DAY_S, HISTORY_DAYS_MAX, GridTruth
@@ -31,6 +32,9 @@ from simulate.truth import DAY_S, HISTORY_DAYS_MAX, GridTruth
 PLAIN_ZONE = "Asia/Tashkent"
 PLAIN_DISTRICT = "1726264"
 AnyFleet: TypeAlias = Fleet | DlmsFleet
+"""A `ConcentratorFleet` is a DlmsFleet."""
+BEHIND_CONCENTRATOR = "plc_wrapper"
+"""The model that readers are to name in their addresses."""
 FILES_SPARE = 200
 """File descriptors beside those of meters: the process's own, and a little air."""
 PORT_MAX = 32_767
@@ -95,16 +99,24 @@ def read_grid(path: Path) -> GridSpec:
     return spec_from_document(document)
 
 
-def parse_listen(text: str, units: int = 1) -> Listen:
-    """``HOST:PORT`` with an IPv4 address to count from. Raises GridFault TQ-SM-10."""
+def parse_listen(text: str, units: int = 1, via: str | None = None) -> Listen:
+    """``HOST:PORT`` with an IPv4 address to count from; `via` concentrators where given. Raises GridFault TQ-SM-10."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) <= PORT_MAX:
         raise GridFault(
             "TQ-SM-10", f"{text!r:.60} is no place to listen", f"write HOST:PORT, port below {PORT_MAX + 1}"
         )
-    listen = Listen(host, int(port), units)
+    listen = Listen(host, int(port), units, via)
     listen.place(0)
     return listen
+
+
+def parse_concentrators(text: str, meters: int | None, *, wrapper: bool) -> Listen:
+    """The same for concentrators with so many meters each, 1,000 unless said. Raises GridFault TQ-SM-10, 13."""
+    if not wrapper:
+        hint = "add --protocol dlms, and leave --link as it is"
+        raise GridFault("TQ-SM-13", "concentrators pass DLMS through by wrapper ports alone", hint)
+    return parse_listen(text, METERS_PER_CONCENTRATOR_MAX if meters is None else meters, BEHIND_CONCENTRATOR)
 
 
 async def serve_fleet(
@@ -130,7 +142,8 @@ async def serve_fleet(
         fleet = Fleet(MeterFaces(truth), options.listen, clock, framing=options.framing, count=count, memory=memory)
     else:
         truth.advance(clock.now())
-        fleet = DlmsFleet(truth, options.listen, clock, dlms, entropy=SystemEntropy(), count=count, memory=memory)
+        make = DlmsFleet if options.listen.via is None else ConcentratorFleet
+        fleet = make(truth, options.listen, clock, dlms, entropy=SystemEntropy(), count=count, memory=memory)
     _make_room(-(-fleet.count // options.listen.units) + fleet.count + FILES_SPARE)
     door = FleetDoor(fleet)
     try:

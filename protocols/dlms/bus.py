@@ -30,6 +30,9 @@ Device = tuple[int, int]
 SILENT = frozenset({"TQ-DM-28", "TQ-DM-81", "TQ-DM-83"})
 """Faults of a meter that does not answer, or not to the end."""
 
+TURNED_AWAY = frozenset({NO_CONNECTION, "TQ-DM-82"})
+"""Faults by which a concentrator that has enough connections says so: it takes none, or closes at once."""
+
 
 class Bus:
     """The turns of one ``host:port``."""
@@ -80,9 +83,9 @@ class Bus:
                 self._resting.answered(device)
                 self._resting.accepted()
         finally:
-            self._turns.give(device)
             if self._turns.width != self._pace.width:
                 self._turns.widen(self._pace.width)
+            self._turns.give(device)
 
     def _refuse_if_resting(self, place: Place) -> None:
         if (left_s := self._resting.address_left_s()) > 0:
@@ -100,7 +103,7 @@ class Bus:
             )
 
     def _book(self, place: Place, fault: DlmsFault) -> None:
-        if fault.code == NO_CONNECTION and self._turns.held > 1:
+        if fault.code in TURNED_AWAY and self._turns.held > 1:
             self._pace.refused(self._turns.held)
         elif fault.code == NO_CONNECTION:
             self._resting.refused()

@@ -1,7 +1,7 @@
 """Concentrators as data: what a model that stands before hundreds of meters allows. Floor: protocols; walk: reading.
 
 One TCP ``host:port`` stands for all meters that a concentrator reaches by power line or radio; each is a wrapper port
-of its own (or an HDLC physical address, where the model is a gateway to a line). Which concentrator it is belongs to the
+of its own (or an HDLC physical address, where the model is a gateway to a line). Which one it is belongs to the
 address and not to the meter's profile, since meters of several models stand behind one:
 ``wrapper://10.1.2.3:4059?server=273&via=plc_wrapper``. docs/adr/0011-concentrators.md says what was weighed.
 """
@@ -40,7 +40,7 @@ class ConcentratorTable(Table):
 
 
 def parse_concentrator(name: str, text: str) -> ConcentratorTable:
-    """A concentrator from the text of its file. Raises `ProfileFault` TQ-MP-01 (no TOML), 02 (a wrong or missing key)."""
+    """A concentrator from the text of its file. Raises `ProfileFault` TQ-MP-01 (no TOML), 02 (a wrong key)."""
     try:
         return ConcentratorTable.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

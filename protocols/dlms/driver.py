@@ -1,9 +1,10 @@
 """DLMS/COSEM behind the `MeterDriver` port, with profiles, clocks and event logs. Floor: protocols; reading, payment.
 
 Each call is one association on a connection of its own: connect, associate with the security of the profile, ask,
-release. One at a time goes to each ``host:port``, several to a concentrator, and every call is bounded by time and size. Whoever answers proves
-which meter it is before anything of it counts: a poll that finds another serial number gives that number and nothing
-else, so that the caller can say who stands there; every other call ends with a fault, and a write is not sent.
+release. One at a time goes to each ``host:port``, several to a concentrator, and every call is bounded by time and
+size. Whoever answers proves which meter it is before anything of it counts: a poll that finds another serial number
+gives that number and nothing else, so that the caller can say who stands there; every other call ends with a fault,
+and a write is not sent.
 
 What may be written is what the profile allows by name: the two ways of the relay, and the clock. A permit is needed for
 either, and no other code path here writes.
@@ -262,7 +263,7 @@ class DlmsDriver:
         elif bus.concentrator is not concentrator:
             raise local_fault(
                 "TQ-DM-99",
-                f"meter {target.meter} names {place.via or 'no concentrator'} at {place.host}:{place.port}, others differ",
+                f"meter {target.meter} names {place.via or 'nobody'} before {place.host}:{place.port}, others do not",
                 "all meters behind one address name one model: mend the registry; nothing was sent",
             )
         return bus

@@ -5,12 +5,13 @@ power line loses one answer in seven on a bad evening without being overloaded, 
 are counted in epochs. At an epoch's end the width
 
 * halves when more of it was lost than weather explains: a queue that overflows, a concentrator that drowns;
-* shrinks by a quarter when answers took twice as long as in the quietest epoch known: they wait in its queue by then,
+* shrinks by a quarter when answers took far longer than in the quietest epoch known: they wait in its queue by then,
   and more at once only makes the queue longer;
 * grows by one when neither is so and somebody waited for a turn: width that nobody uses proves nothing.
 
-Times are compared by their logarithms, since a few answers of a minute would swamp a mean. The quietest epoch is
-slowly forgotten: networks grow, and seasons change. Pure: no clock is looked at, times come in.
+Times are compared by their logarithms, since a few answers of a minute would swamp a mean. What is quiet is looked at
+anew from time to time at half the width: networks grow and seasons change, and whoever only ever saw a queue would take
+it for quiet. Pure: no clock is looked at, times come in.
 """
 
 import math
@@ -19,10 +20,10 @@ EPOCH_EXCHANGES = 40
 """Long enough that 15 % of evening loss is taken for a flood once in a hundred epochs; some ten sessions."""
 LOSS_SHARE_MAX = 0.30
 """More than twice the evening's loss is no weather."""
-SLOWER_MAX = 2.0
-"""Answers that take so many times the quietest epoch's time wait in a queue."""
-FORGOTTEN_PER_EPOCH = 0.02
-"""By so much the quietest epoch is believed to have been slower, each epoch: doubled after some 35."""
+SLOWER_MAX = 2.5
+"""Answers that take so many times the quietest epoch's time wait in a queue; chance alone comes to half of that."""
+EPOCHS_PER_LOOK = 50
+"""How often quiet is looked at anew: some hundreds of sessions, half an hour of a full concentrator."""
 WIDTH_AT_FIRST = 2
 """Begin gently: after a power cut all concentrators of a district are met at once."""
 
@@ -37,7 +38,9 @@ class Pace:
         """How many calls may be under way now."""
         self._answered = self._lost = 0
         self._logs = 0.0
-        self._quietest: float | None = None
+        self._quietest = self._quietest_before = math.inf
+        """Since the last look, and between that and the one before it."""
+        self._epochs = 0
         self._crowded = False
 
     def waited(self) -> None:
@@ -68,15 +71,17 @@ class Pace:
         if count < EPOCH_EXCHANGES:
             return
         usual = self._logs / self._answered if self._answered else math.inf
-        quietest = usual if self._quietest is None else min(usual, self._quietest + FORGOTTEN_PER_EPOCH)
+        self._quietest = min(self._quietest, usual)
         if self._lost > count * LOSS_SHARE_MAX:
             self.width = max(1, self.width // 2)
-        elif usual > quietest + math.log(SLOWER_MAX):
+        elif usual > min(self._quietest, self._quietest_before) + math.log(SLOWER_MAX):
             self.width = max(1, self.width * 3 // 4)
         elif self._crowded:
             self.width = min(self.width_max, self.width + 1)
-        if self._answered:
-            self._quietest = quietest
+        self._epochs += 1
+        if self._epochs % EPOCHS_PER_LOOK == 0:
+            self._quietest_before, self._quietest = self._quietest, math.inf
+            self.width = max(1, self.width // 2)
         self._answered = self._lost = 0
         self._logs = 0.0
         self._crowded = False

@@ -6,7 +6,7 @@ can promise is its own part: nothing is written but the one allow-listed relay r
 in hand.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from gridmodel.clock import IoClock, Rng, UtilityClock
@@ -91,14 +91,14 @@ class ModbusDriver:
         return self._bus(target).suspended(target.unit)
 
     async def _blocks(
-        self, target: MeterTarget, plan: ModbusPlan, blocks: Iterable[Block], priority: Priority
+        self, target: MeterTarget, plan: ModbusPlan, blocks: Sequence[Block], priority: Priority
     ) -> tuple[dict[str, int | None], dict[str, str]]:
         unit = _unit(target)
         bus = self._bus(target)
         values: dict[str, int | None] = {}
         raw: dict[str, str] = {}
-        for block in blocks:
-            data = await bus.exchange(unit, block.pdu, plan.timing, priority)
+        replies = await bus.exchanges(unit, [block.pdu for block in blocks], plan.timing, priority)
+        for block, data in zip(blocks, replies, strict=True):
             for field in block.fields:
                 values[field.key] = field.value(data)
                 raw[field.key] = field.raw(data).hex()
