@@ -6,6 +6,7 @@
 import asyncio
 import json
 import os
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -133,20 +134,21 @@ def meters(  # noqa: PLR0917 — the options of a command line
         int | None, typer.Option(min=1, max=1000, help="Meters behind one address: 1, of a concentrator 1000.")
     ] = None,
     behind: Annotated[Behind, typer.Option(help="What stands before DLMS meters.")] = Behind.NOTHING,
+    dlms_port: Annotated[
+        int, typer.Option(min=1, max=32_767, help="Of a grid's DLMS homes, at the same addresses.")
+    ] = 4_059,
     grid: Annotated[Path | None, typer.Option(help="A planned grid instead of plain meters.")] = None,
     window: Annotated[Path | None, typer.Option(help="Socket for looking in.")] = None,
     memory: Annotated[Path | None, typer.Option(help="File in which relays keep their moves.")] = None,
 ) -> None:
     """A fleet of meters on real sockets until SIGTERM or Ctrl-C; one JSON line on stdout when all of them listen."""
     from protocols.modbus.codec import Framing  # noqa: PLC0415
-    from simulate.grid_registry import GridFault  # noqa: PLC0415
     from simulate.meters_run import (  # noqa: PLC0415
         FleetOptions,
+        asked_spec,
         dlms_options,
         parse_concentrators,
         parse_listen,
-        plain_spec,
-        read_grid,
         serve_fleet,
     )
 
@@ -164,16 +166,14 @@ def meters(  # noqa: PLR0917 — the options of a command line
                 place = parse_listen(listen, 1 if units is None else units)
             else:
                 place = parse_concentrators(listen, units, wrapper=is_dlms and not hdlc)
-            if grid is None and count is None:
-                raise GridFault("TQ-SM-13", "neither --count nor --grid was given", "say how many meters there are")
             model = profile or ("dlms_single_phase" if is_dlms else "dds238_2_zn_sr")
-            dlms = dlms_options(model, security.value, keys, hdlc=hdlc, drift_ppm=drift) if is_dlms else None
             past = (2 if is_dlms else 0) if days is None else days
-            if grid is None:
-                spec = plain_spec(count or 0, model, seed, clock, days=past, dlms=is_dlms)
-            else:
-                spec = read_grid(grid)
-            options = FleetOptions(place, Framing(framing.value), window, memory, dlms)
+            spec = asked_spec(grid, count, model, seed, clock, days=past, dlms=is_dlms)
+            homes = None if spec.home_profile is None else replace(place, port=dlms_port)
+            dlms = None
+            if is_dlms or homes is not None:
+                dlms = dlms_options(spec.home_profile or model, security.value, keys, hdlc=hdlc, drift_ppm=drift)
+            options = FleetOptions(place, Framing(framing.value), window, memory, dlms, homes)
             await serve_fleet(spec, options, clock=clock, stop=stop, ready=ready, count=count)
         except Fault as fault:
             return _failed(fault, json_=False)

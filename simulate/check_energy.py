@@ -173,7 +173,8 @@ class EnergyChecker:
             hours = edge.get(place.id, {})
             anchors = [end for end in sorted(hours) if end <= upto and self._anchored(sight, place, end)]
             if len(anchors) < 2:
-                if sum(1 for end in hours if end <= upto and not _clouded(sight, end)) > CLEAR_HOURS_MIN:
+                clear = sum(1 for end in hours if end <= upto and not _clouded(sight, end))
+                if clear > CLEAR_HOURS_MIN and not _has_dead(sight, place):
                     self.verdicts.against("edge_equals_meters", node, place.id, "not two hours with every meter read")
                 continue
             for begin, end in pairwise(anchors):
@@ -208,6 +209,10 @@ class EnergyChecker:
             (end,),
         )
         return wanted <= set(read)
+
+
+def _has_dead(sight: NodeSight, place: Place) -> bool:
+    return any(str(sight.grid.meters[index]) in sight.never_read for index in (*place.points, *place.supply))
 
 
 def _clouded(sight: NodeSight, end: int) -> bool:

@@ -104,7 +104,7 @@ class ConcentratorFleet(DlmsFleet):
             found = self._devices[number] = self._manage(number)
         return found
 
-    def counts(self) -> dict[str, int]:
+    def totals(self) -> dict[str, int]:
         """What all concentrators did, summed."""
         return {name: sum(one.counts[name] for one in self.concentrators) for name in self.concentrators[0].counts}
 

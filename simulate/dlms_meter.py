@@ -141,7 +141,7 @@ class DlmsMeter:
             PlainObject(1, STATUS, {2: Data(Tag.UNSIGNED, 0)}),
             self.clock,
             *(self._register(one) for one in shape.registers),
-            self._profile(shape.load_profile, site.truth.grid.spec.interval_minutes * 60),
+            self._profile(shape.load_profile, shape.period_s or site.truth.grid.spec.interval_minutes * 60),
             self._profile(shape.daily_profile, DAY_S),
             self.push,
             SecuritySetupObject(
@@ -172,7 +172,8 @@ class DlmsMeter:
 
     def _profile(self, obis: Obis, period_s: int) -> ProfileObject:
         shape = self.site.shape
-        columns = (CLOCK_COLUMN, CaptureObject(1, STATUS, 2), *(CaptureObject(3, one, 2) for one in shape.profiled))
+        status = (CaptureObject(1, STATUS, 2),) if shape.tells_status else ()
+        columns = (CLOCK_COLUMN, *status, *(CaptureObject(3, one, 2) for one in shape.profiled))
         return ProfileObject(
             obis,
             columns,
@@ -218,7 +219,8 @@ class DlmsMeter:
         values = {"import_wh": shown.import_wh, "export_wh": shown.export_wh}
         shape = self.site.shape
         energies = (one for obis in shape.profiled for one in shape.registers if one.obis == obis)
-        return (self.stamp(at), Data(Tag.UNSIGNED, 0), *(one.data(values[one.shows]) for one in energies))
+        status = (Data(Tag.UNSIGNED, 0),) if shape.tells_status else ()
+        return (self.stamp(at), *status, *(one.data(values[one.shows]) for one in energies))
 
 
 @lru_cache(8_192)

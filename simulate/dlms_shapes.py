@@ -12,7 +12,6 @@ from gridmodel.reading import Channel
 from protocols.dlms.cosem import Unit
 from protocols.dlms.data import NUMBERS, Data, Tag
 from protocols.dlms.obis import DAILY_PROFILE, DISCONNECT_CONTROL, EXPORT_ENERGY, IMPORT_ENERGY, LOAD_PROFILE, Obis
-from simulate.fleet import FleetFault
 
 IMPORT, EXPORT, POWER = "import_wh", "export_wh", "power_w"
 """What registers may show, beside ``voltage_l1_mv``, ``current_l1_ma`` (l1 to l3) and ``frequency_mhz``."""
@@ -93,6 +92,10 @@ class MeterShape:
     relay: Obis | None = DISCONNECT_CONTROL
     control_mode: int = 4
     codes: EventCodes = field(default_factory=EventCodes)
+    period_s: int | None = None
+    """Of the load profile; None: the grid's interval."""
+    tells_status: bool = True
+    """Whether a row of a profile has a status behind its time."""
     by_range: bool = True
     """Whether profiles know selection by range; entries they always know."""
     deviation: bool = True
@@ -139,11 +142,3 @@ THREE_PHASE = MeterShape(
 )
 SHAPES: Mapping[str, MeterShape] = MappingProxyType({one.name: one for one in (SINGLE_PHASE, THREE_PHASE)})
 """By the name that ``--profile`` takes."""
-
-
-def shape_named(name: str) -> MeterShape:
-    """The model of that name. Raises FleetFault TQ-SM-23."""
-    shape = SHAPES.get(name)
-    if shape is None:
-        raise FleetFault("TQ-SM-23", f"there is no DLMS model {name!r:.40}", f"use {', '.join(SHAPES)}")
-    return shape

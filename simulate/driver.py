@@ -5,7 +5,8 @@ them with the profile's own plan, so a wrong scale shows here, too. What goes wr
 the same seed gives the same silences. A timed-out command may have arrived or not, as on a wire.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gridmodel.clock import IoClock, Rng, UtilityClock
@@ -109,6 +110,17 @@ class SimDriver:
         await self._arrive(target)
         faces.truth.move_relay(str(target.meter), closed=command is RelayCommand.CLOSE, at=self._clock.now())
         await self._return(target)
+
+    @contextmanager
+    def losing(self, meter: str, *, arrives: bool) -> Iterator[None]:
+        """See `simulate.meter_watch.Way`; whatever is sent meanwhile is lost alike."""
+        del meter
+        faults, odds = self.faults, (self.faults.lost_request, self.faults.lost_reply)
+        faults.lost_request, faults.lost_reply = (0.0, 1.0) if arrives else (1.0, 0.0)
+        try:
+            yield
+        finally:
+            faults.lost_request, faults.lost_reply = odds
 
     async def close(self) -> None:
         """See `MeterDriver.close`."""

@@ -7,6 +7,7 @@ One loopback address per meter on one fixed port, or several meters behind each.
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -40,6 +41,14 @@ class Trouble:
 NO_TROUBLE = Trouble()
 
 
+@dataclass(slots=True)
+class FleetCounts:
+    """What a fleet has done."""
+
+    served: int = 0
+    refused_writes: int = 0
+
+
 class MeterFleet(ABC):
     """The meters of one grid, reachable. `silent`, `troubles` and the counts may be read and changed at any time."""
 
@@ -56,28 +65,47 @@ class MeterFleet(ABC):
         """Indices of meters that do not answer."""
         self.troubles: dict[int, Trouble] = {}
         """By index of the meter."""
-        self.served = 0
-        """Answered requests."""
-        self.refused_writes = 0
-        """Writes to anything but a relay."""
+        self.tongue_tied: set[int] = set()
+        """Meters that obey, and whose answers are lost from the moment their contact moves."""
+        self.counts = FleetCounts()
         self.dice = seeded_rng(truth.grid.spec.seed)
         """For replies that get lost."""
         self._servers: list[asyncio.Server] = []
-        self._ports: set[MeterPort] = set()
+        self.ports: set[MeterPort] = set()
+        """The connections that are open."""
+
+    @property
+    def served(self) -> int:
+        """Answered requests."""
+        return self.counts.served
+
+    @property
+    def refused_writes(self) -> int:
+        """Writes to anything but a relay."""
+        return self.counts.refused_writes
+
+    def share(self, whole: "MeterFleet") -> None:
+        """Be a part of another fleet: what befalls its meters, its counts, dice and connections are this one's too."""
+        self.silent, self.troubles, self.tongue_tied = whole.silent, whole.troubles, whole.tongue_tied
+        self.counts, self.dice, self.ports = whole.counts, whole.dice, whole.ports
 
     @abstractmethod
     def port(self, units: dict[int, int]) -> "MeterPort":
         """A protocol for one accepted connection to these units (unit to index of the meter)."""
         ...
 
+    def places(self, indices: Iterable[int]) -> dict[tuple[str, int], dict[int, int]]:
+        """Where these meters are reached: host and port to unit to index."""
+        places: dict[tuple[str, int], dict[int, int]] = {}
+        for index in indices:
+            host, port, unit = self.listen.place(index)
+            places.setdefault((host, port), {})[unit] = index
+        return places
+
     async def start(self) -> None:
         """Listen on every address; OSError when one is taken."""
         loop = asyncio.get_running_loop()
-        places: dict[tuple[str, int], dict[int, int]] = {}
-        for index in range(self.count):
-            host, port, unit = self.listen.place(index)
-            places.setdefault((host, port), {})[unit] = index
-        for (host, port), units in places.items():
+        for (host, port), units in self.places(range(self.count)).items():
             self._servers.append(
                 await loop.create_server(lambda units=units: self.port(units), host, port, backlog=BACKLOG)  # type: ignore[misc]
             )
@@ -86,7 +114,7 @@ class MeterFleet(ABC):
         """Stop listening and drop every connection."""
         for server in self._servers:
             server.close()
-        for port in tuple(self._ports):
+        for port in tuple(self.ports):
             port.drop()
         self._servers.clear()
 
@@ -97,21 +125,23 @@ class MeterFleet(ABC):
     def contact(self, index: int, *, closed: bool, now: int) -> None:
         """The meter's contact is where `closed` says: the truth moves with it, and the memory keeps it."""
         if self.grid_truth.connected(index) != closed:
+            if index in self.tongue_tied:
+                self.silent.add(index)
             meter = self.grid_truth.grid.meters[index]
             self.grid_truth.move_relay(meter, closed=closed, at=now)
             self.memory.remember(RelayMove(meter, closed, now))
 
     def opened(self, port: "MeterPort") -> None:
         """A connection was accepted."""
-        self._ports.add(port)
+        self.ports.add(port)
 
     def closed(self, port: "MeterPort") -> None:
         """A connection is gone."""
-        self._ports.discard(port)
+        self.ports.discard(port)
 
     def ports_of(self, index: int) -> "list[MeterPort]":
         """The connections that are open to a meter."""
-        return [port for port in self._ports if index in port.units.values()]
+        return [port for port in self.ports if index in port.units.values()]
 
     def meddle(self, index: int, what: str, given: dict[str, Any]) -> dict[str, Any]:
         """Do something to one meter by hand; what there is, the protocol's own fleet says. Raises FleetFault."""
@@ -150,7 +180,9 @@ class MeterPort(asyncio.Protocol, ABC):
     def reply(self, index: int, data: bytes) -> None:
         """Answer for one meter, as far as its troubles let the answer through."""
         fleet = self._of
-        fleet.served += 1
+        if index in fleet.silent:
+            return  # since it was asked
+        fleet.counts.served += 1
         trouble = fleet.troubles.get(index)
         if trouble is None:
             self.write(data)

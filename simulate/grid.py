@@ -78,6 +78,8 @@ class GridSpec:
     climate: Climate | None = None
     profile: str | None = None
     """Every usage point's meter, without CT, instead of the usual ones."""
+    home_profile: str | None = None
+    """Every household's meter instead of the usual one; it has a relay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +290,7 @@ class _Builder:
                 person=PersonId(f"{spec.node}-p{number}"),
                 meter=MeterId(f"{spec.node}-m{number}"),
                 serial=f"{10_000_000 + (spec.seed % 89) * 1_000_000 + number}",
-                profile=spec.profile or (THREE_PHASE_PROFILE if on_ct else RELAY_PROFILE),
+                profile=spec.profile or (THREE_PHASE_PROFILE if on_ct else spec.home_profile or RELAY_PROFILE),
                 multiplier=COMPANY_CT if on_ct else 1,
                 read_pct=read_pct if steals else 100,
                 solar_w=solar_w if produces else 0,

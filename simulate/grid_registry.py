@@ -7,6 +7,7 @@ On the reading walk. Demand meters and supply meters stand at addresses that `Li
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
+from types import MappingProxyType
 from typing import Any
 
 from gridmodel.fault import Fault
@@ -36,6 +37,9 @@ UNITS_PER_GATEWAY_MAX = 247
 """Modbus units behind one address."""
 METERS_PER_CONCENTRATOR_MAX = 1_000
 """Wrapper ports behind one concentrator; a large one serves as many."""
+
+
+NOWHERE_ELSE: Mapping[str, "Listen"] = MappingProxyType({})
 
 
 class GridFault(Fault):
@@ -76,8 +80,13 @@ class Listen:
         return f"wrapper://{host}:{port}?server={METERS_FROM + unit - 1}&via={self.via}", 1
 
 
-def registry_of(grid: Grid, listen: Listen, version: int = 1) -> Registry:
-    """The registry of the grid's node, everything installed since the origin. Raises RegistryFault, GridFault."""
+def registry_of(
+    grid: Grid, listen: Listen, version: int = 1, *, elsewhere: Mapping[str, Listen] = NOWHERE_ELSE
+) -> Registry:
+    """The registry of the grid's node, everything installed since the origin. Raises RegistryFault, GridFault.
+
+    `elsewhere`: where meters are reached whose profile is named there.
+    """
     spec = grid.spec
     since = spec.origin
     return Registry(
@@ -101,7 +110,9 @@ def registry_of(grid: Grid, listen: Listen, version: int = 1) -> Registry:
         ),
         supply_points=tuple(_supply_point(grid, one) for one in grid.supplies),
         accounts=tuple(Account(one.account, one.id, one.person) for one in grid.points),
-        meters=tuple(_meter(grid, listen, index) for index in range(len(grid.meters))),
+        meters=tuple(
+            _meter(grid, elsewhere.get(grid.profile_of(index), listen), index) for index in range(len(grid.meters))
+        ),
         installations=_installations(grid),
         transformer_links=tuple(
             TransformerLink(one.id, grid.transformers[one.transformer].id, since) for one in grid.points

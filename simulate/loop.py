@@ -25,6 +25,11 @@ from simulate.crash import SimulatedCrash
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+Connector = Callable[
+    [ProtocolFactory, str, int], Coroutine[Any, Any, tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]
+]
+"""Connects (factory, host, port) as `create_connection` does."""
 TURNS_AT_ONE_INSTANT_MAX = 1_000_000
 """Rounds without time passing after which something spins; a busy instant of a large world takes a few thousand."""
 SLOW_CALLBACK_S = 0.020
@@ -109,6 +114,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.troubles: list[str] = []
         """Errors that reached nobody."""
         self._tasks_made = 0
+        self.connector: Connector | None = None
+        """Whoever makes connections in memory; without one they are refused."""
         self.set_exception_handler(_note_trouble)
 
     def create_task(  # type: ignore[override]  # typeshed's coroutine type is private
@@ -179,9 +186,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Refused: the network is the simulator's."""
         raise RefusedInVirtualTime(f"a real connection to {host}:{port}")
 
-    async def create_connection(self, *_: Any, **options: Any) -> NoReturn:
-        """Refused: the network is the simulator's."""
-        raise RefusedInVirtualTime(f"a real connection ({options.get('host')})")
+    async def create_connection(  # type: ignore[override]  # typeshed wants transports of sockets
+        self, protocol_factory: ProtocolFactory, host: str = "", port: int = 0, **options: Any
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        """In memory, through the `connector`; a real one is refused: the network is the simulator's."""
+        if self.connector is None or options:
+            raise RefusedInVirtualTime(f"a real connection to {host}:{port}")
+        return await self.connector(protocol_factory, host, port)
 
     async def create_server(self, *_: Any, **__: Any) -> NoReturn:
         """Refused: the network is the simulator's."""

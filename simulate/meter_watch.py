@@ -6,22 +6,33 @@ a node may die while one is on its way, and the meter obeys all the same.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
-from gridmodel.clock import IoClock, Rng, UtilityClock
-from protocols.driver import MeterSnapshot, MeterTarget, RelayCommand, RelayReading, WritePermit
+from gridmodel.clock import IoClock, Rng
+from protocols.dlms.driver import DlmsDriver
+from protocols.driver import (
+    ClockPermit,
+    ClockReading,
+    MeterDriver,
+    MeterEvent,
+    MeterSnapshot,
+    MeterTarget,
+    ProfileSlice,
+    RelayCommand,
+    RelayReading,
+    WritePermit,
+)
 from protocols.profile import MeterProfile
 from simulate.check_relays import RelayChecker
 from simulate.crash import SimulatedCrash
-from simulate.driver import MeterFaults, SimDriver
-from simulate.face import MeterFaces
 from simulate.faults import Faults
 from simulate.grid import Grid
+from simulate.image import Display
 from simulate.scenario import AtEvent
 from simulate.trace import Trace
 from simulate.truth import GridTruth
 
-BYTES_EVERY = 16
-"""One read in so many goes through the meter's bytes and its profile, to be compared with the others."""
 COMMAND_LATENCY_S = (0.05, 1.5)
 """From the node to the meter's relay."""
 
@@ -29,8 +40,8 @@ COMMAND_LATENCY_S = (0.05, 1.5)
 class ToldTruth(GridTruth):
     """A truth that tells of every contact that moves."""
 
-    def __init__(self, grid: Grid, profiles: Mapping[str, MeterProfile]) -> None:
-        super().__init__(grid, profiles)
+    def __init__(self, grid: Grid, profiles: Mapping[str, MeterProfile], displays: Mapping[str, Display]) -> None:
+        super().__init__(grid, profiles, displays)
         self.moved: Callable[[str, bool, int], None] = _untold
         """Told of (meter, closed, world time) after a contact moved."""
 
@@ -43,18 +54,25 @@ class ToldTruth(GridTruth):
             self.moved(meter, closed, at)
 
 
+class Way(Protocol):
+    """The way to the meters, where commands and their answers can be lost."""
+
+    def losing(self, meter: str, *, arrives: bool) -> AbstractContextManager[None]:
+        """Within the block what is sent to the meter is lost, or `arrives` and its answers are."""
+        ...
+
+
 class WatchedDriver:
-    """`MeterDriver` of one incarnation of a node, over `SimDriver`."""
+    """`MeterDriver` of one incarnation of a node, over another."""
 
     def __init__(
         self,
         node: str,
-        faces: MeterFaces,
+        inner: MeterDriver,
+        way: Way,
         *,
-        clock: UtilityClock,
         io_clock: IoClock,
         rng: Rng,
-        state: MeterFaults,
         hung: set[str],
         faults: Faults,
         checker: RelayChecker,
@@ -62,12 +80,10 @@ class WatchedDriver:
         die: Callable[[str], SimulatedCrash],
         asked: Callable[[str], None],
     ) -> None:
-        """`clock` is the world's; `state` and `hung` are shared by all incarnations of the node.
-
-        `asked` is told of every meter that the node asks, before it answers.
-        """
+        """`hung` is shared by all incarnations of the node; `asked` is told of every meter asked, before it answers."""
         self._node = node
-        self._inner = SimDriver([faces], clock=clock, io_clock=io_clock, rng=rng, faults=state, bytes_every=BYTES_EVERY)
+        self._inner = inner
+        self._way = way
         self._io_clock = io_clock
         self._rng = rng
         self._faults = faults
@@ -120,13 +136,42 @@ class WatchedDriver:
         await asyncio.get_running_loop().create_future()
 
     async def _lost(self, target: MeterTarget, command: RelayCommand, permit: WritePermit, *, arrives: bool) -> None:
-        """The command or its answer is lost, as `SimDriver` would lose it."""
-        state, odds = self._inner.faults, (self._inner.faults.lost_request, self._inner.faults.lost_reply)
-        state.lost_request, state.lost_reply = (0.0, 1.0) if arrives else (1.0, 0.0)
-        try:
+        """The command or its answer is lost on the way."""
+        with self._way.losing(str(target.meter), arrives=arrives):
             await self._inner.control(target, command, permit)
-        finally:
-            state.lost_request, state.lost_reply = odds
+
+
+class WatchedDlms(WatchedDriver):
+    """The same over DLMS, with what only its meters have."""
+
+    def __init__(self, node: str, inner: DlmsDriver, way: Way, **watched: Any) -> None:
+        super().__init__(node, inner, way, **watched)
+        self._dlms = inner
+
+    async def read_profile(self, target: MeterTarget, first: int, last: int) -> ProfileSlice:
+        """See `ProfileReader.read_profile`."""
+        return await self._dlms.read_profile(target, first, last)
+
+    async def read_clock(self, target: MeterTarget) -> ClockReading:
+        """See `ClockKeeper.read_clock`."""
+        return await self._dlms.read_clock(target)
+
+    async def set_clock(self, target: MeterTarget, shift_s: int, permit: ClockPermit) -> None:
+        """See `ClockKeeper.set_clock`."""
+        await self._dlms.set_clock(target, shift_s, permit)
+
+    async def read_events(self, target: MeterTarget, since: int) -> tuple[MeterEvent, ...]:
+        """See `EventReader.read_events`."""
+        return await self._dlms.read_events(target, since)
+
+
+def watched(node: str, inner: MeterDriver, way: Way, **how: Any) -> WatchedDriver:
+    """`inner` with an eye on it; it keeps what is its protocol's own."""
+    return (
+        WatchedDlms(node, inner, way, **how)
+        if isinstance(inner, DlmsDriver)
+        else WatchedDriver(node, inner, way, **how)
+    )
 
 
 def _untold(_meter: str, _closed: bool, _at: int) -> None:

@@ -83,7 +83,7 @@ class Fleet(MeterFleet):
         relay = self.faces.relay_of(index)
         word = int.from_bytes(pdu[6:8], "big")
         if relay is None or address != relay.address or count != 1:
-            self.refused_writes += 1
+            self.counts.refused_writes += 1
             return _refusal(WRITE_MULTIPLE, ModbusException.ILLEGAL_DATA_ADDRESS)
         if word not in (relay.closed, relay.open):
             return _refusal(WRITE_MULTIPLE, ModbusException.ILLEGAL_DATA_VALUE)

@@ -20,18 +20,19 @@ from protocols.profile import load_profile, load_profiles
 from simulate.concentrator_fleet import ConcentratorFleet
 from simulate.dlms_fleet import DlmsFleet, DlmsOptions
 from simulate.dlms_keys import FleetSecrets, Security, read_secrets
-from simulate.dlms_shapes import shape_named
+from simulate.dlms_models import shape_named
 from simulate.face import MeterFaces
 from simulate.fleet_door import FleetDoor
 from simulate.grid import GridSpec, build_grid
 from simulate.grid_registry import METERS_PER_CONCENTRATOR_MAX, GridFault, Listen, spec_from_document
 from simulate.meters import Fleet
+from simulate.mixed_fleet import DLMS, MODBUS, MixedFleet
 from simulate.relay_memory import RelayMemory
 from simulate.truth import DAY_S, HISTORY_DAYS_MAX, GridTruth
 
 PLAIN_ZONE = "Asia/Tashkent"
 PLAIN_DISTRICT = "1726264"
-AnyFleet: TypeAlias = Fleet | DlmsFleet
+AnyFleet: TypeAlias = Fleet | DlmsFleet | MixedFleet
 """A `ConcentratorFleet` is a DlmsFleet."""
 BEHIND_CONCENTRATOR = "plc_wrapper"
 """The model that readers are to name in their addresses."""
@@ -53,6 +54,8 @@ class FleetOptions:
     """Where relays keep their moves through a restart; None: they begin closed."""
     dlms: DlmsOptions | None = None
     """How the meters speak DLMS; None: they speak Modbus."""
+    dlms_listen: Listen | None = None
+    """Where the DLMS meters are in a grid whose other meters speak Modbus; None: all speak alike."""
 
 
 def plain_spec(
@@ -82,6 +85,17 @@ def plain_spec(
         company_pct=0.0,
         profile=profile,
     )
+
+
+def asked_spec(
+    grid: Path | None, count: int | None, model: str, seed: int, clock: UtilityClock, *, days: int, dlms: bool
+) -> GridSpec:
+    """The grid in a file, or a plain one. Raises GridFault TQ-SM-11, 13, and as `plain_spec`."""
+    if grid is not None:
+        return read_grid(grid)
+    if count is None:
+        raise GridFault("TQ-SM-13", "neither --count nor --grid was given", "say how many meters there are")
+    return plain_spec(count, model, seed, clock, days=days, dlms=dlms)
 
 
 def dlms_options(model: str, security: str, keys: Path | None, *, hdlc: bool, drift_ppm: float) -> DlmsOptions:
@@ -137,13 +151,7 @@ async def serve_fleet(
     displays = {} if dlms is None else {dlms.shape.name: dlms.shape}
     truth = GridTruth(build_grid(spec), load_profiles(), displays)
     memory.replay(truth)
-    fleet: AnyFleet
-    if dlms is None:
-        fleet = Fleet(MeterFaces(truth), options.listen, clock, framing=options.framing, count=count, memory=memory)
-    else:
-        truth.advance(clock.now())
-        make = DlmsFleet if options.listen.via is None else ConcentratorFleet
-        fleet = make(truth, options.listen, clock, dlms, entropy=SystemEntropy(), count=count, memory=memory)
+    fleet = _fleet(truth, options, clock, memory, count)
     _make_room(-(-fleet.count // options.listen.units) + fleet.count + FILES_SPARE)
     door = FleetDoor(fleet)
     try:
@@ -164,6 +172,22 @@ async def serve_fleet(
         memory.close()
         await asyncio.sleep(0)
     return fleet
+
+
+def _fleet(
+    truth: GridTruth, options: FleetOptions, clock: UtilityClock, memory: RelayMemory, count: int | None
+) -> AnyFleet:
+    dlms, listen = options.dlms, options.listen
+    if dlms is None:
+        return Fleet(MeterFaces(truth), listen, clock, framing=options.framing, count=count, memory=memory)
+    truth.advance(clock.now())
+    if options.dlms_listen is None:
+        make = DlmsFleet if listen.via is None else ConcentratorFleet
+        return make(truth, listen, clock, dlms, entropy=SystemEntropy(), count=count, memory=memory)
+    listens = {MODBUS: listen, DLMS: options.dlms_listen}
+    return MixedFleet(
+        MeterFaces(truth), listens, clock, dlms, entropy=SystemEntropy(), framing=options.framing, memory=memory
+    )
 
 
 def _make_room(files: int) -> None:

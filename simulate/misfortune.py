@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from simulate.clock import WallSpan, stream
 from simulate.network import cut_for
 from simulate.scenario import InTime
-from simulate.site import Site
+from simulate.site import DLMS_PROFILE, Site
 
 if TYPE_CHECKING:
     from simulate.world import Rehearsal
@@ -24,6 +24,8 @@ SLOW_S = (1.0, 20.0)
 """What a slow line adds to each way."""
 SLOW_METER_S = 0.9
 """An exchange with a slow meter, just below what a driver waits."""
+GATEWAY_LATE_S = (1.5, 6.0)
+"""One way to a slow gateway: no driver waits that long, and every answer still comes."""
 SILENT_PART = 0.3
 """Part of a node's meters that fall silent together: a gateway died."""
 HUNG_PART = 0.1
@@ -51,6 +53,8 @@ class Misfortune:
         for node, site in world.sites.items():
             for kind, strike in self._strikes(node, site).items():
                 self._task(world.faults.befall(kind, node, strike))
+            if world.spec.scenario.dead_part:
+                self._task(self._dead(site))
         self._task(world.faults.befall(InTime.HUB_DOWN, "hub", world.hub.keep_down))
         self._task(world.faults.befall(InTime.FEED_DEAD, "feed", self._feed_dead))
         return self._tasks
@@ -85,6 +89,8 @@ class Misfortune:
             InTime.METER_SILENT: lambda seconds: self._silent(site, seconds),
             InTime.METER_HUNG: lambda seconds: self._hung(site, seconds),
             InTime.METER_SLOW: lambda seconds: self._slow_meters(site, seconds),
+            InTime.GATEWAY_SLOW: lambda seconds: self._slow_gateway(site, seconds),
+            InTime.METERS_SWAPPED: lambda seconds: self._swapped(site, seconds),
             InTime.CLOCK_STEP: lambda seconds: self._clock(site, seconds),
         }
 
@@ -121,11 +127,11 @@ class Misfortune:
 
     async def _silent(self, site: Site, seconds: float) -> None:
         chosen = self._neighbours(site, SILENT_PART) - site.ill()
-        site.meters.silent |= chosen
+        site.fall_silent(chosen)
         try:
             await asyncio.sleep(seconds)
         finally:
-            site.meters.silent -= chosen
+            site.answer_again(chosen)
             self._well(site, chosen)
 
     async def _hung(self, site: Site, seconds: float) -> None:
@@ -153,6 +159,50 @@ class Misfortune:
             await asyncio.sleep(seconds)
         finally:
             site.meters.latency_s -= SLOW_METER_S
+
+    async def _slow_gateway(self, site: Site, seconds: float) -> None:
+        if site.bytes is None:
+            return
+        meter = self._dice.choice(site.grid.meters)
+        behind = site.bytes.neighbours(str(meter)) - site.ill()
+        site.bytes.delay(str(meter), self._dice.uniform(*GATEWAY_LATE_S))
+        site.out_of_reach |= behind
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            site.bytes.delay(str(meter), 0.0)
+            site.out_of_reach -= behind
+            self._well(site, behind)
+
+    async def _swapped(self, site: Site, seconds: float) -> None:
+        """Two homes of one model: whoever cuts the one would darken the other."""
+        well = [
+            str(one.meter) for one in site.grid.points if one.profile == DLMS_PROFILE and one.meter not in site.ill()
+        ]
+        if len(well) < 2 or site.bytes is None:
+            return
+        one, other = pair = self._dice.sample(well, 2)
+        site.bytes.swap(one, other)
+        site.out_of_reach |= set(pair)
+        try:
+            await asyncio.sleep(seconds)
+            self._world.places.swapped(site.node, frozenset(pair), seconds)
+        finally:
+            site.bytes.swap(one, other)
+            site.out_of_reach -= set(pair)
+            self._well(site, frozenset(pair))
+
+    async def _dead(self, site: Site) -> None:
+        """Some are dead from the first moment to the last of all faults."""
+        meters = [str(meter) for meter in site.grid.meters]
+        chosen = frozenset(self._dice.sample(meters, round(len(meters) * self._world.spec.scenario.dead_part)))
+        site.fall_silent(chosen)
+        self._world.sights[site.node].never_read = chosen
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            site.answer_again(chosen)
+            self._well(site, chosen)
 
     async def _feed_dead(self, seconds: float) -> None:
         self._world.office.feed_dead += 1

@@ -20,7 +20,7 @@ from simulate.book import Book, Debit, Payment, Shield
 from simulate.clock import stream
 from simulate.crash import SimulatedCrash
 from simulate.faults import Faults
-from simulate.grid import RELAY_PROFILE, Grid, PointPlan
+from simulate.grid import THREE_PHASE_PROFILE, Grid, PointPlan
 from simulate.scenario import AtEvent
 from simulate.sight import Verdicts
 
@@ -105,7 +105,7 @@ class People:
         protections: list[tuple[int, Protection]] = []
         for node, grid in sorted(self._grids.items()):
             dice = stream(self._seed, f"people/{node}")
-            homes = [point for point in grid.points if point.profile == RELAY_PROFILE]
+            homes = [point for point in grid.points if point.profile != THREE_PHASE_PROFILE]
             dice.shuffle(homes)
             for point in homes[: max(2, round(len(homes) * self._mix.debtors))]:
                 bills = self._bills(point, dice)

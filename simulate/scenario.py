@@ -69,10 +69,25 @@ class InTime(StrEnum):
     METER_HUNG = "meter_hung"
     """A driver's call for some meters never returns, not even with a fault."""
     METER_SLOW = "meter_slow"
+    GATEWAY_SLOW = "gateway_slow"
+    """Everything behind one address answers seconds later than anybody waits; over bytes alone."""
+    METERS_SWAPPED = "meters_swapped"
+    """Two meters stand at each other's address, as where an electrician mixed up two flats; over bytes alone."""
     FEED_DEAD = "feed_dead"
     """Payments by app are taken, but their feed to the hub is dead."""
     CLOCK_STEP = "clock_step"
     """The node's wall clock is set wrong by some seconds to minutes, and back at the end."""
+
+
+class Depth(StrEnum):
+    """How deep a node's meters are simulated."""
+
+    PORT = "port"
+    """At the driver's port: fast, one read in some through bytes."""
+    MODBUS = "modbus"
+    """Every byte of Modbus, through the product's driver."""
+    DLMS = "dlms"
+    """Consumers' meters speak DLMS with ciphering, supply meters Modbus; every byte of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +144,10 @@ class Scenario:
     """The same of heat, above the policy's limit."""
     brakes: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `PolicyRules` that differ from configs/policy/demo.toml."""
+    meters: tuple[Depth, ...] = (Depth.PORT,)
+    """Of the nodes in turn."""
+    dead_part: float = 0.0
+    """Part of the meters of each node that answer nobody until the faults end."""
     meter_latency_s: float = 0.02
     """Of one exchange with a meter that is well."""
     restart_minutes: tuple[float, float] = (0.1, 20.0)
@@ -175,6 +194,8 @@ def scenario_from(name: str, table: Mapping[str, Any]) -> Scenario:
             heat=float(table.get("heat", 0.0)),
             brakes=brakes,
             restart_minutes=_pair(table.get("restart_minutes", (0.1, 20.0))),
+            meters=tuple(Depth(one) for one in table.get("meters", (Depth.PORT,))),
+            dead_part=float(table.get("dead_part", 0.0)),
             meter_latency_s=float(table.get("meter_latency_s", 0.02)),
             down_hours_max=float(table.get("down_hours_max", 24.0)),
         )

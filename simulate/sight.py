@@ -81,6 +81,8 @@ class NodeSight:
     """When its wall clock was wrong; the last one may still run."""
     folder: Path
     """Where its databases are."""
+    never_read: frozenset[str] = frozenset()
+    """Meters that were dead from the first day to the last."""
     answered_s: float = -1.0
     """Virtual second of the last whole reply of the hub."""
     polled_s: float = -1.0

@@ -5,8 +5,9 @@ it is made anew by `build`.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -24,24 +25,30 @@ from edge_node.config import (
 from edge_node.config import load_rules as rules_in
 from edge_node.node import Node
 from edge_node.node import build as build_node
+from edge_node.store.opening import EdgeStore
 from gridmodel.policy_rules import PolicyRules
 from gridmodel.registry import Registry
 from hosting.compute import InlineCompute
 from hosting.territory import country
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import Signer, key_to_text
+from protocols.dlms.driver import DlmsDriver
+from protocols.driver import MeterDriver
+from protocols.modbus.driver import ModbusDriver
 from protocols.profile import MeterProfile, load_profiles
+from simulate.byte_meters import ByteMeters, RehearsedKeys, displays_of
 from simulate.clock import NodeWall, SeededEntropy, WallSpan, io_clock, node_clock, stream
 from simulate.disk import SimDisk
-from simulate.driver import MeterFaults
+from simulate.driver import MeterFaults, SimDriver
 from simulate.face import MeterFaces
 from simulate.grid import RELAY_PROFILE, GridSpec, build_grid
 from simulate.grid_registry import Listen, registry_of
 from simulate.loop import VirtualLoop
-from simulate.meter_watch import ToldTruth, WatchedDriver
+from simulate.meter_watch import ToldTruth, WatchedDriver, Way
 from simulate.network import LineState, SimLink
 from simulate.people import APP, BILLING, cashier_of
-from simulate.scenario import Scenario
+from simulate.scenario import Depth, Scenario
+from simulate.wires import Wires
 
 ZONE: Literal["Asia/Samarkand"] = "Asia/Samarkand"
 INTERVAL_MINUTES = 15
@@ -52,6 +59,13 @@ PULL_PERIOD_S = 900
 STATUS_PERIOD_S = 21_600
 UNITS_PER_GATEWAY = 10
 """Meters behind one address, read one after the other."""
+BYTES_EVERY = 16
+"""At the driver's port one read in so many goes through the meter's bytes, to be compared with the others."""
+DLMS_PROFILE = "dlms_hls_single"
+"""What consumers' meters are where they speak DLMS; with a load profile of the grid's interval."""
+Watch = Callable[[MeterDriver, Way], WatchedDriver]
+"""How the world keeps an eye on a driver."""
+DriversOver = Callable[[EdgeStore], Mapping[str, MeterDriver]]
 SPREAD_S = 0
 """Reads of a small node within some seconds: every second in which one begins costs the rehearsal a turn."""
 POLICY = "demo.toml"
@@ -69,6 +83,7 @@ class World:
     """UTC seconds when the loop shows zero."""
     folder: Path
     scenario: Scenario
+    wires: Wires
 
 
 def signer_of(seed: int, name: str) -> Signer:
@@ -106,7 +121,8 @@ class Site:
     def __init__(self, world: World, number: int, meters: int) -> None:
         self.node = f"n{number + 1}"
         self._world = world
-        self.profiles: Mapping[str, MeterProfile] = load_profiles()
+        self.depth = world.scenario.meters[number % len(world.scenario.meters)]
+        self.profiles = _profiles()
         spec = GridSpec(
             node=self.node,
             zone=ZONE,
@@ -115,11 +131,16 @@ class Site:
             seed=world.seed * 1_000 + number,
             origin=world.start,
             interval_minutes=INTERVAL_MINUTES,
+            home_profile=DLMS_PROFILE if self.depth is Depth.DLMS else None,
         )
-        self.truth = ToldTruth(build_grid(spec), self.profiles)
+        self.truth = ToldTruth(build_grid(spec), self.profiles, displays_of([DLMS_PROFILE], self.profiles))
         self.faces = MeterFaces(self.truth)
         self.grid = self.truth.grid
-        self.registry: Registry = registry_of(self.grid, Listen(f"127.{number + 1}.0.1", 502, UNITS_PER_GATEWAY))
+        listens = {
+            "modbus": Listen(f"127.{number + 1}.0.1", 502, UNITS_PER_GATEWAY),
+            "dlms": Listen(f"127.{number + 1}.128.1", 4059),
+        }
+        self.registry: Registry = registry_of(self.grid, listens["modbus"], elsewhere={DLMS_PROFILE: listens["dlms"]})
         self.folder = world.folder / self.node
         self.folder.mkdir(mode=0o700)
         self.wall = NodeWall(world.loop)
@@ -129,15 +150,75 @@ class Site:
         self.meters = MeterFaults(latency_s=world.scenario.meter_latency_s)
         self.hung: set[str] = set()
         """Meters whose driver calls never return."""
+        self.out_of_reach: set[str] = set()
+        """Meters behind a gateway that is too slow, or with another one in their place."""
         self.well_since: dict[str, float] = {}
         """Virtual second since when a meter that was ill answers again; meters that never were are not in it."""
+        self.bytes: ByteMeters | None = None if self.depth is Depth.PORT else self._on_wires(listens)
+        """The meters at their wires; None at the driver's port."""
         self.signer = signer_of(world.seed, self.node)
         self.rules = rules_of(world.scenario)
         self.config = self._config(approvers_of(world.seed))
 
     def ill(self) -> frozenset[str]:
         """Meters that do not answer now."""
-        return self.meters.silent | self.hung
+        return self.meters.silent | self.hung | self.out_of_reach
+
+    def fall_silent(self, meters: frozenset[str]) -> None:
+        """They do not answer from now on."""
+        self.meters.silent |= meters
+        if self.bytes is not None:
+            self.bytes.fall_silent(meters)
+
+    def answer_again(self, meters: frozenset[str]) -> None:
+        """They are well again."""
+        self.meters.silent -= meters
+        if self.bytes is not None:
+            self.bytes.answer_again(meters)
+
+    def died(self) -> None:
+        """The node's process is gone, and its connections with it."""
+        self._world.wires.cut(self.node)
+
+    def _on_wires(self, listens: Mapping[str, Listen]) -> ByteMeters:
+        world = self._world
+        return ByteMeters(
+            self.node,
+            self.faces,
+            listens=listens,
+            model=self.profiles[DLMS_PROFILE],
+            wires=world.wires,
+            clock=node_clock(world.loop, NodeWall(world.loop), world.start),
+            state=self.meters,
+            entropy=SeededEntropy(world.seed, f"fleet/{self.node}"),
+            rng=stream(world.seed, f"wires/{self.node}"),
+        )
+
+    def _drivers(self, incarnation: int, watch: Watch) -> tuple[Mapping[str, MeterDriver], DriversOver | None]:
+        """The drivers of one incarnation, and those that need its store."""
+        world = self._world
+        name, io = f"meters/{self.node}/{incarnation}", io_clock(world.loop)
+        rng = stream(world.seed, name)
+        if self.bytes is None:
+            clock = node_clock(world.loop, NodeWall(world.loop), world.start)
+            driver = SimDriver(
+                [self.faces], clock=clock, io_clock=io, rng=rng, faults=self.meters, bytes_every=BYTES_EVERY
+            )
+            return {"modbus": watch(driver, driver)}, None
+        way, clock = self.bytes, node_clock(world.loop, self.wall, world.start)
+        modbus = watch(ModbusDriver(self.profiles, clock=clock, io_clock=io, rng=rng), way)
+        if self.depth is Depth.MODBUS:
+            return {"modbus": modbus}, None
+        make = partial(
+            DlmsDriver,
+            self.profiles,
+            keys=RehearsedKeys(self.node.encode().rjust(8, b"-")),
+            entropy=SeededEntropy(world.seed, name),
+            clock=clock,
+            io_clock=io,
+            rng=rng,
+        )
+        return {"modbus": modbus}, lambda store: {"dlms": watch(make(counters=store.meter_counters), way)}
 
     def _config(self, approvers: tuple[Signer, Signer]) -> NodeConfig:
         people = [
@@ -152,7 +233,7 @@ class Site:
             hub=HubConfig(url="http://hub.rehearsal", pull_period_s=PULL_PERIOD_S, status_period_s=STATUS_PERIOD_S),
             keys=KeysConfig(signing=self.folder / "node.key", row=self.folder / "row.key"),
             polling=PollingConfig(spread_s=SPREAD_S),
-            supply=SupplyConfig(remote_cut_profiles=(RELAY_PROFILE,), payment_channels=(APP, BILLING)),
+            supply=SupplyConfig(remote_cut_profiles=(RELAY_PROFILE, DLMS_PROFILE), payment_channels=(APP, BILLING)),
             people=tuple(people),
             approvers=tuple(
                 ApproverConfig(name=f"approver-{n}", public=key_to_text(one.public))
@@ -160,9 +241,10 @@ class Site:
             ),
         )
 
-    async def build(self, disk: SimDisk, incarnation: int, driver: WatchedDriver, link: SimLink) -> Node:
+    async def build(self, disk: SimDisk, incarnation: int, watch: Watch, link: SimLink) -> Node:
         """The product's node over this site, as `edge_node.serving` builds it."""
         world, name = self._world, f"{self.node}/{incarnation}"
+        drivers, drivers_over = self._drivers(incarnation, watch)
         clock = node_clock(world.loop, self.wall, world.start)
         return await build_node(
             self.config,
@@ -171,7 +253,8 @@ class Site:
             rng=stream(world.seed, f"node/{name}"),
             entropy=SeededEntropy(world.seed, f"node/{name}"),
             open_database=disk,
-            drivers={"modbus": driver},
+            drivers=drivers,
+            drivers_over=drivers_over,
             link=link,
             compute=InlineCompute(),
             signer=self.signer,
@@ -183,3 +266,12 @@ class Site:
             floor_known=clock.raise_floor,
             doubt_known=clock.doubt,
         )
+
+
+def _profiles() -> Mapping[str, MeterProfile]:
+    """The shipped ones; the load profile of DLMS meters has the interval that nodes keep."""
+    known = dict(load_profiles())
+    dlms = known[DLMS_PROFILE]
+    load = {**dlms.section["load_profile"], "period_s": INTERVAL_MINUTES * 60}
+    known[DLMS_PROFILE] = dataclasses.replace(dlms, section={**dlms.section, "load_profile": load})
+    return known

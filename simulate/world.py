@@ -18,10 +18,12 @@ from edge_node.node import Node
 from gridmodel.period import HOUR_S, day_bounds
 from hosting.compute import InlineCompute
 from protocols.authority.signatures import key_to_text
+from protocols.driver import MeterDriver
 from simulate.book import Book
 from simulate.check_energy import EnergyChecker
 from simulate.check_levels import LevelChecker
 from simulate.check_money import MoneyChecker
+from simulate.check_places import PlaceChecker
 from simulate.check_relays import RelayChecker
 from simulate.check_supply import DRAIN_S_MAX, LOOK_S, SupplyChecker
 from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
@@ -30,7 +32,7 @@ from simulate.disk import SimDisk
 from simulate.faults import DAY_S, Faults
 from simulate.hub_door import SimHubDoor
 from simulate.loop import VirtualLoop
-from simulate.meter_watch import WatchedDriver
+from simulate.meter_watch import WatchedDriver, Way, watched
 from simulate.misfortune import Misfortune
 from simulate.network import SimLink
 from simulate.office import Office
@@ -42,6 +44,7 @@ from simulate.sight import Eye, NodeSight, Verdicts
 from simulate.site import ZONE, Site, World, approvers_of, districts_of, rules_of
 from simulate.temptation import Temptations
 from simulate.trace import Trace
+from simulate.wires import Wires
 
 LEVELS_S = 6 * HOUR_S
 """How often the hub's levels are added up in the middle of a run: each takes milliseconds of the checker."""
@@ -89,6 +92,7 @@ class Rehearsal:
     people: People = field(init=False)
     office: Office = field(init=False)
     temptations: Temptations = field(init=False)
+    places: PlaceChecker = field(init=False)
 
     def __post_init__(self) -> None:
         spec, scenario = self.spec, self.spec.scenario
@@ -98,7 +102,9 @@ class Rehearsal:
         self.trace = Trace(self.loop.time)
         self.faults.told = lambda whom, what: self.trace.add("fault", whom, what)
         self.verdicts = Verdicts(self.now, self.faults)
-        world = World(spec.seed, self.loop, self.start, self.folder, scenario)
+        wires = Wires(self.loop)
+        self.loop.connector = wires.connect
+        world = World(spec.seed, self.loop, self.start, self.folder, scenario, wires)
         for number in range(spec.nodes):
             site = Site(world, number, spec.meters)
             self.sites[site.node] = site
@@ -226,11 +232,11 @@ class Rehearsal:
         self.hub.on_start += [self.money.marks, self.money.kept]
         self.energy = EnergyChecker(self.sights, self.hub_eye, self.verdicts)
         self.levels = LevelChecker(self.sights, self.hub_eye, self.verdicts)
+        self.places = PlaceChecker(self.sights, self.verdicts, self.loop.time)
         self.temptations = Temptations(self.sights, self.book, self.relays, self.verdicts, self.loop.time)
 
     def _wire_node(self, site: Site) -> None:
         node = site.node
-        world_clock = node_clock(self.loop, NodeWall(self.loop), self.start)
 
         def moved(meter: str, closed: bool, at: int) -> None:
             self.trace.add("relay", node, f"{meter} {'closed' if closed else 'open'}")
@@ -240,20 +246,23 @@ class Rehearsal:
 
         async def build(disk: SimDisk, incarnation: int) -> Node:
             process = self.nodes[node]
-            driver = WatchedDriver(
-                node,
-                site.faces,
-                clock=world_clock,
-                io_clock=io_clock(self.loop),
-                rng=stream(self.spec.seed, f"meters/{node}/{incarnation}"),
-                state=site.meters,
-                hung=site.hung,
-                faults=self.faults,
-                checker=self.relays,
-                trace=self.trace,
-                die=process.crash,
-                asked=lambda meter: self.supply.asked(node, meter),
-            )
+            dice = stream(self.spec.seed, f"commands/{node}/{incarnation}")
+
+            def watch(inner: MeterDriver, way: Way) -> WatchedDriver:
+                return watched(
+                    node,
+                    inner,
+                    way,
+                    io_clock=io_clock(self.loop),
+                    rng=dice,
+                    hung=site.hung,
+                    faults=self.faults,
+                    checker=self.relays,
+                    trace=self.trace,
+                    die=process.crash,
+                    asked=lambda meter: self.supply.asked(node, meter),
+                )
+
             link = SimLink(
                 node,
                 self.door,
@@ -264,12 +273,12 @@ class Rehearsal:
                 die=process.crash,
                 answered=lambda _: self.supply.answered(node),
             )
-            return await site.build(disk, incarnation, driver, link)
+            return await site.build(disk, incarnation, watch, link)
 
         events = (AtEvent.NODE_CRASH_BEFORE_COMMIT, AtEvent.NODE_CRASH_AFTER_COMMIT)
         process = Process(node, site.folder, build, self._surroundings(), events)
         process.on_commit.append(lambda name: self.supply.polled(node) if name.startswith("readings") else None)
-        process.on_crash += [lambda: self.relays.node_died(node)]
+        process.on_crash += [lambda: self.relays.node_died(node), site.died]
         process.on_start += [self.money.kept]
         self.nodes[node] = process
 

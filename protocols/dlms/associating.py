@@ -25,6 +25,7 @@ from protocols.dlms.faults import DlmsFault, local_fault, remote_fault
 from protocols.dlms.keys import MeterKeys, MeterSecrets
 from protocols.dlms.pace import Pace
 from protocols.dlms.place import Place
+from protocols.dlms.sealing import NOTHING_HEARD
 from protocols.dlms.section import DlmsPlan
 from protocols.dlms.security import KEY_SIZE, SecurityKeys
 from protocols.dlms.tables import TimingTable
@@ -40,6 +41,10 @@ REFUSED_ASSOCIATION = "TQ-DM-40"
 """The fault of a meter that does not want us; some say no more than that about a counter they have seen."""
 CHEAP_COUNTERS, DEAR_COUNTERS = 64, 512
 """Invocation counters set aside for one association: a poll needs ten, a load profile one for each block."""
+
+
+TITLES_MAX = 8
+"""System titles remembered for one meter: exchanges and mix-ups of a lifetime; the oldest goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ class Associations:
         self._blocks = CounterBlocks(counters)
         self._entropy = entropy
         self._io_clock = io_clock
-        self._heard: dict[MeterId, int] = {}
+        self._heard: dict[MeterId, dict[bytes, int]] = {}
+        """Of whoever answered for a meter, by system title: each counts for itself."""
         self._open: set[Connection] = set()
         self._closed: DlmsFault | None = None
 
@@ -94,9 +100,12 @@ class Associations:
         """Hang up, remember what was heard, and take unused counters back. Idempotent."""
         conversation.hang_up()
         self._blocks.give_back(conversation.counter)
-        heard = conversation.association.heard
-        if heard >= 0:
-            self._heard[target.meter] = heard
+        heard, title = conversation.association.heard, conversation.association.server_title
+        if heard >= 0 and title is not None:
+            known = self._heard.setdefault(target.meter, {})
+            known[title] = heard
+            if len(known) > TITLES_MAX:
+                del known[next(iter(known))]
         self._open = {one for one in self._open if one.spoiled is None}
 
     def close(self, fault: DlmsFault) -> None:
@@ -116,7 +125,7 @@ class Associations:
         self, target: MeterTarget, plan: DlmsPlan, way: Way, secrets: MeterSecrets, reserved: ReservedCounter
     ) -> Conversation:
         security = plan.security
-        heard = -1 if plan.quirks.counter_restarts else self._heard.get(target.meter, -1)
+        heard = NOTHING_HEARD if plan.quirks.counter_restarts else self._heard.get(target.meter, NOTHING_HEARD)
         association = ClientAssociation(
             AssociationSettings(
                 mechanism=security.mechanism,

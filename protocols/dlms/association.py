@@ -10,6 +10,8 @@ Where the context is ciphered, everything is sealed and authenticated, and nothi
 errors (exception response, confirmed service error) may come in clear, and those merely end a request.
 """
 
+from collections.abc import Mapping
+
 from protocols.dlms.apdu import Apdu, decode_apdu
 from protocols.dlms.apdu.acse import Aare, Aarq, AssociationResult, Context, Mechanism, Rlre, Rlrq
 from protocols.dlms.apdu.action import ActionRequestNormal, ActionResponseNormal
@@ -49,7 +51,7 @@ from protocols.dlms.exchanges import (
 )
 from protocols.dlms.faults import DlmsFault, local_fault, remote_fault
 from protocols.dlms.obis import CURRENT_ASSOCIATION
-from protocols.dlms.sealing import Sealer
+from protocols.dlms.sealing import NOTHING_HEARD, Sealer
 from protocols.dlms.security import (
     CHALLENGE_SIZE_MAX,
     CHALLENGE_SIZE_MIN,
@@ -89,9 +91,9 @@ class ClientAssociation:
         keys: SecurityKeys | None = None,
         counter: Counter | None = None,
         challenge: bytes = b"",
-        heard: int = -1,
+        heard: Mapping[bytes, int] = NOTHING_HEARD,
     ) -> None:
-        """`challenge`: fresh entropy for GMAC. `heard`: the meter's highest counter known from before.
+        """`challenge`: fresh entropy for GMAC. `heard`: the highest counter known from before, by the meter's title.
 
         Raises:
             DlmsFault: TQ-DM-75 when settings and secrets do not fit each other.
@@ -99,6 +101,7 @@ class ClientAssociation:
         """
         self.settings = settings
         self.state = ClientState.IDLE
+        self._known = heard
         self.agreed: InitiateResponse | None = None
         """What the meter agreed to, once open."""
         self._challenge = check_challenge(challenge) if settings.mechanism is Mechanism.GMAC else b""
@@ -106,7 +109,7 @@ class ClientAssociation:
         if settings.protection is not None or settings.mechanism is Mechanism.GMAC:
             if keys is None or counter is None or settings.system_title is None:
                 raise local_fault("TQ-DM-75", "ciphering and GMAC need keys, a counter and a system title")
-            self._sealer = Sealer(keys, check_title(settings.system_title), counter, heard)
+            self._sealer = Sealer(keys, check_title(settings.system_title), counter)
         if settings.mechanism not in {Mechanism.NONE, Mechanism.LOW, Mechanism.GMAC}:
             raise local_fault("TQ-DM-75", f"mechanism {settings.mechanism.name} is not spoken here")
         dedicated = settings.protection is not None and settings.protection.dedicated
@@ -262,7 +265,7 @@ class ClientAssociation:
         to_prove = self.settings.mechanism is Mechanism.GMAC
         self.state = step(CLIENT_TABLE, self.state, Event.RECEIVE_CHALLENGE if to_prove else Event.RECEIVE_ACCEPTED)
         if self._sealer is not None:
-            self._sealer.know(aare.responding_title)
+            self._sealer.know(aare.responding_title, self._known)
         self.agreed = self._read_agreed(aare)
         self._limit = self.agreed.max_pdu_size or APDU_SIZE_MAX
         if self.settings.protection is not None and self._sealer is not None:

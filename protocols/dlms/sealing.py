@@ -4,6 +4,9 @@ One `Sealer` belongs to one association and one side of it: its own title and co
 counters heard from it, for the global key and for the dedicated one. Both sides use the same class.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from protocols.dlms.apdu import Apdu, decode_apdu
 from protocols.dlms.apdu.sealed import (
     GENERAL_DED,
@@ -18,6 +21,7 @@ from protocols.dlms.data import encode_length
 from protocols.dlms.faults import remote_fault
 from protocols.dlms.security import OVERHEAD, SEALED, SEALED_BITS, TITLE_SIZE, Control, Heard, SecurityKeys, Suite
 
+NOTHING_HEARD: Mapping[bytes, int] = MappingProxyType({})
 _TITLE_LENGTH = bytes((TITLE_SIZE,))
 _TAGS = [bytes((tag,)) for tag in range(256)]
 _TAG_AND_LENGTH_SIZE = 4
@@ -57,11 +61,15 @@ class Sealer:
         self._dedicated_counter = Counter(1, COUNTER_MAX)
         self._dedicated_heard = Heard()
 
-    def know(self, title: bytes | None) -> None:
-        """Learn the other side's title. Raises DlmsFault TQ-DM-33 when there is none, or it is our own."""
+    def know(self, title: bytes | None, heard: Mapping[bytes, int] = NOTHING_HEARD) -> None:
+        """Learn the other side's title; `heard`: the highest counter known from before, by title.
+
+        Raises DlmsFault TQ-DM-33 when there is none, or it is our own.
+        """
         if title is None or len(title) != TITLE_SIZE or title == self.title:
             raise remote_fault("TQ-DM-33", "the other side gave no system title of its own")
         self.peer_title = title
+        self._heard = Heard(max(self._heard.last, heard.get(title, -1)))
 
     def seal_apdu(self, plain: bytes, protection: Protection, control: int = SEALED_BITS) -> bytes:
         """The ciphered APDU around a plain one. Raises DlmsFault TQ-DM-35 when the counters are used up."""

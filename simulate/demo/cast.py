@@ -15,7 +15,7 @@ from gridmodel.quantity import TIYIN_PER_SOM
 from gridmodel.record import NoticeEvidence
 from simulate.book import Book, Debit, Payment, Shield
 from simulate.demo.plan import PROLOGUE_DAY, STORY_DAY, DemoPlan, NodePlan, moment
-from simulate.grid import RELAY_PROFILE, PointPlan
+from simulate.grid import PointPlan
 
 BANK = "bank"
 APP = "app"
@@ -129,7 +129,7 @@ def choose_cast(plan: DemoPlan) -> Cast:
     found: list[Consumer] = []
     for number, node in enumerate(plan.nodes):
         roles = _FIRST_NODE if number == 0 else _OTHER_NODES if number == 1 else _OTHER_NODES[1:]
-        free = [one for one in node.grid.points if one.household and one.profile == RELAY_PROFILE]
+        free = [one for one in node.grid.points if one.household]
         honest = [one for one in free if one.read_pct == 100 and not one.solar_w]
         step = max(1, len(honest) // (len(roles) + 1))
         chosen = {honest[(n + 1) * step - 1].id: role for n, role in enumerate(roles)}

@@ -22,13 +22,15 @@ from protocols.authority.canonical import Domain
 from protocols.authority.mandate import sign_mandate
 from protocols.authority.signatures import Signer, key_to_text
 from simulate.demo.cast import CHANNELS
-from simulate.demo.plan import PROLOGUE_DAY, STORY_DAY, ZONE, DemoPlan, NodePlan, moment
+from simulate.demo.plan import DLMS_PROFILE, PROLOGUE_DAY, STORY_DAY, ZONE, DemoPlan, NodePlan, moment
+from simulate.dlms_keys import FleetSecrets
 from simulate.grid import RELAY_PROFILE
 from simulate.grid_registry import registry_of, spec_to_document
 
 APPROVERS = ("approver-of-networks", "approver-of-sales")
 """Two persons sign every mandate."""
 CASHIER, CHIEF = "cashier-1", "chief-1"
+METER_KEYS = "meters.toml"
 POLICY = "demo-1"
 """Version of configs/policy/demo.toml."""
 WATERMARK_AGE_H_MAX = 2
@@ -64,6 +66,10 @@ class DemoFiles:
     def node_data(self, node: str) -> Path:
         """A node's data folder."""
         return self.root / "nodes" / node / "data"
+
+    def keys(self, node: str) -> Path:
+        """The secrets of a node's DLMS meters."""
+        return self.root / "nodes" / node / METER_KEYS
 
     def grid(self, node: str) -> Path:
         """The grid of a node's meters."""
@@ -107,7 +113,9 @@ def lay_out(root: Path, plan: DemoPlan, entropy: Entropy) -> DemoFiles:
     for node in plan.nodes:
         found.node(node.id).write_text(_node_toml(node, approvers, hashes), "utf-8")
         found.grid(node.id).write_text(json.dumps(spec_to_document(node.grid.spec), indent=1), "utf-8")
-        registry = registry_of(node.grid, node.fleet)
+        if node.dlms is not None:
+            create_private(found.keys(node.id), _meter_keys().encode("ascii"))
+        registry = registry_of(node.grid, node.fleet, elsewhere={} if node.dlms is None else {DLMS_PROFILE: node.dlms})
         found.paper(f"registry-{node.id}.json").write_text(json.dumps(registry_to_document(registry)), "utf-8")
         for number, day in enumerate((PROLOGUE_DAY, STORY_DAY), start=1):
             found.mandate(node.id, day).write_bytes(_mandate(node.id, day, number, approvers, entropy))
@@ -199,6 +207,7 @@ def _node_toml(node: NodePlan, approvers: dict[str, Signer], hashes: dict[str, s
         "[keys]",
         'signing = "signing.key"',
         'row = "row.key"',
+        *([] if node.dlms is None else [f"meters = {_text(METER_KEYS)}"]),
         "",
         "[polling]",
         f"spread_s = {SPREAD_S}",
@@ -207,7 +216,7 @@ def _node_toml(node: NodePlan, approvers: dict[str, Signer], hashes: dict[str, s
         "",
         "[supply]",
         'policy = "../../policy.toml"',
-        f"remote_cut_profiles = [{_text(RELAY_PROFILE)}]",
+        f"remote_cut_profiles = [{_text(node.grid.spec.home_profile or RELAY_PROFILE)}]",
         f"payment_channels = [{', '.join(map(_text, CHANNELS))}]",
     ]
     for person, name, roles in ((CASHIER, "Cashier", ["cashier"]), (CHIEF, "Chief", ["dispatcher", "chief"])):
@@ -222,6 +231,16 @@ def _node_toml(node: NodePlan, approvers: dict[str, Signer], hashes: dict[str, s
     for name, signer in approvers.items():
         lines += ["", "[[approvers]]", f"name = {_text(name)}", f"public = {_text(key_to_text(signer.public))}"]
     return "\n".join(lines) + "\n"
+
+
+def _meter_keys() -> str:
+    """The well-known secrets of simulated meters: only a demo takes them."""
+    secrets = FleetSecrets()
+    return (
+        "# Keys from textbooks, for a demo alone; real meters have keys of their own.\n"
+        f'block_key = "{secrets.keys.block_key.hex()}"\n'
+        f'authentication_key = "{secrets.keys.authentication_key.hex()}"\n'
+    )
 
 
 def _text(value: str) -> str:

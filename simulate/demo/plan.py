@@ -31,6 +31,8 @@ METERS_PER_NODE_MAX = 20_000
 """Loopback addresses of one node's fleet; more are for the benchmarks."""
 PORT_LOWEST, PORT_HIGHEST = 20_000, 32_767
 """Where ports are looked for when the wanted ones are taken: outgoing connections begin at 32768."""
+DLMS_PROFILE = "dlms_hls_single"
+"""What stands in the homes of every second office: GMAC, and every APDU ciphered."""
 FLEET_NETWORK = 20
 """The meters of the first node stand at 127.20.0.1 and above, of the second at 127.21.0.1."""
 
@@ -66,6 +68,8 @@ class NodePlan:
     """In English, for the console."""
     grid: Grid
     fleet: Listen
+    dlms: Listen | None
+    """Where the homes' meters are when they speak DLMS: the same addresses, another port."""
     console_port: int
     line_port: int
     """Where the line to the hub begins."""
@@ -124,6 +128,7 @@ def plan_demo(options: DemoOptions) -> DemoPlan:
     for number, district in enumerate(districts[: options.nodes]):
         name = node_name(district.names.en)
         points = options.meters // options.nodes + (number < options.meters % options.nodes)
+        speaks_dlms = number % 2 == 1
         spec = GridSpec(
             node=name,
             zone=ZONE,
@@ -132,15 +137,18 @@ def plan_demo(options: DemoOptions) -> DemoPlan:
             seed=options.seed + 1_000 * number,
             origin=origin,
             planted_pct=PLANTED_PCT,
+            home_profile=DLMS_PROFILE if speaks_dlms else None,
         )
         grid = build_grid(spec)
+        host, count = f"127.{FLEET_NETWORK + number}.0.1", len(grid.meters)
         nodes.append(
             NodePlan(
                 id=name,
                 district=district.soato,
                 name=district.names.en,
                 grid=grid,
-                fleet=ports.fleet(f"127.{FLEET_NETWORK + number}.0.1", len(grid.meters)),
+                fleet=ports.fleet(host, count),
+                dlms=ports.fleet(host, count) if speaks_dlms else None,
                 console_port=ports.next_wanted(),
                 line_port=ports.any_free(),
             )

@@ -65,12 +65,14 @@ class Stage:
         environ = clock_to_environment(utility, origin_wall, speed)
         await self.processes.start(HUB, "central_sync", ("run", "--config", str(self.files.hub)), environ)
         for node in nodes:
-            fleet = {
+            fleet: dict[str, object] = {
                 "--grid": self.files.grid(node.id),
                 "--listen": f"{node.fleet.host}:{node.fleet.port}",
                 "--window": self.files.window(node.id),
                 "--memory": self.files.relays(node.id),
             }
+            if node.dlms is not None:
+                fleet["--dlms-port"] = node.dlms.port
             options = [str(part) for option in fleet.items() for part in option]
             await self.processes.start(f"meters-{node.id}", "simulate", ("meters", *options), environ)
             run = ("run", "--config", str(self.files.node(node.id)))

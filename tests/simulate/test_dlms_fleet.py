@@ -45,7 +45,8 @@ from protocols.dlms.selection import CLOCK_COLUMN, ByEntry, ByRange, encode_sele
 from simulate.__main__ import app
 from simulate.dlms_fleet import DlmsFleet
 from simulate.dlms_keys import Security, read_secrets
-from simulate.dlms_shapes import SHAPES, SINGLE_PHASE, THREE_PHASE, shape_named
+from simulate.dlms_models import shape_named
+from simulate.dlms_shapes import SHAPES, SINGLE_PHASE, THREE_PHASE
 from simulate.fleet import FleetFault
 from simulate.fleet_door import FleetDoor
 from simulate.grid_registry import GridFault

@@ -74,3 +74,18 @@ def test_a_planted_bug_is_found_and_the_world_without_it_is_clean(mutant: Mutant
     result = hunt(mutant)
     assert result.found, result.what
     assert result.clean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["bytes", "dead-units", "slow-gateway", "wrong-flat"])
+def test_the_laws_hold_over_every_byte(scenario: str) -> None:
+    report = quiet_run(spec_of(3, 1, 2, 16, scenario))
+    assert [str(one) for one in report.violations] == []
+    assert any(report.sometimes.get(name) for name in ("cut", "brake_held_a_cut", "protection_held_a_cut"))
+
+
+@pytest.mark.slow
+def test_bytes_come_in_the_same_order_in_every_process() -> None:
+    line = ("run", "--seed", "7", "--days", "1", "--nodes", "2", "--meters", "8", "--scenario", "bytes")
+    first, second = told(*line, hash_seed="1"), told(*line, hash_seed="271828")
+    assert first["trace_sha256"] == second["trace_sha256"]

@@ -1,12 +1,17 @@
 """Bytes that once did harm, or would have: each with its story. A bug that `make fuzz` finds gets its test here."""
 
+from dataclasses import replace
+
 import pytest
 
+from gridmodel.reading import Channel
 from protocols.dlms.apdu.parts import AttributeDescriptor
+from protocols.dlms.counters import COUNTER_MAX, Counter
 from protocols.dlms.faults import DlmsFault
 from protocols.dlms.meter_side.association import MeterAssociation
 from protocols.dlms.obis import SERIAL
 from protocols.dlms.state import ClientState
+from tests.protocols.dlms.bench_rig import METER, bench, fast, fault_of, run
 from tests.protocols.dlms.parties import MANAGER, NOW, Meter, client_for, talk, wire_to
 
 
@@ -39,3 +44,24 @@ def test_an_empty_apdu_is_answered_and_refused() -> None:
     talk(client, wire, client.connect())
     with pytest.raises(DlmsFault, match="TQ-DM-01"):
         client.association.receive(b"")
+
+
+def test_a_meter_that_comes_back_after_another_stood_in_its_place_is_heard_at_once() -> None:
+    """Each counts for itself: the stranger's counter, far ahead, silenced the right meter for hours."""
+
+    async def body() -> None:
+        async with bench(fast("dlms_hls_single")) as made:
+            made.keys.given[METER] = replace(made.keys.secrets_of(METER), meter_title=None)
+            device = made.meter.device
+            own = device.title, device.counter
+            await made.driver.read(made.target)
+            device.title, device.counter = b"TMQ\x00\x00\x00\x09\x09", Counter(70_000, COUNTER_MAX)
+            await made.driver.read(made.target)
+            device.title, device.counter = own
+            seen = await made.driver.read(made.target)
+            assert seen.registers[Channel.IMPORT] == 12_345_678
+            device.counter = Counter(1, COUNTER_MAX)
+            fault = await fault_of(made.driver.read(made.target))
+            assert fault.code == "TQ-DM-31", "what this meter has said before is still no news"
+
+    run(body)
