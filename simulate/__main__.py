@@ -131,12 +131,10 @@ def meters(  # noqa: PLR0917 — the options of a command line
     days: Annotated[int | None, typer.Option(min=0, max=45, help="Load profile behind them; 2 of DLMS.")] = None,
     drift: Annotated[int, typer.Option(min=0, max=100_000, help="How far DLMS clocks run apart, ppm.")] = 20,
     units: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Meters behind one address: 1, of a concentrator 1000.")
+        int | None, typer.Option(min=1, max=1000, help="Behind one address; 1, concentrators 1000.")
     ] = None,
     behind: Annotated[Behind, typer.Option(help="What stands before DLMS meters.")] = Behind.NOTHING,
-    dlms_port: Annotated[
-        int, typer.Option(min=1, max=32_767, help="Of a grid's DLMS homes, at the same addresses.")
-    ] = 4_059,
+    dlms_port: Annotated[int, typer.Option(min=1, max=32_767, help="Of a grid's DLMS homes, same addresses.")] = 4_059,
     grid: Annotated[Path | None, typer.Option(help="A planned grid instead of plain meters.")] = None,
     window: Annotated[Path | None, typer.Option(help="Socket for looking in.")] = None,
     memory: Annotated[Path | None, typer.Option(help="File in which relays keep their moves.")] = None,

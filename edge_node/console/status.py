@@ -67,6 +67,7 @@ class StatusBoard:
             "usage_points": 0 if registry is None else len(registry.usage_points),
             "meters": 0 if registry is None else len(registry.meters),
             "meters_silent": await store.alarms.count(AlarmKind.METER_SILENT),
+            "meters_absent": {reason.value: count for reason, count in (await store.absences.counts()).items()},
             "newest_reading_end": store.readings.newest_end,
             "relays": {state.value: count for state, count in (await store.relays.counts()).items()},
             "cuts_today": await self._cuts_today(now),

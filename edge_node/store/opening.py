@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_node.store.absences import Absences
 from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
@@ -53,6 +54,7 @@ class EdgeStore:
     hours: Hours
     readings: Readings
     meter_counters: MeterCounters
+    absences: Absences
     fresh: bool
     """Made by this very opening: an empty machine, or a lost disk."""
 
@@ -163,5 +165,6 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         hours=Hours(control),
         readings=readings,
         meter_counters=MeterCounters(control),
+        absences=Absences(control),
         fresh=fresh,
     )
