@@ -143,10 +143,9 @@ def meters(  # noqa: PLR0917 — the options of a command line
     from protocols.modbus.codec import Framing  # noqa: PLC0415
     from simulate.meters_run import (  # noqa: PLC0415
         FleetOptions,
+        asked_place,
         asked_spec,
         dlms_options,
-        parse_concentrators,
-        parse_listen,
         serve_fleet,
     )
 
@@ -160,10 +159,8 @@ def meters(  # noqa: PLR0917 — the options of a command line
     async def main(stop: asyncio.Event) -> int:
         try:
             hdlc = link is LinkName.HDLC
-            if behind is Behind.NOTHING:
-                place = parse_listen(listen, 1 if units is None else units)
-            else:
-                place = parse_concentrators(listen, units, wrapper=is_dlms and not hdlc)
+            wrapper = is_dlms and not hdlc
+            place = asked_place(listen, units, concentrators=behind is Behind.CONCENTRATOR, wrapper=wrapper)
             model = profile or ("dlms_single_phase" if is_dlms else "dds238_2_zn_sr")
             past = (2 if is_dlms else 0) if days is None else days
             spec = asked_spec(grid, count, model, seed, clock, days=past, dlms=is_dlms)

@@ -6,7 +6,6 @@ JSON file that the demo writes for its nodes' meters.
 
 import asyncio
 import json
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import TypeAlias
 from gridmodel.clock import UtilityClock
 from gridmodel.period import day_bounds, local_day
 from hosting.clocks import SystemEntropy
+from hosting.process import FilesFault, make_room_for_files
 from protocols.modbus.codec import Framing
 from protocols.profile import load_profile, load_profiles
+from simulate.concentrator import ConcentratorShape
 from simulate.concentrator_fleet import ConcentratorFleet
 from simulate.dlms_fleet import DlmsFleet, DlmsOptions
 from simulate.dlms_keys import FleetSecrets, Security, read_secrets
@@ -125,12 +126,17 @@ def parse_listen(text: str, units: int = 1, via: str | None = None) -> Listen:
     return listen
 
 
-def parse_concentrators(text: str, meters: int | None, *, wrapper: bool) -> Listen:
-    """The same for concentrators with so many meters each, 1,000 unless said. Raises GridFault TQ-SM-10, 13."""
+def asked_place(text: str, units: int | None, *, concentrators: bool, wrapper: bool) -> Listen:
+    """Where a fleet listens: so many `units` behind an address, 1 unless said, behind concentrators 1,000.
+
+    `wrapper`: the meters speak DLMS over it. Raises GridFault TQ-SM-10, and 13 for concentrators without it.
+    """
+    if not concentrators:
+        return parse_listen(text, 1 if units is None else units)
     if not wrapper:
         hint = "add --protocol dlms, and leave --link as it is"
         raise GridFault("TQ-SM-13", "concentrators pass DLMS through by wrapper ports alone", hint)
-    return parse_listen(text, METERS_PER_CONCENTRATOR_MAX if meters is None else meters, BEHIND_CONCENTRATOR)
+    return parse_listen(text, METERS_PER_CONCENTRATOR_MAX if units is None else units, BEHIND_CONCENTRATOR)
 
 
 async def serve_fleet(
@@ -152,7 +158,9 @@ async def serve_fleet(
     truth = GridTruth(build_grid(spec), load_profiles(), displays)
     memory.replay(truth)
     fleet = _fleet(truth, options, clock, memory, count)
-    _make_room(-(-fleet.count // options.listen.units) + fleet.count + FILES_SPARE)
+    addresses = -(-fleet.count // options.listen.units)
+    connections = fleet.count if options.listen.via is None else addresses * ConcentratorShape().connections_max
+    _make_room(addresses + connections + FILES_SPARE)
     door = FleetDoor(fleet)
     try:
         try:
@@ -191,14 +199,9 @@ def _fleet(
 
 
 def _make_room(files: int) -> None:
-    """Raise this process's limit of open files: a listening socket and a connection for each meter."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= files or soft == resource.RLIM_INFINITY:
-        return
-    if hard != resource.RLIM_INFINITY and hard < files:
-        raise GridFault(
-            "TQ-SM-12",
-            f"{files} files are needed and {hard} allowed",
-            f"run `ulimit -n {files}` as root first, or serve fewer meters, or more of them behind one gateway",
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    """Raise this process's limit of open files: a listening socket for each address, and connections."""
+    try:
+        make_room_for_files(files)
+    except FilesFault as fault:
+        hint = "allow them, or serve fewer meters, or more of them behind one gateway"
+        raise GridFault("TQ-SM-12", fault.what, hint) from fault
