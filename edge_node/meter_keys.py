@@ -19,6 +19,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gridmodel.absence import Absence
 from gridmodel.identity import MeterId
 from hosting.files import read_private
 from protocols.dlms.counters import COUNTER_MAX
@@ -42,6 +43,11 @@ class MeterKeyFault(ProtocolFault):
 
     def __init__(self, code: str, what: str, hint: str) -> None:
         super().__init__(code, what, hint, blame=Blame.LOCAL, hope=Hope.PERMANENT)
+
+    @property
+    def absence(self) -> Absence:
+        """See `ProtocolFault.absence`."""
+        return Absence.SECURITY
 
 
 class _Secrets(BaseModel):

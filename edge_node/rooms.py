@@ -219,6 +219,7 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         clock=ports.clock,
         compute=ports.compute,
         spread_s=config.polling.spread_s,
+        at_once_max=config.polling.reads_at_once,
     )
 
 

@@ -27,11 +27,15 @@ from hosting.database import open_database
 from hosting.door import serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
+from hosting.process import make_room_for_files
 from protocols.authority.signatures import Signer
 from protocols.dlms.driver import DlmsDriver
 from protocols.modbus.driver import ModbusDriver
 from protocols.profile import MeterProfile, load_profiles
 from protocols.sync.link import HttpLink
+
+FILES_SPARE = 400
+"""Open files beside the meters': databases, pages, the link, and connections that Modbus meters keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ async def serve(
     with ExitStack() as held:
         held.enter_context(InstanceLock(config.data_dir))
         FreeSpaceGuard(config.data_dir).check()
+        make_room_for_files(config.polling.reads_at_once + FILES_SPARE)
         io_clock, rng, compute = SystemIoClock(), seeded_rng(), ThreadCompute()
         held.callback(compute.close)
         profiles, rules = load_profiles(), load_policy(config.supply.policy, clock.now(), config.zone)
