@@ -16,8 +16,6 @@ from simulate.sight import NodeSight, Opening, Verdicts
 
 RACE_S = 10
 """Utility seconds between the last judgement and the contact: one exchange with a slow meter."""
-COMMAND_S_MAX = RACE_S + 5
-"""From a cut that is durable as sent to its contact: the race, and the command's own way on a slow line."""
 HOUR_S = 3_600
 CONTRADICTED_S = 120
 """A whole reply of the hub shows a wall that is wrong by more than this, however old the process is."""
@@ -144,8 +142,8 @@ class PermitChecker:
             " AND result_at IS NULL",
             (opening.point,),
         )
-        if not any(sight.stamped_within(sent_at, at - COMMAND_S_MAX, at) for (sent_at,) in rows):
-            what = f"it was opened without a cut that was sent within {COMMAND_S_MAX} s and has no result"
+        if not any(sight.stamped_within(sent_at, at - sight.command_s_max, at) for (sent_at,) in rows):
+            what = f"it was opened without a cut that was sent within {sight.command_s_max} s and has no result"
             self._against("no_cut_without_intent", opening, what)
 
     def _mandate(self, opening: Opening, opened_today: int) -> None:

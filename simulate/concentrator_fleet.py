@@ -65,15 +65,16 @@ class ConcentratorFleet(DlmsFleet):
         super().__init__(truth, listen, clock, options, entropy=entropy, count=count, memory=memory)
         self._entropy = entropy
         each, made = listen.units, shape or ConcentratorShape()
+        served = self.count or len(truth.grid.meters)
         self.concentrators = [
             Concentrator(
-                range(first, min(first + each, self.count)),
+                range(first, min(first + each, served)),
                 made,
                 clock,
                 options.offset_min,
                 seeded_rng(f"{truth.grid.spec.seed}/concentrator/{first}"),
             )
-            for first in range(0, self.count, each)
+            for first in range(0, served, each)
         ]
         self._devices: dict[int, LogicalDevice] = {}
         self._rounds: list[asyncio.Task[None]] = []

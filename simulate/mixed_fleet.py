@@ -9,6 +9,7 @@ from typing import Any
 
 from gridmodel.clock import Entropy, UtilityClock
 from protocols.modbus.codec import Framing
+from simulate.concentrator_fleet import ConcentratorFleet
 from simulate.dlms_fleet import DlmsFleet, DlmsOptions
 from simulate.face import MeterFaces
 from simulate.fleet import MeterFleet, MeterPort
@@ -37,7 +38,8 @@ class MixedFleet(MeterFleet):
         super().__init__(faces.truth, listens[MODBUS], clock, count=None, memory=memory)
         self._model = dlms.shape.name
         self._modbus = Fleet(faces, listens[MODBUS], clock, framing=framing, memory=self.memory)
-        self._dlms = DlmsFleet(faces.truth, listens[DLMS], clock, dlms, entropy=entropy, count=0, memory=self.memory)
+        make = DlmsFleet if listens[DLMS].via is None else ConcentratorFleet
+        self._dlms = make(faces.truth, listens[DLMS], clock, dlms, entropy=entropy, count=0, memory=self.memory)
         for part in (self._modbus, self._dlms):
             part.share(self)
 

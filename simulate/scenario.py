@@ -88,6 +88,8 @@ class Depth(StrEnum):
     """Every byte of Modbus, through the product's driver."""
     DLMS = "dlms"
     """Consumers' meters speak DLMS with ciphering, supply meters Modbus; every byte of both."""
+    CONCENTRATOR = "concentrator"
+    """As `dlms`, the consumers' meters behind concentrators on power line: slow, and lossy in the evening."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,9 @@ class Scenario:
     """Fields of `PolicyRules` that differ from configs/policy/demo.toml."""
     meters: tuple[Depth, ...] = (Depth.PORT,)
     """Of the nodes in turn."""
+    present_pct: tuple[float, float] = (0.0, 0.0)
+    """Of all intervals of consumers' meters so many must be actual an hour after they ended, so many by six in the
+    morning; over a whole local day."""
     dead_part: float = 0.0
     """Part of the meters of each node that answer nobody until the faults end."""
     meter_latency_s: float = 0.02
@@ -195,6 +200,7 @@ def scenario_from(name: str, table: Mapping[str, Any]) -> Scenario:
             brakes=brakes,
             restart_minutes=_pair(table.get("restart_minutes", (0.1, 20.0))),
             meters=tuple(Depth(one) for one in table.get("meters", (Depth.PORT,))),
+            present_pct=_pair(table.get("present_pct", (0.0, 0.0))),
             dead_part=float(table.get("dead_part", 0.0)),
             meter_latency_s=float(table.get("meter_latency_s", 0.02)),
             down_hours_max=float(table.get("down_hours_max", 24.0)),

@@ -81,6 +81,8 @@ class NodeSight:
     """When its wall clock was wrong; the last one may still run."""
     folder: Path
     """Where its databases are."""
+    command_s_max: int = 15
+    """How long a command to open may be on its way: the longest race, and what the way itself takes."""
     never_read: frozenset[str] = frozenset()
     """Meters that were dead from the first day to the last."""
     answered_s: float = -1.0

@@ -59,6 +59,10 @@ PULL_PERIOD_S = 900
 STATUS_PERIOD_S = 21_600
 UNITS_PER_GATEWAY = 10
 """Meters behind one address, read one after the other."""
+CONCENTRATORS = (10, "plc_wrapper")
+"""Meters behind one, and its model in configs/concentrators."""
+COMMAND_S_MAX, BEHIND_S_MAX = 15, 75
+"""How long a command to open may be on its way; behind a concentrator also in its queue, when its sender gave up."""
 BYTES_EVERY = 16
 """At the driver's port one read in so many goes through the meter's bytes, to be compared with the others."""
 DLMS_PROFILE = "dlms_hls_single"
@@ -131,14 +135,16 @@ class Site:
             seed=world.seed * 1_000 + number,
             origin=world.start,
             interval_minutes=INTERVAL_MINUTES,
-            home_profile=DLMS_PROFILE if self.depth is Depth.DLMS else None,
+            home_profile=DLMS_PROFILE if self.depth in {Depth.DLMS, Depth.CONCENTRATOR} else None,
         )
         self.truth = ToldTruth(build_grid(spec), self.profiles, displays_of([DLMS_PROFILE], self.profiles))
         self.faces = MeterFaces(self.truth)
         self.grid = self.truth.grid
         listens = {
             "modbus": Listen(f"127.{number + 1}.0.1", 502, UNITS_PER_GATEWAY),
-            "dlms": Listen(f"127.{number + 1}.128.1", 4059),
+            "dlms": Listen(f"127.{number + 1}.128.1", 4059, *CONCENTRATORS)
+            if self.depth is Depth.CONCENTRATOR
+            else Listen(f"127.{number + 1}.128.1", 4059),
         }
         self.registry: Registry = registry_of(self.grid, listens["modbus"], elsewhere={DLMS_PROFILE: listens["dlms"]})
         self.folder = world.folder / self.node
@@ -148,6 +154,7 @@ class Site:
         """When and by how much the wall was wrong; one after the other."""
         self.line = LineState()
         self.meters = MeterFaults(latency_s=world.scenario.meter_latency_s)
+        self.command_s_max = BEHIND_S_MAX if self.depth is Depth.CONCENTRATOR else COMMAND_S_MAX
         self.hung: set[str] = set()
         """Meters whose driver calls never return."""
         self.out_of_reach: set[str] = set()

@@ -25,6 +25,7 @@ from simulate.check_intervals import IntervalChecker
 from simulate.check_levels import LevelChecker
 from simulate.check_money import MoneyChecker
 from simulate.check_places import PlaceChecker
+from simulate.check_presence import PresenceChecker
 from simulate.check_relays import RelayChecker
 from simulate.check_supply import DRAIN_S_MAX, LOOK_S, SupplyChecker
 from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
@@ -95,6 +96,7 @@ class Rehearsal:
     temptations: Temptations = field(init=False)
     places: PlaceChecker = field(init=False)
     intervals: IntervalChecker = field(init=False)
+    presence: PresenceChecker = field(init=False)
 
     def __post_init__(self) -> None:
         spec, scenario = self.spec, self.spec.scenario
@@ -225,6 +227,7 @@ class Rehearsal:
                 ill=lambda one=site: one.ill(),  # type: ignore[misc]
                 well_since=site.well_since,
                 folder=site.folder,
+                command_s_max=site.command_s_max,
                 link_clean_since=lambda name=node: self.links_clean_since.get(name),  # type: ignore[misc]
                 clock_spans=lambda one=site: one.wall_wrong,  # type: ignore[misc]
             )
@@ -234,6 +237,7 @@ class Rehearsal:
         self.hub.on_start += [self.money.marks, self.money.kept]
         self.energy = EnergyChecker(self.sights, self.hub_eye, self.verdicts)
         self.levels = LevelChecker(self.sights, self.hub_eye, self.verdicts)
+        self.presence = PresenceChecker(self.sights, self.verdicts, self.start, self.spec.scenario.present_pct)
         self.intervals = IntervalChecker(self.sights, self.verdicts)
         self.places = PlaceChecker(self.sights, self.verdicts, self.loop.time)
         self.temptations = Temptations(self.sights, self.book, self.relays, self.verdicts, self.loop.time)
@@ -319,6 +323,7 @@ class Rehearsal:
             self.note_lines()
             self.supply.look()
             self.temptations.look()
+            self.presence.look(self.now())
             self.money.marks()
             self._tasks_alive()
             if self.loop.time() >= levels_at:

@@ -89,3 +89,11 @@ def test_bytes_come_in_the_same_order_in_every_process() -> None:
     line = ("run", "--seed", "7", "--days", "1", "--nodes", "2", "--meters", "8", "--scenario", "bytes")
     first, second = told(*line, hash_seed="1"), told(*line, hash_seed="271828")
     assert first["trace_sha256"] == second["trace_sha256"]
+
+
+@pytest.mark.slow
+def test_an_evening_on_power_line_leaves_hardly_a_gap() -> None:
+    """95 % of all intervals an hour after they ended, 99 % by six in the morning: the scenario demands it."""
+    report = quiet_run(spec_of(1, 2, 1, 20, "evening-loss"))
+    assert [str(one) for one in report.violations] == []
+    assert report.sometimes["interval_filled_from_memory"] > 0
