@@ -6,11 +6,15 @@ Whatever changes more than one row changes them in one transaction, the wrapped 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from gridmodel.clock import Compute
 from hosting.database import Connection, Database
 
 EVERY_METER = "*"
 """In place of a meter's id: secrets of meters that have none of their own. No meter can be called so."""
+
+_Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,13 @@ class Sealed:
 class MeterSecretRows:
     """The two tables."""
 
-    def __init__(self, control: Database) -> None:
+    def __init__(self, control: Database, compute: Compute) -> None:
         self._control = control
+        self._compute = compute
 
     async def load(self) -> Sealed:
         """Everything, in one snapshot."""
-        return await self._control.read(_load)
+        return await self._compute.run(_sorted, *await self._control.read(_load))
 
     async def put(self, key: WrappedKey, sets: Mapping[str, SealedSet]) -> None:
         """Take in those sets, each in place of the meter's earlier one, under the data key that stands or is new."""
@@ -80,11 +85,16 @@ class MeterSecretRows:
         await self._control.write(verb)
 
 
-async def _load(conn: Connection) -> Sealed:
+async def _load(conn: Connection) -> tuple[_Row | None, list[_Row]]:
     key = await conn.fetch_one("SELECT id, node_key, wrapped, recovery_key, recovery, created_at FROM data_key")
     rows = await conn.fetch_all(
         "SELECT meter, kind, version, sealed, written_at FROM meter_secret ORDER BY meter, kind"
     )
+    return key, rows
+
+
+def _sorted(key: _Row | None, rows: list[_Row]) -> Sealed:
+    """Rows by meter: a quarter of a second for a district of 42,000, so not on the loop."""
     stamps: dict[str, set[tuple[int, int]]] = {}
     blobs: dict[str, dict[str, bytes]] = {}
     for meter, kind, version, sealed, written_at in rows:

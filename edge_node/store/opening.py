@@ -30,6 +30,7 @@ from edge_node.store.state import Mark, NodeState, read_mark, write_mark
 from gridmodel.clock import Compute, Entropy
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
+from hosting.compute import InlineCompute
 from hosting.database import Connection, Database, DatabaseOpener, open_database, open_reader
 from hosting.migrations import load_migrations
 from protocols.authority.signatures import KeyRing, Signer
@@ -144,7 +145,7 @@ async def sealed_in(path: Path) -> Sealed:
     """The sealed secrets in a control database or a copy of one, which is only read; raises DatabaseFault."""
     control = await open_reader(path, "control", _steps())
     try:
-        return await MeterSecretRows(control).load()
+        return await MeterSecretRows(control, InlineCompute()).load()
     finally:
         await control.close()
 
@@ -201,7 +202,7 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         hours=Hours(control),
         readings=readings,
         meter_counters=MeterCounters(control),
-        meter_secrets=MeterSecretRows(control),
+        meter_secrets=MeterSecretRows(control, compute),
         meter_clocks=MeterClocks(control),
         meter_events=MeterEvents(control),
         outages=Outages(control),

@@ -4,6 +4,9 @@ import asyncio
 import base64
 import signal
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from edge_node.config import NodeConfig
 from edge_node.key_commands import check_meter_keys, leap
@@ -33,71 +36,102 @@ def key_in(path: Path) -> bytes:
     return base64.b64decode(path.read_text("ascii").rsplit(":", 1)[1])
 
 
-def test_keys_are_taken_in_listed_rotated_lost_and_recovered(tmp_path: Path) -> None:
+class Typist:
+    """A chief at the office's keyboard; everything that was told is kept."""
+
+    def __init__(self, given: Office) -> None:
+        self.given, self.said = given, list[str]()
+        self.config = ("--config", str(given.path))
+        self.chief = self.signing("p-chief", CHIEF_SECRET)
+
+    def signing(self, person: str, secret: str) -> tuple[str, ...]:
+        return *self.config, "--by", person, "--secret-file", str(self.given.secret_file(secret))
+
+    async def keys(self, *words: str) -> tuple[int, Any]:
+        code, answer, err = await typed(self.given, "keys", *words, "--json")
+        self.said.extend((str(answer), err))
+        return code, answer
+
+
+async def taken_in(typist: Typist, folder: Path) -> None:
+    """The plain file: refused to a cashier, tried, refused for one wrong row, taken in, destroyed."""
+    plain = str(written(folder, TEXT))
+    code, answer = await typist.keys("import", plain, *typist.signing("p-cashier", CASHIER_SECRET))
+    assert (code, answer["error"]["code"]) == (Exit.REFUSED, "TQ-LG-03")
+    code, answer = await typist.keys("import", plain, *typist.chief, "--dry-run")
+    assert (code, answer["added"], answer["next"]) == (Exit.OK, 3, "nothing was written")
+    written(folder, TEXT.replace(OTHER, OTHER[:-2]))
+    code, answer = await typist.keys("import", plain, *typist.chief)
+    assert (code, answer["ok"], answer["errors"][0]["meter"]) == (Exit.FAILED, False, "m-2")
+    written(folder, TEXT)
+    code, answer = await typist.keys("import", plain, *typist.chief)
+    assert (code, answer["added"], answer["not_in_registry_meters"]) == (Exit.OK, 3, ["m-1", "m-2"])
+    assert "shred" in answer["next"]
+
+
+@pytest.mark.slow
+def test_keys_are_taken_in_listed_and_rotated(tmp_path: Path) -> None:
     async def story() -> None:
-        safe, said = tmp_path / "safe.key", list[str]()
-        given = await office(tmp_path)
-
-        async def keys(*words: str) -> tuple[int, dict[str, object]]:
-            code, answer, err = await typed(given, "keys", *words, "--json")
-            said.extend((str(answer), err))
-            return code, answer
-
-        code, pair = await keys("new-recovery-pair", "--demo", "--out", str(safe))
+        typist = Typist(await office(tmp_path))
+        code, pair = await typist.keys("new-recovery-pair", "--demo", "--out", str(tmp_path / "safe.key"))
         assert code == Exit.OK
-        with_keys(given, 'node = "meter.key"', f'recovery = "{pair["public"]}"')
-        config, node_key = ("--config", str(given.path)), tmp_path / "meter.key"
-        chief = (*config, "--by", "p-chief", "--secret-file", str(given.secret_file(CHIEF_SECRET)))
-        cashier = (*config, "--by", "p-cashier", "--secret-file", str(given.secret_file(CASHIER_SECRET)))
-        plain = written(tmp_path, TEXT)
-        assert (await keys("import", str(plain), *chief))[0] == Exit.FAILED, "the node does not run"
-        async with running(given) as (process, _):
-            code, answer = await keys("import", str(plain), *cashier)
-            assert (code, answer["error"]["code"]) == (Exit.REFUSED, "TQ-LG-03")  # type: ignore[index]
-            code, answer = await keys("import", str(plain), *chief, "--dry-run")
-            assert (code, answer["added"], answer["next"]) == (Exit.OK, 3, "nothing was written")
-            bad = written(tmp_path, TEXT.replace(OTHER, OTHER[:-2]))
-            code, answer = await keys("import", str(bad), *chief)
-            assert (code, answer["ok"], answer["errors"][0]["meter"]) == (Exit.FAILED, False, "m-2")  # type: ignore[index]
-            code, answer = await keys("import", str(written(tmp_path, TEXT)), *chief)
-            assert (code, answer["added"], answer["not_in_registry_meters"]) == (Exit.OK, 3, ["m-1", "m-2"])
-            assert "shred" in str(answer["next"])
-            plain.unlink()
+        with_keys(typist.given, 'node = "meter.key"', f'recovery = "{pair["public"]}"')
+        node_key = tmp_path / "meter.key"
+        code, answer = await typist.keys("import", str(written(tmp_path, TEXT)), *typist.chief)
+        assert (code, answer["error"]["code"]) == (Exit.FAILED, "TQ-DR-01"), "the node does not run"
+        async with running(typist.given) as (process, _):
+            await taken_in(typist, tmp_path)
             first = key_in(node_key)
-            code, answer = await keys("rotate-node-key", *chief)
+            code, answer = await typist.keys("rotate-node-key", *typist.chief)
             assert (code, answer["recovery_key"]) == (Exit.OK, pair["key_id"])
-            assert key_in(node_key) != first
-            code, listed = await keys("list", *config, "--limit", "2")
+            code, listed = await typist.keys("list", *typist.config, "--limit", "2")
             assert (code, listed["total"], listed["after"]) == (Exit.OK, 3, "m-1")
-            assert listed["node_key"]["state"] == "fits"  # type: ignore[index]
-            code, _ = await keys("leap-counters", *config)
-            assert code == Exit.FAILED, "not under a running node"
+            assert (listed["node_key"]["state"], listed["recovery"]["fits"]) == ("fits", True)
+            code, answer = await typist.keys("leap-counters", *typist.config)
+            assert (code, answer["error"]["code"]) == (Exit.FAILED, "TQ-IN-01"), "not under a running node"
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == Exit.OK
             assert process.stderr is not None
-            said.append((await process.stderr.read()).decode())
-        node_key.unlink()
-        code, listed = await keys("list", *config)
-        assert (code, listed["node_key"]["state"]) == (Exit.FAILED, "cannot be used (TQ-KY-01)")  # type: ignore[index]
-        assert (await check_meter_keys(load_toml(given.path, NodeConfig, {}))).health is Health.FAIL
-        data, out = tmp_path / "data" / CONTROL_NAME, tmp_path / "data.key"
-        recover = ("recover", "--demo", "--copy", str(data), "--recovery-key", str(safe), "--out", str(out))
-        code, answer = await keys(*recover)
-        assert (code, answer["opened"]) == (Exit.OK, 3)
-        async with running(given):
-            code, _ = await keys("rotate-node-key", *chief)
-            assert code == Exit.FAILED, "the node runs, its vault is locked"
-            code, _ = await keys("rotate-node-key", *chief, "--recovered", str(out))
-            assert code == Exit.OK
-            code, listed = await keys("list", *config)
-            assert (code, listed["total"]) == (Exit.OK, 3)
-        secrets = SECRETS | {"old": first, "new": key_in(node_key), "carried": key_in(out), "offline": key_in(safe)}
-        assert found_in("\n".join(said).encode(), secrets) == []
-        for path in data.parent.iterdir():
-            if path.is_file():
-                assert found_in(path.read_bytes(), secrets) == [], path.name
+            typist.said.append((await process.stderr.read()).decode())
+        secrets = SECRETS | {"old": first, "new": key_in(node_key), "offline": key_in(tmp_path / "safe.key")}
+        assert first != secrets["new"]
+        assert found_in("\n".join(typist.said).encode(), secrets) == []
+        for path in typist.given.config.data_dir.iterdir():
+            assert found_in(path.read_bytes() if path.is_file() else b"", secrets) == [], path.name
 
-    asyncio.run(asyncio.wait_for(story(), 170))
+    asyncio.run(asyncio.wait_for(story(), 120))
+
+
+@pytest.mark.slow
+def test_a_lost_node_key_is_replaced_with_what_the_safe_holds(tmp_path: Path) -> None:
+    async def story() -> None:
+        typist = Typist(await office(tmp_path))
+        safe, out = tmp_path / "safe.key", tmp_path / "data.key"
+        _, pair = await typist.keys("new-recovery-pair", "--demo", "--out", str(safe))
+        with_keys(typist.given, 'node = "meter.key"', f'recovery = "{pair["public"]}"')
+        async with running(typist.given):
+            code, _ = await typist.keys("import", str(written(tmp_path, TEXT)), *typist.chief)
+            assert code == Exit.OK
+        (tmp_path / "meter.key").unlink()
+        code, listed = await typist.keys("list", *typist.config)
+        assert (code, listed["node_key"]["state"]) == (Exit.FAILED, "cannot be used (TQ-KY-01)")
+        check = await check_meter_keys(load_toml(typist.given.path, NodeConfig, {}))
+        assert (check.health, "keys recover" in check.hint) == (Health.FAIL, True)
+        copy = str(typist.given.config.data_dir / CONTROL_NAME)
+        code, answer = await typist.keys(
+            *("recover", "--demo", "--copy", copy, "--recovery-key", str(safe), "--out", str(out))
+        )
+        assert (code, answer["opened"]) == (Exit.OK, 3)
+        async with running(typist.given):
+            code, answer = await typist.keys("rotate-node-key", *typist.chief)
+            assert (code, answer["error"]["code"]) == (Exit.FAILED, "TQ-MK-08"), "the node runs, its vault is locked"
+            code, _ = await typist.keys("rotate-node-key", *typist.chief, "--recovered", str(out))
+            assert code == Exit.OK
+            code, listed = await typist.keys("list", *typist.config)
+            assert (code, listed["total"]) == (Exit.OK, 3)
+        assert found_in("\n".join(typist.said).encode(), SECRETS | {"carried": key_in(out)}) == []
+
+    asyncio.run(asyncio.wait_for(story(), 120))
 
 
 def test_a_plain_file_is_refused_in_production_and_a_recovery_key_is_checked(tmp_path: Path) -> None:

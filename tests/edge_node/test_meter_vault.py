@@ -13,14 +13,13 @@ import structlog
 from edge_node.key_commands import recover
 from edge_node.meter_keys import MeterKeyFault
 from edge_node.meter_vault import MeterVault, Taken
-from edge_node.store.meter_secrets import MeterSecretRows
 from gridmodel.identity import MeterId
 from hosting.database import Database
 from hosting.keys import KeyDomain
 from hosting.log import LogForm, configure_log, logger
 from protocols.dlms.keys import MeterKeys, MeterSecrets
 from tests.edge_node.test_meter_keys import AK, EK, written
-from tests.edge_node.vaults import FIRST, NOW, OTHER, TEXT, TITLE, Office, edit, folder, told
+from tests.edge_node.vaults import FIRST, NOW, OTHER, TEXT, TITLE, Office, edit, folder, rows_of, told
 
 MOVED = (
     "UPDATE meter_secret SET sealed = (SELECT sealed FROM meter_secret WHERE {})"
@@ -46,7 +45,7 @@ def test_a_file_is_taken_in_whole_and_secrets_are_given_out_one_by_one(tmp_path:
     async def after(vault: MeterVault, control: Database) -> None:
         assert vault.secrets_of(MeterId("m-1")) == FIRST
         assert vault.secrets_of(MeterId("m-2")).block_key == bytes.fromhex(OTHER[::-1])
-        sets = (await MeterSecretRows(control).load()).sets
+        sets = (await rows_of(control).load()).sets
         assert {meter: held.version for meter, held in sets.items()} == {"*": 1, "m-1": 1, "m-2": 2}
 
     office = Office(tmp_path)
@@ -79,7 +78,7 @@ block_key = "{EK}"
             assert faults == {"m-3": "TQ-MK-04", "m-4": "TQ-MK-03", "no name": "TQ-ID-01", "m-5": "TQ-MK-03"}
             assert all(fault.hint for fault in taken.faults)
             assert not any(key[:8] in str(taken) for key in (EK, AK))
-        assert (await MeterSecretRows(control).load()).key is None
+        assert (await rows_of(control).load()).key is None
         with pytest.raises(MeterKeyFault, match="TQ-MK-03"):
             await vault.take(office.file("meters = 3"), dry_run=False)
         with pytest.raises(MeterKeyFault, match="TQ-MK-02"):
@@ -216,7 +215,7 @@ def test_no_secret_is_in_clear_in_a_database_a_copy_a_log_or_an_answer(tmp_path:
         for name in ("meter.key", "data.key"):
             secrets[name] = base64.b64decode((tmp_path / name).read_text("ascii").rsplit(":", 1)[1])
         edit(office, "UPDATE meter_secret SET version = 9")
-        await vault.open(MeterSecretRows(control))
+        await vault.open(rows_of(control))
         try:
             vault.secrets_of(MeterId("m-1"))
         except MeterKeyFault as fault:

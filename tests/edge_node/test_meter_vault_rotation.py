@@ -14,14 +14,13 @@ from edge_node.key_commands import recover
 from edge_node.meter_keys import MeterKeyFault
 from edge_node.meter_vault import MeterVault
 from edge_node.sealed_secrets import open_all
-from edge_node.store.meter_secrets import MeterSecretRows
 from gridmodel.identity import MeterId
 from hosting.database import Database
 from hosting.keys import KeyDomain, KeyFault, KeyKind
 from hosting.keys_envelope import RecoveryPrivate, SealingKey
 from simulate.crash import SimulatedCrash
 from simulate.disk import SimDisk
-from tests.edge_node.vaults import ENTROPY, FIRST, OTHER, Office, folder, told
+from tests.edge_node.vaults import ENTROPY, FIRST, OTHER, Office, folder, rows_of, told
 
 
 class Dying:
@@ -74,7 +73,7 @@ def test_a_rotation_that_dies_at_any_step_leaves_a_store_that_opens(
             assert vault.secrets_of(MeterId("m-2")).block_key == bytes.fromhex(OTHER)
             left = {path.name for path in office.folder.iterdir() if path.name.endswith((".next", ".partial"))}
             assert left == set(), "nothing of a rotation is left lying about"
-            key = (await MeterSecretRows(control).load()).key
+            key = (await rows_of(control).load()).key
             assert key is not None
             return key.id, key.node_key
 
@@ -140,7 +139,7 @@ def test_a_lost_node_key_is_recovered_from_a_copy_with_the_offline_key(tmp_path:
         await vault.rotate(out)
         assert vault.secrets_of(MeterId("m-1")) == FIRST
         carried = SealingKey.read(out, KeyKind.DATA, KeyDomain.PRODUCTION)
-        opened = open_all(carried, await MeterSecretRows(control).load())
+        opened = open_all(carried, await rows_of(control).load())
         assert opened.damaged == ("*", "m-1", "m-2"), "what was carried to the office opens nothing any more"
 
     told(lost, office)

@@ -52,7 +52,7 @@ class Office:
         control = await opener(self.control_path, "control", STEPS)
         try:
             vault = MeterVault(self.place, TITLE, now=lambda: NOW, entropy=ENTROPY, compute=InlineCompute())
-            await vault.open(MeterSecretRows(control))
+            await vault.open(rows_of(control))
             yield vault, control
         finally:
             await control.close()
@@ -81,3 +81,8 @@ def folder(path: Path) -> Path:
     """A new folder."""
     path.mkdir()
     return path
+
+
+def rows_of(control: Database) -> MeterSecretRows:
+    """The sealed rows of a database."""
+    return MeterSecretRows(control, InlineCompute())
