@@ -128,8 +128,10 @@ class KeysConfig(ConfigModel):
 class PollingConfig(ConfigModel):
     """When meters are read and hours are closed; utility seconds."""
 
-    spread_s: int = Field(default=120, ge=0, le=1_800)
+    spread_s: int = Field(default=120, ge=0, le=3_300)
     """Over how long after an interval's end the reads are spread."""
+    reads_at_once: int = Field(default=200, ge=1, le=8_000)
+    """Meters read at once, a socket each: 200 for meters that answer at once, thousands behind slow concentrators."""
     hour_grace_s: int = Field(default=600, ge=0, le=3_600)
     """How long after an hour's end late readings are waited for."""
     day_grace_s: int = Field(default=7_200, ge=0, le=86_400)

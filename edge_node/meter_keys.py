@@ -20,6 +20,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gridmodel.absence import Absence
 from gridmodel.fault import Fault
 from gridmodel.identity import MeterId, checked_id
 from hosting.files import read_private
@@ -48,6 +49,11 @@ class MeterKeyFault(ProtocolFault):
 
     def __init__(self, code: str, what: str, hint: str) -> None:
         super().__init__(code, what, hint, blame=Blame.LOCAL, hope=Hope.PERMANENT)
+
+    @property
+    def absence(self) -> Absence:
+        """See `ProtocolFault.absence`."""
+        return Absence.SECURITY
 
 
 class _Secrets(BaseModel):

@@ -22,7 +22,7 @@ from edge_node.supply.preview import preview
 from edge_node.uplink.hub_link import LinkView
 from edge_node.verbs import Verbs
 from edge_node.wakeups import Wakeups
-from gridmodel.clock import Compute, Entropy, IoClock, Rng, UtilityClock
+from gridmodel.clock import Compute, Entropy, IoClock, Rng, ToldClock, UtilityClock
 from gridmodel.identity import AccountId, ChannelId, UsagePointId, new_id
 from gridmodel.policy_rules import PolicyRules
 from hosting.checkup import as_report
@@ -196,17 +196,14 @@ async def build(
     row_key: bytes,
     profiles: Mapping[str, MeterProfile] | None = None,
     drivers_over: Callable[[EdgeStore], Mapping[str, MeterDriver]] | None = None,
-    time_heard: Callable[[int], object] | None = None,
-    floor_known: Callable[[int], object] | None = None,
-    doubt_known: Callable[[], object] | None = None,
+    told_clock: ToldClock | None = None,
 ) -> Node:
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
     `drivers` by protocol name, with those that `drivers_over` makes over the open store (they keep something durable
-    there); `profiles` are the shipped ones unless given; `time_heard` is told the hub's time at
-    every reply, `floor_known` the time that an earlier run was certain of, `doubt_known` that it ended in doubt of its
-    clock (`ScaledClock.confirm`, `.raise_floor`, `.doubt`). On a fault nothing stays open but what was handed in: link
-    and drivers are the caller's until a Node is given back.
+    there); `profiles` are the shipped ones unless given; `told_clock` (`clock` itself, where it listens) is
+    told what hub, meters and an earlier run know of the time. On a fault nothing stays open but what was handed in:
+    link and drivers are the caller's until a Node is given back.
     """
     ports = Ports(
         clock=clock,
@@ -222,22 +219,28 @@ async def build(
         rules=rules,
         row_key=row_key,
         profiles=load_profiles() if profiles is None else profiles,
-        time_heard=time_heard,
+        told_clock=told_clock,
     )
     store = await _open(config, ports)
     try:
         if drivers_over is not None:
             ports = replace(ports, drivers={**drivers, **drivers_over(store)})
-        floor = await store.state.get(Mark.CLOCK_FLOOR)
-        if floor is not None and floor_known is not None:
-            floor_known(int(floor))
-        never_sure = floor is None and store.registries.newest is not None  # its hub spoke, and it died before the mark
-        if doubt_known is not None and (never_sure or await store.state.get(Mark.CLOCK_DOUBTED) is not None):
-            doubt_known()
+        if told_clock is not None:
+            await _remind(told_clock, store)
         return Node(config, ports, store)
     except BaseException:
         await store.close()
         raise
+
+
+async def _remind(clock: ToldClock, store: EdgeStore) -> None:
+    """Tell the clock what an earlier run knew."""
+    floor = await store.state.get(Mark.CLOCK_FLOOR)
+    if floor is not None:
+        clock.raise_floor(int(floor))
+    never_sure = floor is None and store.registries.newest is not None  # its hub spoke, and it died before the mark
+    if never_sure or await store.state.get(Mark.CLOCK_DOUBTED) is not None:
+        clock.doubt()
 
 
 async def _open(config: NodeConfig, ports: Ports) -> EdgeStore:

@@ -19,6 +19,7 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
             ("registry", f"version {status['registry_version']}" if status["registry_version"] else "none yet"),
             ("usage points", status["usage_points"]),
             ("meters", f"{status['meters']}, silent {status['meters_silent']}"),
+            ("no fresh reading", _counts(status["meters_absent"], "nobody")),
             ("newest reading", moment(status["newest_reading_end"], zone)),
             ("relays", _counts(status["relays"])),
             ("cuts today", status["cuts_today"]),
@@ -55,8 +56,8 @@ def _lane_rows(status: Mapping[str, Any], zone: str) -> list[Sequence[object]]:
     ]
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "none known"
+def _counts(counts: Mapping[str, int], nothing: str = "none known") -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items() if count) or nothing
 
 
 def _stops(status: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ from edge_node.uplink.hub_link import HubLink, HubLinkLimits
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.status import StatusRoom
 from edge_node.wakeups import Wakeups
-from gridmodel.clock import Compute, Entropy, IoClock, Rng, UtilityClock
+from gridmodel.clock import Compute, Entropy, IoClock, Rng, ToldClock, UtilityClock
 from gridmodel.identity import ChannelId
 from gridmodel.policy_rules import PolicyRules
 from hosting.database import DatabaseOpener
@@ -64,7 +64,7 @@ class Ports:
     rules: PolicyRules
     row_key: bytes
     profiles: Mapping[str, MeterProfile]
-    time_heard: Callable[[int], object] | None = None
+    told_clock: ToldClock | None = None
     """Told the hub's time at every reply, to confirm or doubt the clock."""
 
 
@@ -209,6 +209,7 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         relays=store.relays,
         clock=ports.clock,
         wakeups=wakeups,
+        time_witnessed=None if ports.told_clock is None else ports.told_clock.witness,
     )
     return Collector(
         rounds,
@@ -218,6 +219,7 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         clock=ports.clock,
         compute=ports.compute,
         spread_s=config.polling.spread_s,
+        at_once_max=config.polling.reads_at_once,
     )
 
 
@@ -327,7 +329,7 @@ def _hub_link(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeu
         entropy=ports.entropy,
         signer=ports.signer,
         wakeups=wakeups,
-        time_heard=ports.time_heard,
+        time_heard=None if ports.told_clock is None else ports.told_clock.confirm,
         limits=HubLinkLimits(pull_period_s=config.hub.pull_period_s),
         uplink_limits=UplinkLimits(frame_bytes_max=config.hub.frame_bytes_max),
     )

@@ -30,12 +30,16 @@ from hosting.door import serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
 from hosting.keys_envelope import RecoveryPublic
+from hosting.process import make_room_for_files
 from protocols.authority.signatures import Signer
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterKeys
 from protocols.modbus.driver import ModbusDriver
 from protocols.profile import MeterProfile, load_profiles
 from protocols.sync.link import HttpLink
+
+FILES_SPARE = 400
+"""Open files beside the meters': databases, pages, the link, and connections that Modbus meters keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ async def serve(
     with ExitStack() as held:
         held.enter_context(InstanceLock(config.data_dir))
         FreeSpaceGuard(config.data_dir).check()
+        make_room_for_files(config.polling.reads_at_once + FILES_SPARE)
         io_clock, rng, compute = SystemIoClock(), seeded_rng(), ThreadCompute()
         held.callback(compute.close)
         profiles, rules = load_profiles(), load_policy(config.supply.policy, clock.now(), config.zone)
@@ -122,9 +127,7 @@ async def serve(
             row_key=row_key(config, entropy),
             profiles=profiles,
             drivers_over=lambda store: {"dlms": make_dlms(counters=store.meter_counters)},
-            time_heard=clock.confirm,
-            floor_known=clock.raise_floor,
-            doubt_known=clock.doubt,
+            told_clock=clock,
         )
         gc.collect()
         gc.freeze()  # the registry lives as long as the process: walking 42,000 points held the loop up to 100 ms

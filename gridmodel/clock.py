@@ -76,6 +76,26 @@ class UtilityClock(Protocol):
         ...
 
 
+class ToldClock(Protocol):
+    """A clock that can be told what others know; `hosting.clocks.ScaledClock` is one."""
+
+    def confirm(self, other: int) -> ClockTrust:
+        """Another source (the hub's replies) shows `other` UTC seconds: agree and trust, or differ and doubt."""
+        ...
+
+    def witness(self, other: int) -> ClockTrust:
+        """Meters' own clocks agree on `other` UTC seconds: enough to believe a beginning, never to cut by."""
+        ...
+
+    def raise_floor(self, at: int) -> None:
+        """An earlier run was certain that it was `at` (UTC seconds) or later."""
+        ...
+
+    def doubt(self) -> None:
+        """An earlier run ended in doubt."""
+        ...
+
+
 class IoClock(Protocol):
     """Real time for sockets and retries, never scaled."""
 

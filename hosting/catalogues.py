@@ -34,6 +34,7 @@ SPEAKING = ("gridmodel", "protocols", "hosting", "edge_node", "central_sync")
 """Folders whose sources and templates are searched for messages."""
 METHODS = [("**.py", "python"), ("**.html", "jinja2.ext:babel_extract"), ("**.txt.j2", "jinja2.ext:babel_extract")]
 LABELLED = (
+    ("gridmodel.absence", "Absence"),
     ("gridmodel.account", "EntryKind"),
     ("gridmodel.balance", "LossUnknown"),
     ("gridmodel.clock", "ClockTrust"),

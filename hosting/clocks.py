@@ -68,6 +68,8 @@ class ScaledClock:
         self._offset = wall() - self._seen_at
         self._confirmed = True
         self._agreed = False
+        self._witnessed = False
+        self._begun_in_doubt = False
         self._began_late = False
         self._floor: int | None = None
 
@@ -81,13 +83,13 @@ class ScaledClock:
         return math.floor(self._utility())
 
     def trust(self) -> ClockTrust:
-        """Doubtful after a jump or contradiction, below the persisted floor, or begun long after it and unconfirmed."""
+        """Doubtful after a jump or contradiction, below the persisted floor, or begun in doubt and nobody agrees."""
         parted_s = self._parted_s()
         if abs(parted_s) > JUMP_S_MAX or not self._confirmed:
             return ClockTrust.DOUBTFUL
         if self._floor is not None and self.now() < self._floor:
             return ClockTrust.DOUBTFUL
-        if self._began_late and not self._agreed:
+        if (self._began_late or self._begun_in_doubt) and not (self._agreed or self._witnessed):
             return ClockTrust.DOUBTFUL
         return ClockTrust.TRUSTED
 
@@ -112,8 +114,8 @@ class ScaledClock:
         self._began_late = self.now() > self._floor + UNCONFIRMED_S_MAX * max(1.0, self.speed)
 
     def doubt(self) -> None:
-        """An earlier run ended in doubt: a restart alone clears nothing, another source must confirm (`confirm`)."""
-        self._confirmed = False
+        """An earlier run ended in doubt: a restart alone clears nothing, another source must agree."""
+        self._begun_in_doubt = True
 
     def confirm(self, other: int) -> ClockTrust:
         """Another source (the hub's replies) shows `other` UTC seconds: agree and trust, or differ and doubt.
@@ -130,6 +132,16 @@ class ScaledClock:
         if agrees:
             self._seen_at = self._monotonic()
             self._offset = self._wall() - self._seen_at
+        return self.trust()
+
+    def witness(self, other: int) -> ClockTrust:
+        """Many witnesses that may have been set by us (the meters' clocks) show `other` UTC seconds.
+
+        When they agree, a process that began in doubt, or long after its floor, is believed; they contradict nobody,
+        and `confirmed` stays as it is.
+        """
+        if abs(self._utility() - other) <= AGREEMENT_S_MAX * max(1.0, self.speed):
+            self._witnessed = True
         return self.trust()
 
     async def sleep_until(self, at: int) -> None:

@@ -6,6 +6,7 @@ door closes, the database is given back); a second one no longer asks.
 
 import asyncio
 import io
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -45,6 +46,24 @@ def run_process(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
         return Exit.FAILED
     except KeyboardInterrupt:
         return Exit.FAILED
+
+
+class FilesFault(Fault):
+    """This process may not open as many files as its configuration asks for; code TQ-IN-04."""
+
+
+def make_room_for_files(count: int) -> None:
+    """Raise this process's limit of open files to `count`; raises FilesFault where that is not allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise FilesFault(
+            "TQ-IN-04",
+            f"{count} open files are needed and {hard} allowed",
+            f"allow them (LimitNOFILE={count} of the service, or `ulimit -n {count}` as root), or ask for less at once",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def speak_anywhere() -> None:

@@ -144,6 +144,32 @@ class MeterDriver(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What meters are reached through: a gateway's serial line, a concentrator, or the one meter's own address."""
+
+    key: str
+    """Meters with the same key share it."""
+    width: int
+    """How many reads it takes at once at this moment, 1 and more; the driver makes any more wait."""
+    read_s_max: int
+    """Real seconds that one read on it may take in all: beyond them the driver itself has failed."""
+
+
+@runtime_checkable
+class LineKeeper(Protocol):
+    """Says which meters share a line, and how much it takes. Of a driver without it each address is one of width 1."""
+
+    def line(self, target: MeterTarget) -> Line:
+        """The target's line as it is now; asked again for every read, since a width may be learned.
+
+        Raises:
+            ProtocolFault: local and permanent, for a target that this driver cannot reach at all.
+
+        """
+        ...
+
+
 class ProfileValues(StrEnum):
     """What the energies of a load profile are."""
 

@@ -7,6 +7,7 @@ profile, a write without a permit): the other side is not to be punished for it.
 
 from enum import StrEnum
 
+from gridmodel.absence import Absence
 from gridmodel.fault import Fault
 
 
@@ -35,6 +36,12 @@ class ProtocolFault(Fault):
         super().__init__(code, what, hint)
         self.blame = blame
         self.hope = hope
+
+    @property
+    def absence(self) -> Absence:
+        """Why a meter has no fresh reading after this fault; each protocol says more for its own codes."""
+        ours = self.blame is Blame.LOCAL and self.hope is Hope.PERMANENT
+        return Absence.MISCONFIGURED if ours else Absence.NOT_UNDERSTOOD
 
     def as_dict(self) -> dict[str, str]:
         """Code, what, hint, blame and hope, for JSON faces."""

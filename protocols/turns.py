@@ -1,66 +1,152 @@
-"""Whose turn it is on a bus: one at a time, relay commands before polls, a bounded queue. Floor: protocols; reading.
+"""Whose turn it is on a bus: the graver call first, meters in rotation, a bounded queue. Floor: protocols; reading.
 
-Every driver that speaks to one ``host:port`` for several meters keeps one of these; the fault of a full queue is its
-own, so that its code names the protocol.
+Theory of operation. Every driver that speaks to one ``host:port`` for several meters keeps one of these. A bus has so
+many turns at once (`width`: one on a serial line, several before a concentrator), and a meter holds at most one of
+them, since it has one association at a time. Whoever waits is served by `Priority`, and within it the meters take
+turns: five calls to a dead meter hold up its neighbour by one of them, not by five.
+
+A bus whose width moves keeps some room between `width` and `width_max` for safety and relays: a restore does not wait
+until a slow poll gives its turn back. The fault of a full queue is the driver's own, so that its code names the
+protocol.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from enum import IntEnum
+from typing import Generic, TypeVar
 
+from protocols.driver import RelayCommand
 from protocols.errors import ProtocolFault
+
+K = TypeVar("K", bound=Hashable)
 
 WAITING_MAX = 512
 """Two full rounds of a gateway's 247 units: more waiting calls mean that polls are asked faster than the bus can go."""
+BACKFILL_WAITING_MAX = 64
+"""What can wait must not fill the queue that due polls need."""
 
 
-class Turns:
-    """A lock with two queues, each first come first served; the urgent one goes first."""
+class Priority(IntEnum):
+    """What goes first; the lower number."""
 
-    def __init__(self, full: Callable[[int], ProtocolFault]) -> None:
-        """`full` makes the fault for a poll that found so many calls waiting."""
-        self._full = full
-        self._held = False
-        self._urgent: deque[asyncio.Future[None]] = deque()
-        self._polls: deque[asyncio.Future[None]] = deque()
+    SAFETY = 0
+    """A restore, or whatever makes somebody safe."""
+    RELAY = 1
+    """Every other relay command, and the look at where a relay is."""
+    POLL = 2
+    """A poll that is due now."""
+    BACKFILL = 3
+    """Past intervals, event logs, clocks: they can wait."""
 
     @property
-    def waiting(self) -> int:
+    def urgent(self) -> bool:
+        """Whether it is never refused, is tried in spite of rests, and may go beyond the present width."""
+        return self <= Priority.RELAY
+
+
+def priority_of(command: RelayCommand) -> Priority:
+    """A restore goes before every cut."""
+    return Priority.SAFETY if command is RelayCommand.CLOSE else Priority.RELAY
+
+
+_WAITING_MAX = {Priority.POLL: WAITING_MAX, Priority.BACKFILL: BACKFILL_WAITING_MAX}
+
+
+class Turns(Generic[K]):
+    """So many turns at once, one for each meter (`K`) at most."""
+
+    def __init__(self, full: Callable[[int], ProtocolFault], *, width: int = 1, width_max: int = 1) -> None:
+        """`full` makes the fault for a call that found so many waiting; urgent ones may fill `width_max`."""
+        self._full = full
+        self._width = width
+        self._width_max = width_max
+        self._held: set[K] = set()
+        self._queues: dict[Priority, OrderedDict[K, deque[asyncio.Future[None]]]] = {
+            priority: OrderedDict() for priority in Priority
+        }
+        self._count = dict.fromkeys(Priority, 0)
+        self.waiting = 0
         """How many calls wait for their turn."""
-        return len(self._urgent) + len(self._polls)
 
-    def take_free(self) -> bool:
-        """Take the turn if nobody has it, without waiting; says whether it did."""
-        free, self._held = not self._held, True
-        return free
+    @property
+    def held(self) -> int:
+        """How many have theirs."""
+        return len(self._held)
 
-    async def take(self, *, urgent: bool) -> None:
-        """Wait for the turn; `give` it back afterwards, always.
+    @property
+    def width(self) -> int:
+        """How many may have theirs, urgent ones left out."""
+        return self._width
 
-        Polls beyond `WAITING_MAX` are refused (the fault of `full`: local, retry); urgent calls never are.
+    def widen(self, width: int) -> None:
+        """From now on so many, up to `width_max`; turns that are out are not called back."""
+        self._width = width
+        if self.waiting:
+            self._pass_on()
+
+    def take_free(self, meter: K, priority: Priority) -> bool:
+        """Take a turn if one is free for that meter, without waiting; says whether it did."""
+        if meter in self._held or len(self._held) >= (self._width_max if priority.urgent else self._width):
+            return False
+        self._held.add(meter)
+        return True
+
+    async def take(self, meter: K, priority: Priority) -> None:
+        """Wait for a turn; `give` it back afterwards, always.
+
+        Calls that are not urgent are refused when too many of their kind wait (the fault of `full`: local, retry).
         """
-        if self.take_free():
+        if self.take_free(meter, priority):
             return
-        if not urgent and self.waiting >= WAITING_MAX:
-            raise self._full(self.waiting)
+        if (most := _WAITING_MAX.get(priority)) is not None and self._count[priority] >= most:
+            raise self._full(self._count[priority])
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._urgent if urgent else self._polls
-        queue.append(turn)
+        self._queues[priority].setdefault(meter, deque()).append(turn)
+        self._counted(priority, 1)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.give()
+                self.give(meter)
             else:
-                queue.remove(turn)
+                self._forget(meter, priority, turn)
             raise
 
-    def give(self) -> None:
-        """Hand the turn to the next waiting call, if any."""
-        for queue in (self._urgent, self._polls):
-            while queue:
-                turn = queue.popleft()
+    def give(self, meter: K) -> None:
+        """Hand the meter's turn to whoever waits, if anybody."""
+        self._held.discard(meter)
+        if self.waiting:
+            for queue in self._queues.values():
+                if meter in queue:
+                    queue.move_to_end(meter)  # its next call goes behind the other meters'
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Give free turns away, the graver calls first."""
+        for priority, queue in self._queues.items():
+            width = self._width_max if priority.urgent else self._width
+            while len(self._held) < width and (meter := self._next(queue)) is not None:
+                turn = queue[meter].popleft()
+                self._counted(priority, -1)
+                if not queue[meter]:
+                    del queue[meter]
                 if not turn.done():
+                    self._held.add(meter)
                     turn.set_result(None)
-                    return
-        self._held = False
+
+    def _next(self, queue: OrderedDict[K, deque[asyncio.Future[None]]]) -> K | None:
+        return next((meter for meter in queue if meter not in self._held), None)
+
+    def _forget(self, meter: K, priority: Priority, turn: asyncio.Future[None]) -> None:
+        """A caller went away; its future may be out of the queue already."""
+        calls = self._queues[priority].get(meter)
+        if calls is not None and turn in calls:
+            calls.remove(turn)
+            self._counted(priority, -1)
+            if not calls:
+                del self._queues[priority][meter]
+
+    def _counted(self, priority: Priority, change: int) -> None:
+        self._count[priority] += change
+        self.waiting += change

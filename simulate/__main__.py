@@ -63,6 +63,15 @@ class SecurityName(StrEnum):
     GMAC = "gmac"
 
 
+class Behind(StrEnum):
+    """What stands before a fleet's meters."""
+
+    NOTHING = "nothing"
+    """Meters have addresses, or share one as units."""
+    CONCENTRATOR = "concentrator"
+    """Data concentrators, slow and lossy as on a power line."""
+
+
 class FramingName(StrEnum):
     """How Modbus frames travel on TCP."""
 
@@ -121,10 +130,11 @@ def meters(  # noqa: PLR0917 — the options of a command line
     ] = None,
     days: Annotated[int | None, typer.Option(min=0, max=45, help="Load profile behind them; 2 of DLMS.")] = None,
     drift: Annotated[int, typer.Option(min=0, max=100_000, help="How far DLMS clocks run apart, ppm.")] = 20,
-    units: Annotated[int, typer.Option(min=1, max=247, help="Meters behind one address.")] = 1,
-    dlms_port: Annotated[
-        int, typer.Option(min=1, max=32_767, help="Of a grid's DLMS homes, at the same addresses.")
-    ] = 4_059,
+    units: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Behind one address; 1, concentrators 1000.")
+    ] = None,
+    behind: Annotated[Behind, typer.Option(help="What stands before DLMS meters.")] = Behind.NOTHING,
+    dlms_port: Annotated[int, typer.Option(min=1, max=32_767, help="Of a grid's DLMS homes, same addresses.")] = 4_059,
     grid: Annotated[Path | None, typer.Option(help="A planned grid instead of plain meters.")] = None,
     window: Annotated[Path | None, typer.Option(help="Socket for looking in.")] = None,
     memory: Annotated[Path | None, typer.Option(help="File in which relays keep their moves.")] = None,
@@ -133,9 +143,9 @@ def meters(  # noqa: PLR0917 — the options of a command line
     from protocols.modbus.codec import Framing  # noqa: PLC0415
     from simulate.meters_run import (  # noqa: PLC0415
         FleetOptions,
+        asked_place,
         asked_spec,
         dlms_options,
-        parse_listen,
         serve_fleet,
     )
 
@@ -143,17 +153,18 @@ def meters(  # noqa: PLR0917 — the options of a command line
     is_dlms = protocol is Protocol.DLMS
 
     def ready(fleet: Any) -> None:
-        first = fleet.listen.place(0)
-        print(json.dumps({"meters": fleet.count, "first": f"{first[0]}:{first[1]}", "ready": True}), flush=True)
+        first, _ = fleet.listen.address(0)
+        print(json.dumps({"meters": fleet.count, "first": first, "ready": True}), flush=True)
 
     async def main(stop: asyncio.Event) -> int:
         try:
-            place = parse_listen(listen, units)
-            model = profile or ("dlms_single_phase" if is_dlms else "dds238_2_zn_sr")
-            behind = (2 if is_dlms else 0) if days is None else days
-            spec = asked_spec(grid, count, model, seed, clock, days=behind, dlms=is_dlms)
-            homes = None if spec.home_profile is None else replace(place, port=dlms_port)
             hdlc = link is LinkName.HDLC
+            wrapper = is_dlms and not hdlc
+            place = asked_place(listen, units, concentrators=behind is Behind.CONCENTRATOR, wrapper=wrapper)
+            model = profile or ("dlms_single_phase" if is_dlms else "dds238_2_zn_sr")
+            past = (2 if is_dlms else 0) if days is None else days
+            spec = asked_spec(grid, count, model, seed, clock, days=past, dlms=is_dlms)
+            homes = None if spec.home_profile is None else replace(place, port=dlms_port)
             dlms = None
             if is_dlms or homes is not None:
                 dlms = dlms_options(spec.home_profile or model, security.value, keys, hdlc=hdlc, drift_ppm=drift)

@@ -173,7 +173,7 @@ class EnergyChecker:
             hours = edge.get(place.id, {})
             anchors = [end for end in sorted(hours) if end <= upto and self._anchored(sight, place, end)]
             if len(anchors) < 2:
-                clear = sum(1 for end in hours if end <= upto and not _clouded(sight, end))
+                clear = sum(1 for end in hours if end <= upto and not clouded(sight, end))
                 if clear > CLEAR_HOURS_MIN and not _has_dead(sight, place):
                     self.verdicts.against("edge_equals_meters", node, place.id, "not two hours with every meter read")
                 continue
@@ -196,7 +196,7 @@ class EnergyChecker:
 
     def _anchored(self, sight: NodeSight, place: Place, end: int) -> bool:
         """Whether every register of the place was read at `end`, by a node whose clock was right."""
-        if _clouded(sight, end):
+        if clouded(sight, end):
             return False
         grid = sight.grid
         wanted = {(str(grid.points[index].id), int(Channel.IMPORT)) for index in place.points}
@@ -215,7 +215,7 @@ def _has_dead(sight: NodeSight, place: Place) -> bool:
     return any(str(sight.grid.meters[index]) in sight.never_read for index in (*place.points, *place.supply))
 
 
-def _clouded(sight: NodeSight, end: int) -> bool:
+def clouded(sight: NodeSight, end: int) -> bool:
     """Whether a wall that was wrong may have stamped registers of other times with `end`, or let those of `end` go.
 
     Wrong by a step it shows [begin + step, over + step]; ahead, it has the ends until then behind it.

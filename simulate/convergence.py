@@ -54,7 +54,7 @@ class Convergence:
         if not world.money.settled():
             return "hub, edges and book differ in money"
         for node, sight in world.sights.items():
-            what = self._waits(sight) or self._hours(node) or self._dark(sight)
+            what = self._waits(sight) or self._gaps(node) or self._hours(node) or self._dark(sight)
             if what:
                 return f"{node}: {what}"
         return ""
@@ -78,6 +78,11 @@ class Convergence:
                 return f"item {number} of lane {lane} has not come down"
         refused = sight.control.value("SELECT count(*) FROM downlink_refused")
         return f"{refused} items down were refused" if refused else ""
+
+    def _gaps(self, node: str) -> str:
+        """What meters' memories are still owed for."""
+        waiting = self._world.intervals.waiting(node, self._world.now())
+        return f"{waiting} gaps are neither filled nor explained" if waiting else ""
 
     def _hours(self, node: str) -> str:
         """Hours closed and at the hub, with days that are over final there."""

@@ -95,7 +95,7 @@ class DlmsFleet(MeterFleet):
             found = self._meters[index] = DlmsMeter(self._site, index)
         return found
 
-    def port(self, units: dict[int, int]) -> "DlmsPort":
+    def port(self, units: dict[int, int]) -> MeterPort:
         """See `MeterFleet.port`."""
         return DlmsPort(self, units)
 

@@ -4,7 +4,7 @@ One request object a line, one reply object a line. `do` is one of: ``summary``;
 every meter's registers as served; ``relays``: who is disconnected; ``moves``: every move of a relay since the fleet
 began; ``silence`` with `meter` and `silent`; ``trouble`` with `meter`, `lost_replies` (share) and `slow_s` (wall
 seconds). Of DLMS meters also, each with `meter`: ``keys`` with `wrong`, ``tamper`` with `code`, ``press``, ``clock``
-with `error_s` and `drift_ppm`, ``meter`` to look at it.
+with `error_s` and `drift_ppm`, ``meter`` to look at it, ``concentrator`` to look at the one before it.
 """
 
 import asyncio
@@ -89,13 +89,14 @@ class FleetDoor:
                 return {"silent": [self._fleet.grid_truth.grid.meters[n] for n in sorted(self._fleet.silent)]}
             case "trouble":
                 return self._trouble(question)
-            case "keys" | "tamper" | "press" | "clock" | "meter" as what:
+            case "keys" | "tamper" | "press" | "clock" | "meter" | "concentrator" as what:
                 return self._fleet.meddle(self._index(question), what, dict(question))
             case other:
                 raise DoorFault(
                     "TQ-SM-20",
                     f"{other!r:.40} is unknown here",
-                    "ask for summary, truth, relays, moves, silence, trouble, keys, tamper, press, clock or meter",
+                    "ask for summary, truth, relays, moves, silence, trouble, keys, tamper, press, clock, meter, "
+                    "concentrator",
                 )
 
     def _index(self, question: Mapping[str, Any]) -> int:

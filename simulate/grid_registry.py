@@ -29,11 +29,14 @@ from gridmodel.network import (
 from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel
 from gridmodel.registry import Registry
+from protocols.dlms.concentrators import METERS_FROM
 from simulate.grid import Grid, GridSpec, SupplyPlan
 from simulate.loads import Climate
 
 UNITS_PER_GATEWAY_MAX = 247
 """Modbus units behind one address."""
+METERS_PER_CONCENTRATOR_MAX = 1_000
+"""Wrapper ports behind one concentrator; a large one serves as many."""
 
 
 NOWHERE_ELSE: Mapping[str, "Listen"] = MappingProxyType({})
@@ -52,12 +55,15 @@ class Listen:
     port: int
     """The same for all; below 32768, where no outgoing connection takes it."""
     units: int = 1
-    """Meters behind one address, 1-247: unit 1, 2, …"""
+    """Meters behind one address: unit 1, 2, … up to 247, or up to 1,000 wrapper ports of a concentrator."""
+    via: str | None = None
+    """The model of the concentrators that stand before them, as configs/concentrators names it; None: none do."""
 
     def place(self, index: int) -> tuple[str, int, int]:
         """Host, port and unit of the meter with that index. Raises GridFault TQ-SM-10."""
-        if not 1 <= self.units <= UNITS_PER_GATEWAY_MAX:
-            raise GridFault("TQ-SM-10", f"{self.units} units behind one address", f"use 1 to {UNITS_PER_GATEWAY_MAX}")
+        most = UNITS_PER_GATEWAY_MAX if self.via is None else METERS_PER_CONCENTRATOR_MAX
+        if not 1 <= self.units <= most:
+            raise GridFault("TQ-SM-10", f"{self.units} units behind one address", f"use 1 to {most}")
         try:
             host = IPv4Address(self.host) + index // self.units
         except ValueError as error:
@@ -65,6 +71,13 @@ class Listen:
                 "TQ-SM-10", f"{self.host!r:.40} is no IPv4 address to count from", "try 127.1.0.1"
             ) from error
         return str(host), self.port, 1 + index % self.units
+
+    def address(self, index: int) -> tuple[str, int]:
+        """Address and unit of the meter with that index as the registry writes them. Raises GridFault TQ-SM-10."""
+        host, port, unit = self.place(index)
+        if self.via is None:
+            return f"{host}:{port}", unit
+        return f"wrapper://{host}:{port}?server={METERS_FROM + unit - 1}&via={self.via}", 1
 
 
 def registry_of(
@@ -128,8 +141,8 @@ def _installations(grid: Grid) -> tuple[Installation, ...]:
 
 
 def _meter(grid: Grid, listen: Listen, index: int) -> Meter:
-    host, port, unit = listen.place(index)
-    return Meter(grid.meters[index], grid.serial_of(index), grid.profile_of(index), f"{host}:{port}", unit)
+    address, unit = listen.address(index)
+    return Meter(grid.meters[index], grid.serial_of(index), grid.profile_of(index), address, unit)
 
 
 def _supply_point(grid: Grid, plan: SupplyPlan) -> SupplyPoint:

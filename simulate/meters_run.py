@@ -6,7 +6,6 @@ JSON file that the demo writes for its nodes' meters.
 
 import asyncio
 import json
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,18 @@ from typing import TypeAlias
 from gridmodel.clock import UtilityClock
 from gridmodel.period import day_bounds, local_day
 from hosting.clocks import SystemEntropy
+from hosting.process import FilesFault, make_room_for_files
 from protocols.modbus.codec import Framing
 from protocols.profile import load_profile, load_profiles
+from simulate.concentrator import ConcentratorShape
+from simulate.concentrator_fleet import ConcentratorFleet
 from simulate.dlms_fleet import DlmsFleet, DlmsOptions
 from simulate.dlms_keys import FleetSecrets, Security, read_secrets
 from simulate.dlms_models import shape_named
 from simulate.face import MeterFaces
 from simulate.fleet_door import FleetDoor
 from simulate.grid import GridSpec, build_grid
-from simulate.grid_registry import GridFault, Listen, spec_from_document
+from simulate.grid_registry import METERS_PER_CONCENTRATOR_MAX, GridFault, Listen, spec_from_document
 from simulate.meters import Fleet
 from simulate.mixed_fleet import DLMS, MODBUS, MixedFleet
 from simulate.relay_memory import RelayMemory
@@ -32,6 +34,9 @@ from simulate.truth import DAY_S, HISTORY_DAYS_MAX, GridTruth
 PLAIN_ZONE = "Asia/Tashkent"
 PLAIN_DISTRICT = "1726264"
 AnyFleet: TypeAlias = Fleet | DlmsFleet | MixedFleet
+"""A `ConcentratorFleet` is a DlmsFleet."""
+BEHIND_CONCENTRATOR = "plc_wrapper"
+"""The model that readers are to name in their addresses."""
 FILES_SPARE = 200
 """File descriptors beside those of meters: the process's own, and a little air."""
 PORT_MAX = 32_767
@@ -109,16 +114,29 @@ def read_grid(path: Path) -> GridSpec:
     return spec_from_document(document)
 
 
-def parse_listen(text: str, units: int = 1) -> Listen:
-    """``HOST:PORT`` with an IPv4 address to count from. Raises GridFault TQ-SM-10."""
+def parse_listen(text: str, units: int = 1, via: str | None = None) -> Listen:
+    """``HOST:PORT`` with an IPv4 address to count from; `via` concentrators where given. Raises GridFault TQ-SM-10."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) <= PORT_MAX:
         raise GridFault(
             "TQ-SM-10", f"{text!r:.60} is no place to listen", f"write HOST:PORT, port below {PORT_MAX + 1}"
         )
-    listen = Listen(host, int(port), units)
+    listen = Listen(host, int(port), units, via)
     listen.place(0)
     return listen
+
+
+def asked_place(text: str, units: int | None, *, concentrators: bool, wrapper: bool) -> Listen:
+    """Where a fleet listens: so many `units` behind an address, 1 unless said, behind concentrators 1,000.
+
+    `wrapper`: the meters speak DLMS over it. Raises GridFault TQ-SM-10, and 13 for concentrators without it.
+    """
+    if not concentrators:
+        return parse_listen(text, 1 if units is None else units)
+    if not wrapper:
+        hint = "add --protocol dlms, and leave --link as it is"
+        raise GridFault("TQ-SM-13", "concentrators pass DLMS through by wrapper ports alone", hint)
+    return parse_listen(text, METERS_PER_CONCENTRATOR_MAX if units is None else units, BEHIND_CONCENTRATOR)
 
 
 async def serve_fleet(
@@ -140,7 +158,9 @@ async def serve_fleet(
     truth = GridTruth(build_grid(spec), load_profiles(), displays)
     memory.replay(truth)
     fleet = _fleet(truth, options, clock, memory, count)
-    _make_room(-(-fleet.count // options.listen.units) + fleet.count + FILES_SPARE)
+    addresses = -(-fleet.count // options.listen.units)
+    connections = fleet.count if options.listen.via is None else addresses * ConcentratorShape().connections_max
+    _make_room(addresses + connections + FILES_SPARE)
     door = FleetDoor(fleet)
     try:
         try:
@@ -170,7 +190,8 @@ def _fleet(
         return Fleet(MeterFaces(truth), listen, clock, framing=options.framing, count=count, memory=memory)
     truth.advance(clock.now())
     if options.dlms_listen is None:
-        return DlmsFleet(truth, listen, clock, dlms, entropy=SystemEntropy(), count=count, memory=memory)
+        make = DlmsFleet if listen.via is None else ConcentratorFleet
+        return make(truth, listen, clock, dlms, entropy=SystemEntropy(), count=count, memory=memory)
     listens = {MODBUS: listen, DLMS: options.dlms_listen}
     return MixedFleet(
         MeterFaces(truth), listens, clock, dlms, entropy=SystemEntropy(), framing=options.framing, memory=memory
@@ -178,14 +199,9 @@ def _fleet(
 
 
 def _make_room(files: int) -> None:
-    """Raise this process's limit of open files: a listening socket and a connection for each meter."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= files or soft == resource.RLIM_INFINITY:
-        return
-    if hard != resource.RLIM_INFINITY and hard < files:
-        raise GridFault(
-            "TQ-SM-12",
-            f"{files} files are needed and {hard} allowed",
-            f"run `ulimit -n {files}` as root first, or serve fewer meters, or more of them behind one gateway",
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    """Raise this process's limit of open files: a listening socket for each address, and connections."""
+    try:
+        make_room_for_files(files)
+    except FilesFault as fault:
+        hint = "allow them, or serve fewer meters, or more of them behind one gateway"
+        raise GridFault("TQ-SM-12", fault.what, hint) from fault

@@ -120,6 +120,12 @@ class NodeSight:
             self._segments[path] = Eye(path)
         return self._segments[path]
 
+    def segments(self) -> list[Eye]:
+        """The readings of every local month there is, the oldest first."""
+        for path in sorted(self.folder.glob("readings-*.db")):
+            self._segments.setdefault(path, Eye(path))
+        return [self._segments[path] for path in sorted(self._segments)]
+
     def read_since(self, since: int) -> set[str]:
         """Points with a register read at an interval end after `since` (UTC seconds)."""
         now = self.truth.end

@@ -262,9 +262,7 @@ class Site:
             rules=self.rules,
             row_key=sha256(f"{world.seed}/row/{self.node}".encode()).digest(),
             profiles=self.profiles,
-            time_heard=clock.confirm,
-            floor_known=clock.raise_floor,
-            doubt_known=clock.doubt,
+            told_clock=clock,
         )
 
 

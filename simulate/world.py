@@ -21,6 +21,7 @@ from protocols.authority.signatures import key_to_text
 from protocols.driver import MeterDriver
 from simulate.book import Book
 from simulate.check_energy import EnergyChecker
+from simulate.check_intervals import IntervalChecker
 from simulate.check_levels import LevelChecker
 from simulate.check_money import MoneyChecker
 from simulate.check_places import PlaceChecker
@@ -93,6 +94,7 @@ class Rehearsal:
     office: Office = field(init=False)
     temptations: Temptations = field(init=False)
     places: PlaceChecker = field(init=False)
+    intervals: IntervalChecker = field(init=False)
 
     def __post_init__(self) -> None:
         spec, scenario = self.spec, self.spec.scenario
@@ -232,6 +234,7 @@ class Rehearsal:
         self.hub.on_start += [self.money.marks, self.money.kept]
         self.energy = EnergyChecker(self.sights, self.hub_eye, self.verdicts)
         self.levels = LevelChecker(self.sights, self.hub_eye, self.verdicts)
+        self.intervals = IntervalChecker(self.sights, self.verdicts)
         self.places = PlaceChecker(self.sights, self.verdicts, self.loop.time)
         self.temptations = Temptations(self.sights, self.book, self.relays, self.verdicts, self.loop.time)
 
@@ -358,6 +361,13 @@ class Rehearsal:
         for node in self.sites:
             self.energy.compare_hours(node, upto)
             self.energy.compare_truth(node, upto)
+            self._interval_checks(node)
+
+    def _interval_checks(self, node: str) -> None:
+        """Where every byte is rehearsed: it takes a second for a week."""
+        if self.sites[node].bytes is not None:
+            self.intervals.compare(node)
+            self.faults.happened("interval_filled_from_memory", self.intervals.filled(node))
 
     def _report(self, converged_s: float | None, papers: Papers) -> RunReport:
         self.trace.add("end", "world", f"{len(papers.charges)} debts, {len(self.verdicts.found)} violations")

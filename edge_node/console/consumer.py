@@ -11,7 +11,9 @@ from typing import Any
 from edge_node.console.consumers import ConsumerIndex, Line, one_line
 from edge_node.console.office import Office, district_name
 from edge_node.console.payments_known import payments_known
+from edge_node.store.absences import Missing
 from edge_node.store.listing import PointReading
+from gridmodel.absence import Absence
 from gridmodel.account import LedgerEntry
 from gridmodel.control import RelayState
 from gridmodel.identity import UsagePointId
@@ -64,7 +66,7 @@ async def consumer(office: Office, index: ConsumerIndex, t: Translator, point: U
         "reasons": reasons(t, told),
         "right": _right(told),
         "remedies": told["restored_by"],
-        "permissions": permissions(t, told, line, office.zone),
+        "permissions": permissions(t, told, line, office.zone, await _missing(office, line)),
         "payments": await payments_known(office),
         "entries": entries[:ENTRIES_SHOWN],
         "entries_more": max(0, len(entries) - ENTRIES_SHOWN),
@@ -129,7 +131,19 @@ def reasons(t: Translator, told: dict[str, Any]) -> tuple[str, list[Mark]]:
     return _("It is not cut, because"), [Mark("good", text) for text in marks]
 
 
-def permissions(t: Translator, told: dict[str, Any], line: Line | None, zone: str) -> list[tuple[str, str, str]]:
+async def _missing(office: Office, line: Line | None) -> Missing | None:
+    """Why the consumer's meter has no fresh reading; None where it has one, or there is no meter."""
+    if line is None or line.meter is None:
+        return None
+    missing = await office.store.absences.of(line.meter)
+    if missing is None and line.latest is None:
+        return Missing(Absence.NEVER_ASKED, office.clock.now(), "")
+    return missing
+
+
+def permissions(
+    t: Translator, told: dict[str, Any], line: Line | None, zone: str, missing: Missing | None
+) -> list[tuple[str, str, str]]:
     """(label, value, tone): the facts on which a decision rests, as this office knows them."""
     _ = t.gettext
     known, rights = told["relay"], told["permission"]
@@ -144,6 +158,7 @@ def permissions(t: Translator, told: dict[str, Any], line: Line | None, zone: st
             "—" if line is None or line.latest is None else t.moment(line.latest.end, zone),
             "" if rights["reading_actual"] else "warn",
         ),
+        *_why_missing(t, missing, zone),
         (_("Mandate for cuts"), mandate if rights["valid"] else _("none that is valid"), ""),
         (
             _("Cuts stopped by a person"),
@@ -161,6 +176,16 @@ def permissions(t: Translator, told: dict[str, Any], line: Line | None, zone: st
             said = _("{range}, of {moment}: too old", range=said, moment=t.moment(rights["weather_issued_at"], zone))
         facts.append((_("Forecast for three days"), said, "" if rights["weather_fresh"] else "warn"))
     return facts
+
+
+def _why_missing(t: Translator, missing: Missing | None, zone: str) -> list[tuple[str, str, str]]:
+    _ = t.gettext
+    if missing is None:
+        return []
+    said = t.label(missing.reason)
+    if missing.reason is not Absence.NEVER_ASKED:
+        said = _("{reason}, since the interval ending {moment}", reason=said, moment=t.moment(missing.since, zone))
+    return [(_("Why there is no fresh one"), said, "warn")]
 
 
 def _right(told: dict[str, Any]) -> dict[str, Any] | None:

@@ -68,6 +68,7 @@ class StatusBoard:
             "usage_points": 0 if registry is None else len(registry.usage_points),
             "meters": 0 if registry is None else len(registry.meters),
             "meters_silent": await store.alarms.count(AlarmKind.METER_SILENT),
+            "meters_absent": {reason.value: count for reason, count in (await store.absences.counts()).items()},
             "newest_reading_end": store.readings.newest_end,
             "gaps": {reason.value: count for reason, count in (await store.readings.gaps.counts()).items()},
             "meter_clocks": await store.meter_clocks.counts(),

@@ -1,34 +1,38 @@
 """The collector: asks every meter once per interval and hands in what it says. Room: metering; walk: reading.
 
-One worker per bus address, so that two requests never meet on a wire; a bounded number of workers; due times from
-`polling`. A register read at t stands for the interval end before t. A read over an interval's end stands for neither.
-Polling knows nothing of the hub: it goes on whatever the link does.
+Each line (a bus, a concentrator) is read as wide as its driver says, so many in all; due times from `polling`. A
+register read at t stands for the interval end before t. A read over an interval's end stands for neither. Whoever has
+no fresh reading has a reason by name (`gridmodel.absence`). Polling knows nothing of the hub: it goes on whatever the
+link does.
 """
 
 import asyncio
 import heapq
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edge_node.metering.lines import Lines
 from edge_node.metering.polling import SPREAD_S, PollPlan, PollTarget, plan_of, retry_delay_s
 from edge_node.metering.rounds import Answer, Rounds
 from edge_node.metering.waiting import until
 from edge_node.store.registries import Registries
+from gridmodel.absence import Absence
 from gridmodel.clock import ClockTrust, Compute, UtilityClock
 from gridmodel.period import interval_end
 from gridmodel.registry import Registry, Topology
-from protocols.driver import MeterDriver
+from protocols.driver import Line, LineKeeper, MeterDriver
 from protocols.errors import Hope, ProtocolFault
 from protocols.profile import MeterProfile
 
-WORKERS_MAX = 200
-"""Bus addresses asked at once: sockets of one process, and a fifth of the usual 1,024 descriptors."""
+READS_AT_ONCE_MAX = 200
+"""Reads at once unless the configuration says more: each holds a socket, and this is a fifth of the usual 1,024 open
+files."""
 READ_S_MAX = 60
-"""Real seconds one read may take in all, above every driver's own timeouts and tries: a hung driver gives its place
-back."""
+"""Real seconds one read may take in all, above a driver's own timeouts and tries (a driver may say more for a line of
+its own): a hung driver gives its place back."""
 REGISTRY_LOOK_S = 10
 """Utility seconds between looks for the first registry."""
+NOT_REACHED = "it was not reached within the interval"
 SILENT_POLLS = 3
 """Intervals without an answer before a meter is called silent: one can be a busy line, three are not."""
 
@@ -57,6 +61,7 @@ class Collector:
         clock: UtilityClock,
         compute: Compute,
         spread_s: int = SPREAD_S,
+        at_once_max: int = READS_AT_ONCE_MAX,
     ) -> None:
         self._rounds = rounds
         self._registries = registries
@@ -66,31 +71,30 @@ class Collector:
         self._compute = compute
         self._spread_s = spread_s
         self._plan: tuple[Registry, Topology, PollPlan] | None = None
-        self._queues: dict[str, deque[_Try]] = {}
-        """Of the addresses that a worker serves at this moment."""
-        self._places = asyncio.Semaphore(WORKERS_MAX)
+        self._at_once_max = at_once_max
         self._again: list[tuple[int, int, _Try]] = []
         self._again_count = 0
         self._word = asyncio.Event()
         self._answered: set[str] = set()
+        self._tried: set[str] = set()
+        """In this interval, without an answer."""
         self._reasons: dict[str, str] = {}
         self._missed: dict[str, int] = {}
 
     async def run(self) -> None:
         """Poll for ever."""
         await self._rounds.load()
-        self._queues.clear()
-        self._places = asyncio.Semaphore(WORKERS_MAX)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._rounds.run())
+                lines = Lines(group, self._line_of, self._read, self._at_once_max)
                 while True:
-                    await self._interval(group)
+                    await self._interval(lines)
         except BaseExceptionGroup as failures:
             grave = [one for one in failures.exceptions if not isinstance(one, Exception)]
             raise (grave or failures.exceptions)[0] from failures
 
-    async def _interval(self, group: asyncio.TaskGroup) -> None:
+    async def _interval(self, lines: Lines[_Try]) -> None:
         """One interval, from its beginning (or from now) to its end."""
         registry = self._registries.newest
         if registry is None:
@@ -100,23 +104,24 @@ class Collector:
         end = interval_end(self._clock.now(), registry.interval_minutes)
         plan = await self._plan_for(registry, end if self._trusted() else max(end, self._clock.bounds().latest))
         await self._rounds.silent(plan.unreadable)
-        self._answered, self._again = set(), []
+        await self._rounds.all_absent(plan.unreadable, Absence.NO_PROFILE, end)
+        self._answered, self._tried, self._again = set(), set(), []
         begun = end if self._clock.now() <= end + self._spread_s else self._clock.now()
         position = 0
         while end <= (now := self._clock.now()) < end + length:
             self._word.clear()
             while position < len(plan.targets) and begun + plan.targets[position].offset_s <= now:
-                await self._dispatch(_Try(plan.targets[position], end, 0), group)
+                lines.put(_Try(plan.targets[position], end, 0))
                 position += 1
             while self._again and self._again[0][0] <= now:
-                await self._dispatch(heapq.heappop(self._again)[2], group)
+                lines.put(heapq.heappop(self._again)[2])
             following = [end + length]
             if position < len(plan.targets):
                 following.append(begun + plan.targets[position].offset_s)
             if self._again:
                 following.append(self._again[0][0])
             await until(self._clock, min(following), self._word)
-        await self._judge_silence(plan)
+        await self._judge_silence(plan, end)
 
     def _trusted(self) -> bool:
         return self._clock.trust() is ClockTrust.TRUSTED
@@ -133,46 +138,37 @@ class Collector:
             self._plan = (registry, found, plan)
         return self._plan[2]
 
-    async def _dispatch(self, one: _Try, group: asyncio.TaskGroup) -> None:
-        address = one.poll.target.address
-        queue = self._queues.get(address)
-        if queue is not None:
-            queue.append(one)
-            return
-        await self._places.acquire()
-        self._queues[address] = deque([one])
-        group.create_task(self._serve(address))
-
-    async def _serve(self, address: str) -> None:
-        """Read the queue of one address, one meter after the other."""
-        queue = self._queues[address]
+    def _line_of(self, one: _Try) -> Line:
+        """What the meter shares with others, as wide as its driver says now; else its address, one at a time."""
+        target, driver = one.poll.target, self._drivers.get(one.poll.protocol)
         try:
-            while queue:
-                await self._read(queue.popleft())
-        finally:
-            del self._queues[address]
-            self._places.release()
+            if driver is not None and isinstance(driver, LineKeeper):
+                return driver.line(target)
+        except ProtocolFault:
+            pass  # the read itself says why
+        return Line(target.address, 1, READ_S_MAX)
 
-    async def _read(self, one: _Try) -> None:
+    async def _read(self, one: _Try, line: Line) -> None:
         poll, length = one.poll, one.poll.rules.interval_minutes
         asked_at = self._clock.now()
         if interval_end(asked_at, length) != one.end:
-            return  # its interval is over: the next one asks again
+            return  # its interval is over: the next one asks again, and `_judge_silence` has said why
         driver = self._drivers.get(poll.protocol)
         if driver is None:
-            self._failed(one, f"no driver speaks {poll.protocol}", may_retry=False)
+            self._failed(one, Absence.NO_PROFILE, f"no driver speaks {poll.protocol}", may_retry=False)
             return
         try:
-            async with asyncio.timeout(READ_S_MAX):
+            async with asyncio.timeout(line.read_s_max):
                 snapshot = await driver.read(poll.target)
         except ProtocolFault as fault:
-            self._failed(one, f"{fault.code}: {fault.what} ({fault.hint})", may_retry=fault.hope is Hope.RETRY)
+            why = f"{fault.code}: {fault.what} ({fault.hint})"
+            self._failed(one, fault.absence, why, may_retry=fault.hope is Hope.RETRY)
             return
         except TimeoutError:
-            self._failed(one, f"no answer within {READ_S_MAX} s", may_retry=True)
+            self._failed(one, Absence.SILENT, f"no answer within {line.read_s_max} s", may_retry=True)
             return
         if interval_end(self._clock.now(), length) != one.end:
-            self._failed(one, "the interval ended during the read", may_retry=False)
+            self._failed(one, Absence.INTERVAL_OVER, "the interval ended during the read", may_retry=False)
             return
         self._answered.add(poll.target.meter)
         # A doubtful clock stamps no register: the next trusted read spreads the same energy over its true hours.
@@ -186,13 +182,16 @@ class Collector:
                 snapshot.relay,
                 snapshot.serial,
                 snapshot.measurements,
-                snapshot.meter_time if self._trusted() else None,
+                snapshot.meter_time,
                 self._clock.now(),
             )
         )
 
-    def _failed(self, one: _Try, why: str, *, may_retry: bool) -> None:
-        self._reasons[one.poll.target.meter] = why
+    def _failed(self, one: _Try, absence: Absence, why: str, *, may_retry: bool) -> None:
+        meter = one.poll.target.meter
+        self._reasons[meter] = why
+        self._tried.add(meter)
+        self._rounds.absent(meter, absence, one.end, why)
         delay_s = retry_delay_s(one.tries + 1) if may_retry else None
         if delay_s is None:
             return
@@ -201,9 +200,20 @@ class Collector:
         heapq.heappush(self._again, (due, self._again_count, _Try(one.poll, one.end, one.tries + 1)))
         self._word.set()
 
-    async def _judge_silence(self, plan: PollPlan) -> None:
-        """Count the interval that ended for those who did not answer in it."""
+    async def _judge_silence(self, plan: PollPlan, end: int) -> None:
+        """Count the interval that ended for those who did not answer in it, and name why of whom nobody was told."""
+        silent, unread, untried = await self._compute.run(self._judged, plan, frozenset(self._tried))
+        await self._rounds.silent(silent)
+        await self._rounds.all_absent(unread, Absence.INTERVAL_OVER, end)
+        await self._rounds.all_absent(untried, Absence.NEVER_ASKED, end)
+
+    def _judged(
+        self, plan: PollPlan, tried: frozenset[str]
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]], list[tuple[str, str]]]:
+        """Who is silent, whose turn did not come, and whose never came yet; (meter, why) each. Heavy: for `compute`."""
         silent: list[tuple[str, str]] = []
+        unread: list[tuple[str, str]] = []
+        untried: list[tuple[str, str]] = []
         for poll in plan.targets:
             meter = poll.target.meter
             if meter in self._answered:
@@ -212,5 +222,7 @@ class Collector:
                 continue
             self._missed[meter] = self._missed.get(meter, 0) + 1
             if self._missed[meter] >= SILENT_POLLS:
-                silent.append((meter, self._reasons.get(meter, "it was not reached within the interval")))
-        await self._rounds.silent(silent)
+                silent.append((meter, self._reasons.get(meter, NOT_REACHED)))
+            if meter not in tried:
+                (unread if self._rounds.was_read(poll) else untried).append((meter, NOT_REACHED))
+        return silent, unread, untried

@@ -7,21 +7,25 @@ readings: a crash in between raises them again at the next read, the other way r
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from edge_node.metering.clock_witnesses import ClockWitnesses
 from edge_node.metering.estimating import Estimator, Sum
+from edge_node.metering.freshness import Freshness
 from edge_node.metering.plausibility import COMPARED, clock_is_off, implausible_energies, implausible_values
 from edge_node.metering.polling import PollTarget
 from edge_node.metering.waiting import until
+from edge_node.store.absences import Absences
 from edge_node.store.alarms import Alarms, clear_alarm, raise_alarm
 from edge_node.store.hours import revision_epoch
 from edge_node.store.reading_round import Booking
 from edge_node.store.readings import Readings
 from edge_node.store.relays import Relays, Sighting
 from edge_node.wakeups import Wakeups
-from gridmodel.clock import UtilityClock
+from gridmodel.absence import Absence
+from gridmodel.clock import ClockTrust, UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.identity import UsagePointId
 from gridmodel.reading import Channel, IntervalReading, Mark, RegisterRead, Revision
@@ -108,7 +112,9 @@ class Rounds:
         relays: Relays,
         clock: UtilityClock,
         wakeups: Wakeups,
+        time_witnessed: Callable[[int], object] | None = None,
     ) -> None:
+        """`time_witnessed` is told the time that enough meters agree on, while the clock is in doubt."""
         self._control = control
         self._readings = readings
         self._estimator = Estimator(readings)
@@ -121,10 +127,14 @@ class Rounds:
         self._many = asyncio.Event()
         self._room = asyncio.Semaphore(ANSWERS_WAITING_MAX)
         self._standing: set[tuple[AlarmKind, str]] = set()
+        self._witnesses = ClockWitnesses()
+        self._time_witnessed = time_witnessed
+        self._freshness = Freshness(Absences(control))
 
     async def load(self) -> None:
         """Take the last registers and the standing alarms from the store, as they are after a start or a failure."""
         await self._readings.load()
+        await self._freshness.load()
         kinds = (*_ALARMS.values(), AlarmKind.WRONG_METER, AlarmKind.METER_SILENT)
         self._standing = {(kind, subject) for kind in kinds for subject in await self._alarms.subjects(kind)}
 
@@ -135,6 +145,19 @@ class Rounds:
         self._some.set()
         if len(self._waiting) >= ANSWERS_PER_ROUND_MAX:
             self._many.set()
+
+    def was_read(self, poll: PollTarget) -> bool:
+        """Whether anything was ever read for its point."""
+        return any(self._readings.last(poll.point, channel) is not None for channel in poll.channels)
+
+    def absent(self, meter: str, reason: Absence, end: int, detail: str) -> None:
+        """A try to read it failed: it has no fresh reading for the interval ending at `end` so far, and this is why."""
+        self._freshness.absent(meter, reason, end, detail)
+        self._some.set()
+
+    async def all_absent(self, missing: Iterable[tuple[str, str]], reason: Absence, end: int) -> None:
+        """The same for many (meter, detail), written at once in parts."""
+        await self._freshness.all_absent(missing, reason, end)
 
     async def silent(self, missing: Sequence[tuple[str, str]]) -> None:
         """Raise METER_SILENT for these (meter, why), where it does not stand yet."""
@@ -162,6 +185,15 @@ class Rounds:
                 self._room.release()
                 taken += 1
             await self._book(work)
+        self._ask_witnesses()
+        await self._freshness.flush()
+
+    def _ask_witnesses(self) -> None:
+        now = self._clock.now()
+        if self._clock.trust() is ClockTrust.TRUSTED:
+            self._witnesses.forget()
+        elif self._time_witnessed is not None and (shift_s := self._witnesses.shift_s(now)) is not None:
+            self._time_witnessed(now + shift_s)
 
     def _take(self, answer: Answer, work: _Work) -> bool:
         """Work one answer into the round; False when it has to wait for the next, since its meter is in this one."""
@@ -173,14 +205,23 @@ class Rounds:
         if answer.serial is not None and answer.serial.strip() != poll.target.serial.strip():
             why = f"{answer.serial!r:.40} answered at {poll.target.address} instead of {poll.target.serial!r:.40}"
             work.raised[AlarmKind.WRONG_METER, meter] = f"{why}; nothing is booked"
+            self._freshness.absent(meter, Absence.WRONG_METER, answer.at, why)
             return True
         self._clear(work, AlarmKind.WRONG_METER, meter)
-        self._judge_all(answer, work)
+        if answer.meter_time is not None and self._time_witnessed is not None:
+            self._witnesses.heard(meter, answer.meter_time, answer.asked_at, answer.answered_at or answer.asked_at)
+        judged = self._judge_all(answer, work)
         self._sight(answer, work)
+        if judged:
+            self._freshness.fresh(meter)
+        elif answer.registers:
+            self._freshness.absent(meter, Absence.NO_VALUE, answer.at, "it answered without a register to be booked")
+        else:
+            self._freshness.absent(meter, Absence.CLOCK_DOUBTFUL, answer.at, "read while the node's clock is in doubt")
         return True
 
-    def _judge_all(self, answer: Answer, work: _Work) -> None:
-        """Every channel by itself, then against each other; the alarms of what was found."""
+    def _judge_all(self, answer: Answer, work: _Work) -> bool:
+        """Every channel by itself, then against each other; alarms of what was found. Whether any could be judged."""
         poll, meter = answer.poll, answer.poll.target.meter
         found: dict[AlarmKind, str] = {}
         judged = False
@@ -196,13 +237,17 @@ class Rounds:
             work.counts.update(implausible_energies(booked, poll.rules))
         if answer.measurements:
             work.counts.update(implausible_values(answer.measurements, poll.multiplier, poll.rules))
-        if clock_is_off(answer.meter_time, answer.asked_at, answer.answered_at or answer.asked_at, poll.rules):
+        stamped = bool(answer.registers)  # a clock of ours in doubt judges nobody's
+        if stamped and clock_is_off(
+            answer.meter_time, answer.asked_at, answer.answered_at or answer.asked_at, poll.rules
+        ):
             work.counts[Mark.CLOCK] += 1
         for kind in _ALARMS.values():
             if kind in found:
                 work.raised[kind, meter] = f"{found[kind]} at {poll.point}: {_TEXTS[kind]}"
             elif judged:
                 self._clear(work, kind, meter)
+        return judged
 
     def _judge(
         self, answer: Answer, channel: Channel, work: _Work

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_node.store.absences import Absences
 from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
@@ -67,6 +68,7 @@ class EdgeStore:
     meter_clocks: MeterClocks
     meter_events: MeterEvents
     outages: Outages
+    absences: Absences
     fresh: bool
     """Made by this very opening: an empty machine, or a lost disk."""
 
@@ -206,5 +208,6 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         meter_clocks=MeterClocks(control),
         meter_events=MeterEvents(control),
         outages=Outages(control),
+        absences=Absences(control),
         fresh=fresh,
     )

@@ -7,6 +7,7 @@ meter is remembered as long as the process lives, so that an old answer played t
 """
 
 import asyncio
+from dataclasses import dataclass
 
 from gridmodel.clock import Entropy, IoClock
 from gridmodel.identity import MeterId
@@ -22,10 +23,12 @@ from protocols.dlms.cosem import number
 from protocols.dlms.counters import CounterStore
 from protocols.dlms.faults import DlmsFault, local_fault, remote_fault
 from protocols.dlms.keys import MeterKeys, MeterSecrets
+from protocols.dlms.pace import Pace
 from protocols.dlms.place import Place
 from protocols.dlms.sealing import NOTHING_HEARD
 from protocols.dlms.section import DlmsPlan
 from protocols.dlms.security import KEY_SIZE, SecurityKeys
+from protocols.dlms.tables import TimingTable
 from protocols.dlms.terms import AssociationSettings, CounterRefused, Opened
 from protocols.driver import MeterTarget
 from protocols.errors import Hope
@@ -44,6 +47,18 @@ TITLES_MAX = 8
 """System titles remembered for one meter: exchanges and mix-ups of a lifetime; the oldest goes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How one call reaches one meter."""
+
+    place: Place
+    """Link, host and port, and the numbers of both ends."""
+    timing: TimingTable
+    """The patience that this way needs."""
+    pace: Pace
+    """Told of every exchange that was answered or lost."""
+
+
 class Associations:
     """Opens associations for one driver."""
 
@@ -57,7 +72,7 @@ class Associations:
         self._open: set[Connection] = set()
         self._closed: DlmsFault | None = None
 
-    async def open(self, target: MeterTarget, plan: DlmsPlan, place: Place, counters: int) -> Conversation:
+    async def open(self, target: MeterTarget, plan: DlmsPlan, way: Way, counters: int) -> Conversation:
         """An open association with the target, to be given to `end` whatever happens. `counters`: APDUs at most.
 
         Raises:
@@ -68,15 +83,15 @@ class Associations:
         secrets = self._keys.secrets_of(target.meter)
         reserved = await self._reserve(plan, secrets, counters)
         try:
-            return await self._try(target, plan, place, secrets, reserved)
+            return await self._try(target, plan, way, secrets, reserved)
         except DlmsFault as fault:
             following = 0 if reserved.counter is None else reserved.counter.following
             self._blocks.give_back(reserved)
-            if not following or not await self._recovered(plan, place, reserved.key, following, fault):
+            if not following or not await self._recovered(plan, way, reserved.key, following, fault):
                 raise
         reserved = await self._reserve(plan, secrets, counters)
         try:
-            return await self._try(target, plan, place, secrets, reserved)
+            return await self._try(target, plan, way, secrets, reserved)
         except DlmsFault:
             self._blocks.give_back(reserved)
             raise
@@ -107,7 +122,7 @@ class Associations:
         return await self._blocks.take(key, counters, secrets.counter_least)
 
     async def _try(
-        self, target: MeterTarget, plan: DlmsPlan, place: Place, secrets: MeterSecrets, reserved: ReservedCounter
+        self, target: MeterTarget, plan: DlmsPlan, way: Way, secrets: MeterSecrets, reserved: ReservedCounter
     ) -> Conversation:
         security = plan.security
         heard = NOTHING_HEARD if plan.quirks.counter_restarts else self._heard.get(target.meter, NOTHING_HEARD)
@@ -126,13 +141,13 @@ class Associations:
             challenge=self._entropy.token(CHALLENGE_SIZE) if security.mechanism is Mechanism.GMAC else b"",
             heard=heard,
         )
-        connection = await self._opened(plan, place, DlmsClient(place.carrier(), association))
+        connection = await self._opened(way, DlmsClient(way.place.carrier(), association))
         expected = secrets.meter_title
         if security.keyed and expected is not None and association.server_title != expected:
             fault = _another_title(target, association.server_title, expected)
             connection.abandon(fault)
             raise fault
-        return Conversation(connection, plan, self._io_clock, reserved)
+        return Conversation(connection, plan, way.timing.pause_ms, self._io_clock, reserved)
 
     def _security_keys(self, target: MeterTarget, plan: DlmsPlan, secrets: MeterSecrets) -> SecurityKeys | None:
         if not plan.security.keyed:
@@ -143,15 +158,17 @@ class Associations:
         dedicated = self._entropy.token(KEY_SIZE) if protection is not None and protection.dedicated else None
         return SecurityKeys(secrets.block_key, secrets.authentication_key, dedicated)
 
-    async def _opened(self, plan: DlmsPlan, place: Place, client: DlmsClient) -> Connection:
+    async def _opened(self, way: Way, client: DlmsClient) -> Connection:
         """Connect and associate; whatever is raised, the connection is gone then."""
-        timing = plan.timing
+        timing, place = way.timing, way.place
         loop = asyncio.get_running_loop()
         timeout_s = timing.timeout_ms / 1000
         try:
             async with asyncio.timeout(timing.connect_timeout_ms / 1000):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(client, timeout_s, timing.retries, self._io_clock), place.host, place.port
+                    lambda: Connection(client, timeout_s, timing.retries, self._io_clock, way.pace),
+                    place.host,
+                    place.port,
                 )
         except (OSError, TimeoutError) as error:
             raise remote_fault(
@@ -176,7 +193,7 @@ class Associations:
                 connection.hang_up()
         return connection
 
-    async def _recovered(self, plan: DlmsPlan, place: Place, key: str, following: int, fault: DlmsFault) -> bool:
+    async def _recovered(self, plan: DlmsPlan, way: Way, key: str, following: int, fault: DlmsFault) -> bool:
         """Whether counters were the reason of `fault` and now stand beyond what the meter has seen.
 
         `following` is the number that we would have used next: what is below it the meter has from us.
@@ -187,7 +204,7 @@ class Associations:
         """
         told: int | None = None
         if isinstance(fault, CounterRefused) or fault.code == REFUSED_ASSOCIATION:
-            told = await self._told(plan, place)
+            told = await self._told(plan, way)
         if told is None and isinstance(fault, CounterRefused) and fault.expected is not None:
             told = fault.expected - 1
         if told is None or told < following:
@@ -195,14 +212,14 @@ class Associations:
         await self._blocks.recover(key, told)
         return True
 
-    async def _told(self, plan: DlmsPlan, place: Place) -> int | None:
+    async def _told(self, plan: DlmsPlan, way: Way) -> int | None:
         """The counter that the meter accepted last, as anybody may read it; None where it does not tell."""
         attribute, client = plan.security.counter, plan.security.counter_client
         if attribute is None:
             return None
         association = ClientAssociation(AssociationSettings())
-        connection = await self._opened(plan, place, DlmsClient(place.carrier(client), association))
-        conversation = Conversation(connection, plan, self._io_clock, ReservedCounter())
+        connection = await self._opened(way, DlmsClient(way.place.carrier(client), association))
+        conversation = Conversation(connection, plan, way.timing.pause_ms, self._io_clock, ReservedCounter())
         try:
             result = await conversation.get_one(attribute)
             await conversation.release()

@@ -1,58 +1,91 @@
-"""Everything that is asked of one ``host:port``: one association at a time. Floor: protocols; walk: reading.
+"""Everything that is asked of one ``host:port``: turns, patience, and who is left alone. Floor: protocols; reading.
 
-A meter has one association at a time, and behind a gateway all meters share one line; so a bus is a turn, and what is
-known of who answered. A meter that stays silent three times is suspended and costs its neighbours nothing but one probe
-a minute. An address that does not accept connections is left alone for a growing, jittered while. Relay commands go
-before polls and are tried in spite of both: a late restore flies. Suspension and back-off are utility time.
+A meter has one association at a time, and behind a gateway all meters share one line: one turn. A concentrator passes
+several through at once, each on a connection of its own, so that a late answer dies with its socket here as well; how
+many is learned from its answers (`pace`), and each meter behind it still has one.
+
+A meter that stays silent three times is suspended and costs its neighbours nothing but one probe a minute. An address
+that does not accept connections is left alone for a growing, jittered while; one that refuses a further one has told
+its limit. Relay commands go before polls and are tried in spite of both: a late restore flies. Suspension and back-off
+are utility time.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gridmodel.clock import Rng, UtilityClock
-from protocols.dlms.associating import NO_CONNECTION
+from protocols.dlms.associating import NO_CONNECTION, Way
+from protocols.dlms.concentrators import ConcentratorTable
 from protocols.dlms.faults import DlmsFault, remote_fault
+from protocols.dlms.pace import Pace
 from protocols.dlms.place import Place
+from protocols.dlms.section import DlmsPlan
 from protocols.errors import Blame, Hope
 from protocols.resting import Resting
-from protocols.turns import Turns
+from protocols.turns import Priority, Turns
+
+Device = tuple[int, int]
+"""Logical and physical device of a meter."""
 
 SILENT = frozenset({"TQ-DM-28", "TQ-DM-81", "TQ-DM-83"})
 """Faults of a meter that does not answer, or not to the end."""
+
+TURNED_AWAY = frozenset({NO_CONNECTION, "TQ-DM-82"})
+"""Faults by which a concentrator that has enough connections says so: it takes none, or closes at once."""
 
 
 class Bus:
     """The turns of one ``host:port``."""
 
-    def __init__(self, clock: UtilityClock, rng: Rng) -> None:
-        self._turns = Turns(_queue_full)
-        self._resting = Resting[tuple[int, int]](clock, rng)
+    def __init__(self, clock: UtilityClock, rng: Rng, concentrator: ConcentratorTable | None = None) -> None:
+        """`concentrator`: what stands there; None for a meter, or a gateway that has one line."""
+        self.concentrator = concentrator
+        most = 1 if concentrator is None else concentrator.associations_max
+        self._pace = Pace(max(1, most - 1))  # the last one is for restores and relays
+        self._turns = Turns[Device](_queue_full, width=self._pace.width, width_max=most)
+        self._resting = Resting[Device](clock, rng)
 
-    def suspended(self, device: tuple[int, int]) -> bool:
+    @property
+    def width(self) -> int:
+        """How many polls may be under way at once, as learned so far."""
+        return self._pace.width
+
+    def way(self, plan: DlmsPlan, place: Place) -> Way:
+        """How a call reaches one meter: a concentrator's patience goes before its profile's."""
+        timing = plan.timing if self.concentrator is None else self.concentrator.timing
+        return Way(place, timing, self._pace)
+
+    def suspended(self, device: Device) -> bool:
         """Whether the meter is left alone at this moment."""
         return self._resting.suspended(device)
 
     @asynccontextmanager
-    async def turn(self, place: Place, *, urgent: bool) -> AsyncIterator[None]:
+    async def turn(self, place: Place, priority: Priority) -> AsyncIterator[None]:
         """The right to speak with one meter; what the body raises is booked.
 
         Raises:
             DlmsFault: 88 the address is in back-off, 89 the meter is suspended, 95 too many wait.
 
         """
-        await self._turns.take(urgent=urgent)
+        device = place.device
+        if not self._turns.take_free(device, priority):
+            self._pace.waited()
+            await self._turns.take(device, priority)
         try:
-            if not urgent:
+            if not priority.urgent and not self._resting.idle:
                 self._refuse_if_resting(place)
             yield
         except DlmsFault as fault:
             self._book(place, fault)
             raise
         else:
-            self._resting.answered(place.device)
-            self._resting.accepted()
+            if not self._resting.idle:
+                self._resting.answered(device)
+                self._resting.accepted()
         finally:
-            self._turns.give()
+            if self._turns.width != self._pace.width:
+                self._turns.widen(self._pace.width)
+            self._turns.give(device)
 
     def _refuse_if_resting(self, place: Place) -> None:
         if (left_s := self._resting.address_left_s()) > 0:
@@ -70,7 +103,9 @@ class Bus:
             )
 
     def _book(self, place: Place, fault: DlmsFault) -> None:
-        if fault.code == NO_CONNECTION:
+        if fault.code in TURNED_AWAY and self._turns.held > 1:
+            self._pace.refused(self._turns.held)
+        elif fault.code == NO_CONNECTION:
             self._resting.refused()
         elif fault.code in SILENT:
             self._resting.silent(place.device)

@@ -12,6 +12,7 @@ from gridmodel.clock import IoClock
 from protocols.dlms.association import REFUSED_REQUEST
 from protocols.dlms.client import DlmsClient
 from protocols.dlms.faults import DlmsFault, remote_fault
+from protocols.dlms.pace import Pace
 from protocols.dlms.state import ClientState
 from protocols.dlms.terms import Notified, Outcome
 from protocols.errors import Hope
@@ -23,13 +24,18 @@ NOTICES_MAX = 64
 class Connection(asyncio.Protocol):
     """The client's end; `spoiled` says why it must not be used any more."""
 
-    def __init__(self, client: DlmsClient, timeout_s: float, retries: int, io_clock: IoClock) -> None:
-        """`timeout_s`: I/O seconds without a byte that are silence; `retries`: HDLC repeats before it is one."""
+    def __init__(self, client: DlmsClient, timeout_s: float, retries: int, io_clock: IoClock, pace: Pace) -> None:
+        """`timeout_s`: I/O seconds without a byte that are silence; `retries`: HDLC repeats before it is one.
+
+        `pace` is told how long each exchange took, or that it was lost.
+        """
         self.client = client
         self.spoiled: DlmsFault | None = None
         self._io_clock = io_clock
         self._timeout_s = timeout_s
         self._retries = retries
+        self._pace = pace
+        self._asked_at = 0.0
         self._left = retries
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -64,6 +70,7 @@ class Connection(asyncio.Protocol):
                 self._resolve(fault)
             return
         if out and self._transport is not None:
+            self._exchanged()
             self._left = self._retries
             self._transport.write(out)
         for outcome in outcomes:
@@ -109,7 +116,7 @@ class Connection(asyncio.Protocol):
             waiting.set_exception(self.spoiled or _hung_up())
             return waiting
         self._waiting = waiting
-        self._heard_at = self._io_clock.monotonic()
+        self._heard_at = self._asked_at = self._io_clock.monotonic()
         self._bytes = 0
         self._left = self._retries
         if self._timer is None:
@@ -143,6 +150,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(again)
 
     def _silence(self) -> DlmsFault:
+        self._pace.lost()
         half = f" after {self._bytes} bytes" if self._bytes else ""
         return remote_fault(
             "TQ-DM-81",
@@ -157,7 +165,13 @@ class Connection(asyncio.Protocol):
         if isinstance(outcome, DlmsFault):
             waiting.set_exception(outcome)
         else:
+            self._exchanged()
             waiting.set_result(outcome)
+
+    def _exchanged(self) -> None:
+        """Something was asked and answered: an association's step, a block, a result."""
+        self._pace.answered(self._heard_at - self._asked_at)
+        self._asked_at = self._heard_at
 
     def _still(self) -> None:
         if self._timer is not None:

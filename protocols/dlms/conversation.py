@@ -34,12 +34,15 @@ T = TypeVar("T")
 class Conversation:
     """An association that is open; ended by `release` and `hang_up`."""
 
-    def __init__(self, connection: Connection, plan: DlmsPlan, io_clock: IoClock, counter: ReservedCounter) -> None:
+    def __init__(
+        self, connection: Connection, plan: DlmsPlan, pause_ms: int, io_clock: IoClock, counter: ReservedCounter
+    ) -> None:
+        """`pause_ms`: I/O time before each request, for whoever needs a breath."""
         self.counter = counter
         """The invocation counters set aside for it."""
         self._connection = connection
         self._io_clock = io_clock
-        self._pause_s = plan.timing.pause_ms / 1000
+        self._pause_s = pause_ms / 1000
         self._release = plan.quirks.release
         self._list_max = plan.quirks.list_items_max
 

@@ -1,9 +1,10 @@
 """DLMS/COSEM behind the `MeterDriver` port, with profiles, clocks and event logs. Floor: protocols; reading, payment.
 
 Each call is one association on a connection of its own: connect, associate with the security of the profile, ask,
-release. One at a time goes to each ``host:port``, and every call is bounded by time and size. Whoever answers proves
-which meter it is before anything of it counts: a poll that finds another serial number gives that number and nothing
-else, so that the caller can say who stands there; every other call ends with a fault, and a write is not sent.
+release. One at a time goes to each ``host:port``, several to a concentrator, and every call is bounded by time and
+size. Whoever answers proves which meter it is before anything of it counts: a poll that finds another serial number
+gives that number and nothing else, so that the caller can say who stands there; every other call ends with a fault,
+and a write is not sent.
 
 What may be written is what the profile allows by name: the two ways of the relay, and the clock. A permit is needed for
 either, and no other code path here writes.
@@ -17,6 +18,7 @@ from gridmodel.clock import Entropy, IoClock, Rng, UtilityClock
 from protocols.dlms.apdu.parts import AttributeDescriptor
 from protocols.dlms.associating import CHEAP_COUNTERS, DEAR_COUNTERS, Associations
 from protocols.dlms.bus import Bus
+from protocols.dlms.concentrators import ConcentratorTable, load_concentrators
 from protocols.dlms.conversation import Conversation
 from protocols.dlms.cosem import NO_PARAMETER, Clock, DisconnectControl
 from protocols.dlms.cosem_time import encode_time
@@ -32,6 +34,7 @@ from protocols.dlms.values import clock_of, data_of
 from protocols.driver import (
     ClockPermit,
     ClockReading,
+    Line,
     MeterEvent,
     MeterSnapshot,
     MeterTarget,
@@ -42,10 +45,15 @@ from protocols.driver import (
 )
 from protocols.errors import Hope
 from protocols.profile import MeterProfile
+from protocols.turns import Priority, priority_of
 
 T = TypeVar("T")
 SHIFT_S_MAX = 900
 """What shift_time of a clock takes, either way (IEC 62056-6-2, class 8)."""
+CALL_S_MAX = 60
+"""What a poll of a single meter may take by the usual profile."""
+QUEUED_S_MAX = 60
+"""Beside the call itself: for the turns that others have before it."""
 Work = Callable[[Conversation], Awaitable[T]]
 
 
@@ -62,20 +70,32 @@ class DlmsDriver:
         clock: UtilityClock,
         io_clock: IoClock,
         rng: Rng,
+        concentrators: Mapping[str, ConcentratorTable] | None = None,
     ) -> None:
-        """Raises `ProfileFault` for a wrong section; profiles of other protocols are left to their drivers."""
+        """Raises `ProfileFault` for a wrong section; profiles of other protocols are left to their drivers.
+
+        `concentrators`: the models that addresses may name; those that are shipped unless given.
+        """
         self._plans = {name: dlms_plan(one) for name, one in profiles.items() if one.protocol == "dlms"}
         self._associations = Associations(keys=keys, counters=counters, entropy=entropy, io_clock=io_clock)
         self._poller = Poller()
         self._clock = clock
         self._rng = rng
+        self._concentrators = load_concentrators() if concentrators is None else concentrators
         self._buses: dict[tuple[str, int], Bus] = {}
         self._closed = False
+
+    def line(self, target: MeterTarget) -> Line:
+        """See `LineKeeper.line`."""
+        place = self._plan(target).place(target)
+        bus = self._bus(target, place)
+        call_s_max = CALL_S_MAX if bus.concentrator is None else bus.concentrator.timing.call_s_max
+        return Line(f"{place.host}:{place.port}", bus.width, call_s_max + QUEUED_S_MAX)
 
     async def read(self, target: MeterTarget) -> MeterSnapshot:
         """See `MeterDriver.read`. Another serial number than the target's comes alone, without any value."""
         plan = self._plan(target)
-        return await self._call(target, plan, lambda talk: self._poller.read(target, plan, talk), urgent=False)
+        return await self._call(target, plan, lambda talk: self._poller.read(target, plan, talk), Priority.POLL)
 
     async def read_relay(self, target: MeterTarget) -> RelayReading:
         """See `MeterDriver.read_relay`; goes before polls. Raises TQ-DM-86 when another meter answers."""
@@ -85,7 +105,7 @@ class DlmsDriver:
         async def work(talk: Conversation) -> RelayReading:
             return await self._poller.read_relay(target, plan, relay, talk)
 
-        return await self._call(target, plan, work, urgent=True)
+        return await self._call(target, plan, work, Priority.RELAY)
 
     async def control(self, target: MeterTarget, command: RelayCommand, permit: WritePermit) -> None:
         """See `MeterDriver.control`: identity first, then the one allowed method, before polls.
@@ -112,7 +132,7 @@ class DlmsDriver:
                 await _check_mode(target, relay, talk)
             await talk.act(move.method, move.parameter)
 
-        await self._call(target, plan, work, urgent=True)
+        await self._call(target, plan, work, priority_of(command))
 
     async def read_profile(self, target: MeterTarget, first: int, last: int) -> ProfileSlice:
         """See `ProfileReader.read_profile`."""
@@ -123,7 +143,7 @@ class DlmsDriver:
             scales = await self._poller.column_scales(target, plan, talk)
             return await read_slice(plan, talk, scales, first=first, last=last, now=self._clock.now())
 
-        return await self._call(target, plan, work, urgent=False, dear=True)
+        return await self._call(target, plan, work, Priority.BACKFILL, dear=True)
 
     async def read_events(self, target: MeterTarget, since: int) -> tuple[MeterEvent, ...]:
         """See `EventReader.read_events`."""
@@ -134,7 +154,7 @@ class DlmsDriver:
             await _prove_identity(target, plan, talk)
             return await read_events(target, plan, talk, since, until)
 
-        return await self._call(target, plan, work, urgent=False, dear=True)
+        return await self._call(target, plan, work, Priority.BACKFILL, dear=True)
 
     async def read_clock(self, target: MeterTarget) -> ClockReading:
         """See `ClockKeeper.read_clock`."""
@@ -149,7 +169,7 @@ class DlmsDriver:
             time, doubtful = clock_of(plan, clock, attribute, result)
             return ClockReading(time, asked_at, self._clock.now(), doubtful)
 
-        return await self._call(target, plan, work, urgent=False)
+        return await self._call(target, plan, work, Priority.BACKFILL)
 
     async def set_clock(self, target: MeterTarget, shift_s: int, permit: ClockPermit) -> None:
         """See `ClockKeeper.set_clock`; by shift_time or by writing the time, as the profile says.
@@ -173,7 +193,7 @@ class DlmsDriver:
             await _prove_identity(target, plan, talk)
             await _move_clock(plan, clock, talk, shift_s)
 
-        await self._call(target, plan, work, urgent=False)
+        await self._call(target, plan, work, Priority.BACKFILL)
 
     async def close(self) -> None:
         """See `MeterDriver.close`."""
@@ -183,20 +203,24 @@ class DlmsDriver:
     def suspended(self, target: MeterTarget) -> bool:
         """Whether the target is being left alone at this moment, for a status page."""
         place = self._plan(target).place(target)
-        return self._bus(place).suspended(place.device)
+        return self._bus(target, place).suspended(place.device)
 
-    async def _call(self, target: MeterTarget, plan: DlmsPlan, work: Work[T], *, urgent: bool, dear: bool = False) -> T:
+    async def _call(
+        self, target: MeterTarget, plan: DlmsPlan, work: Work[T], priority: Priority, *, dear: bool = False
+    ) -> T:
         """One association and what is asked in it."""
         place = plan.place(target)
-        seconds = plan.timing.profile_s_max if dear else plan.timing.call_s_max
+        bus = self._bus(target, place)
+        way = bus.way(plan, place)
+        seconds = way.timing.profile_s_max if dear else way.timing.call_s_max
         talk: Conversation | None = None
-        async with self._bus(place).turn(place, urgent=urgent):
+        async with bus.turn(place, priority):
             if self._closed:
                 raise _driver_closed()
             try:
                 async with asyncio.timeout(seconds):
                     counters = DEAR_COUNTERS if dear else CHEAP_COUNTERS
-                    talk = await self._associations.open(target, plan, place, counters)
+                    talk = await self._associations.open(target, plan, way, counters)
                     result = await work(talk)
             except TimeoutError as error:
                 raise _endless(target, seconds) from error
@@ -223,10 +247,25 @@ class DlmsDriver:
             )
         return plan
 
-    def _bus(self, place: Place) -> Bus:
+    def _bus(self, target: MeterTarget, place: Place) -> Bus:
+        """Whose turns they are. Raises DlmsFault TQ-DM-99 for a concentrator that is not known, or not agreed upon."""
+        concentrator = None if place.via is None else self._concentrators.get(place.via)
+        if place.via is not None and concentrator is None:
+            known = ", ".join(self._concentrators) or "none"
+            raise local_fault(
+                "TQ-DM-99",
+                f"meter {target.meter} stands behind a concentrator {place.via!r:.40}, which nobody knows",
+                f"known models: {known}; mend the registry, or add it to configs/concentrators",
+            )
         bus = self._buses.get((place.host, place.port))
         if bus is None:
-            bus = self._buses[place.host, place.port] = Bus(self._clock, self._rng)
+            bus = self._buses[place.host, place.port] = Bus(self._clock, self._rng, concentrator)
+        elif bus.concentrator is not concentrator:
+            raise local_fault(
+                "TQ-DM-99",
+                f"meter {target.meter} names {place.via or 'nobody'} before {place.host}:{place.port}, others do not",
+                "all meters behind one address name one model: mend the registry; nothing was sent",
+            )
         return bus
 
 

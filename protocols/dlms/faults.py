@@ -5,14 +5,43 @@ services, 50-59 what a meter answered, 60-69 values that do not fit their class 
 encode, 80-99 the driver: connections, silence, identity, permits.
 """
 
+from gridmodel.absence import Absence
 from protocols.errors import Blame, Hope, ProtocolFault
 
 LOOK_AT_DEVICE = "check that the address is a DLMS meter and that link and profile fit it; try again"
 LOOK_AT_PROFILE = "the program or the meter profile asked for what DLMS cannot say: report this code with the profile"
 
 
+_SECURITY_CODES = range(30, 41)
+_ABSENCES = {
+    "TQ-DM-28": Absence.SILENT,
+    "TQ-DM-44": Absence.REFUSED,
+    "TQ-DM-46": Absence.REFUSED,
+    "TQ-DM-50": Absence.REFUSED,
+    "TQ-DM-51": Absence.REFUSED,
+    "TQ-DM-52": Absence.REFUSED,
+    "TQ-DM-80": Absence.UNREACHABLE,
+    "TQ-DM-81": Absence.SILENT,
+    "TQ-DM-82": Absence.UNREACHABLE,
+    "TQ-DM-83": Absence.SILENT,
+    "TQ-DM-86": Absence.WRONG_METER,
+    "TQ-DM-87": Absence.WRONG_METER,
+    "TQ-DM-88": Absence.UNREACHABLE,
+    "TQ-DM-89": Absence.SUSPENDED,
+    "TQ-DM-92": Absence.NO_PROFILE,
+    "TQ-DM-94": Absence.SECURITY,
+    "TQ-DM-95": Absence.QUEUE_FULL,
+    **{f"TQ-DM-{code}": Absence.SECURITY for code in _SECURITY_CODES},
+}
+
+
 class DlmsFault(ProtocolFault):
     """A fault of the DLMS/COSEM wire."""
+
+    @property
+    def absence(self) -> Absence:
+        """See `ProtocolFault.absence`."""
+        return _ABSENCES.get(self.code) or super().absence
 
 
 def remote_fault(code: str, what: str, hint: str = LOOK_AT_DEVICE, hope: Hope = Hope.RETRY) -> DlmsFault:

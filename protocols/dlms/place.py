@@ -1,7 +1,8 @@
 """Where a meter is: link, host and port, and the DLMS numbers of both ends. Floor: protocols; walk: reading.
 
 The profile of a model says how its meters are numbered; an address may say otherwise, since the same model stands
-behind gateways as well: ``hdlc://10.1.2.3:4059?client=1&server=1&physical=17``.
+behind gateways as well: ``hdlc://10.1.2.3:4059?client=1&server=1&physical=17``. Behind a concentrator the address names
+its model, too: ``wrapper://10.1.2.3:4059?server=273&via=plc_wrapper``.
 """
 
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class WrittenPlace:
     client: int | None
     server: int | None
     physical: int | None
+    via: str | None
+    """The model of the concentrator that stands there; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Place:
     """Bytes of the server's HDLC address: 1, 2 or 4; 0: the shortest that fits."""
     parameters: LinkParameters
     """What we would like of an HDLC link."""
+    via: str | None = None
+    """The model of the concentrator before it; None: there is none."""
 
     @property
     def device(self) -> tuple[int, int]:
@@ -87,14 +92,16 @@ def parse_address(address: str) -> WrittenPlace:
         link = LinkKind(scheme) if separator else None
         parts = urlsplit(f"//{rest}")
         host, port = parts.hostname, parts.port
-        pairs = parse_qsl(parts.query, strict_parsing=bool(parts.query), max_num_fields=len(NUMBER_MAX))
-        numbers = {name: int(value) for name, value in pairs}
+        pairs = parse_qsl(parts.query, strict_parsing=bool(parts.query), max_num_fields=len(NUMBER_MAX) + 1)
+        numbers = {name: int(value) for name, value in pairs if name != "via"}
+        via = dict(pairs).get("via")
     except ValueError:
         raise _no_address(address) from None
     sound = all(0 <= number <= NUMBER_MAX.get(name, -1) for name, number in numbers.items())
-    if not host or not port or parts.path or parts.fragment or "@" in rest or not sound or len(numbers) < len(pairs):
+    sound = sound and len(dict(pairs)) == len(pairs) and not (parts.path or parts.fragment or "@" in rest)
+    if not host or not port or not sound:
         raise _no_address(address)
-    return WrittenPlace(host, port, link, numbers.get("client"), numbers.get("server"), numbers.get("physical"))
+    return WrittenPlace(host, port, link, numbers.get("client"), numbers.get("server"), numbers.get("physical"), via)
 
 
 def _no_address(address: str) -> Exception:

@@ -207,6 +207,7 @@ class DlmsPlan:
             physical=physical if written.physical is None else written.physical,
             address_size=table.hdlc.address_size if written.physical is None and written.server is None else 0,
             parameters=LinkParameters(size, size, window, window),
+            via=written.via,
         )
 
 

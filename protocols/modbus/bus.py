@@ -1,10 +1,10 @@
 """The bus: everything that is asked of one ``host:port``, one request in flight. Floor: protocols; walk: reading.
 
-Theory of operation. A call waits for its turn, uses the one connection, and gives the turn back. After a timeout, a
-cancelled call or any broken rule the connection is closed: the late answer dies with its socket and can never be taken
-for another's. Transparent serial gateways are worse, they hand a late answer to whoever is connected *now*, and RTU has
-no transaction to tell it by; so on RTU the bus listens for as long as it waited before it asks again, and throws away
-what it hears.
+Theory of operation. A call waits for its turn, uses the one connection for all it asks of its unit, and gives the turn
+back. After a timeout, a cancelled call or any broken rule the connection is closed: the late answer dies with its
+socket and can never be taken for another's. Transparent serial gateways are worse, they hand a late answer to whoever
+is connected *now*, and RTU has no transaction to tell it by; so on RTU the bus listens for as long as it waited before
+it asks again, and throws away what it hears.
 
 A unit that stays silent three times is suspended and costs its neighbours nothing but one probe a minute. An address
 that does not accept connections is left alone for a growing, jittered while. Relay commands go before polls and are
@@ -13,6 +13,7 @@ them end); timeouts and pauses are I/O time.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gridmodel.clock import IoClock, Rng, UtilityClock
@@ -20,7 +21,7 @@ from protocols.errors import Blame, Hope
 from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, check_reply, local_fault, remote_fault
 from protocols.modbus.connection import Connection
 from protocols.resting import Resting
-from protocols.turns import Turns
+from protocols.turns import Priority, Turns
 
 TIMEOUT_S_MIN = 0.3
 """Slower meters are common, and a shorter timeout breeds late replies, from which swapped values come."""
@@ -51,7 +52,7 @@ class Bus:
         self.framing = framing
         self._io_clock = io_clock
         self._resting = Resting[int](clock, rng)
-        self._turns = Turns(_queue_full)
+        self._turns = Turns[int](_queue_full)
         self._connection: Connection | None = None
         self._closed = False
         self._quiet_s = 0.0
@@ -66,8 +67,14 @@ class Bus:
         """Whether the unit is left alone at this moment."""
         return self._resting.suspended(unit)
 
-    async def exchange(self, unit: int, pdu: bytes, timing: Timing, *, urgent: bool = False) -> bytes:
-        """Send one request and give the register bytes of its reply (none for a write).
+    async def exchange(self, unit: int, pdu: bytes, timing: Timing, priority: Priority = Priority.POLL) -> bytes:
+        """Send one request and give the register bytes of its reply (none for a write). Raises as `exchanges`."""
+        return (await self.exchanges(unit, (pdu,), timing, priority))[0]
+
+    async def exchanges(
+        self, unit: int, pdus: Sequence[bytes], timing: Timing, priority: Priority = Priority.POLL
+    ) -> list[bytes]:
+        """Send some requests to one unit, one after the other in one turn: a dead unit gets in between nowhere.
 
         Raises:
             ExceptionReply: the device refused; TQ-MB-20…31.
@@ -75,27 +82,30 @@ class Bus:
                 echo, 08 closed, 09 unasked bytes, 40 queue full, 41 unit suspended, 42 address in back-off, 48 closed.
 
         """
-        if not self._turns.take_free():
-            await self._turns.take(urgent=urgent)
+        if not self._turns.take_free(unit, priority):
+            await self._turns.take(unit, priority)
         try:
-            if self._closed:
-                raise _driver_closed()
-            if not urgent and not self._resting.idle:
+            if not priority.urgent and not self._resting.idle:
                 self._refuse_if_resting(unit)
-            connection = self._connection
-            if connection is None or connection.spoiled is not None:
-                connection = await self._connect(timing)
-            elif timing.pause_s:
-                await self._pause(timing.pause_s)
-            data = await self._ask(connection, unit, pdu, timing)
+            data = [await self._one(unit, pdu, timing) for pdu in pdus]
         except ExceptionReply:
             self._resting.answered(unit)
             raise
         finally:
-            self._turns.give()
+            self._turns.give(unit)
         if not self._resting.idle:
             self._resting.answered(unit)
         return data
+
+    async def _one(self, unit: int, pdu: bytes, timing: Timing) -> bytes:
+        if self._closed:
+            raise _driver_closed()
+        connection = self._connection
+        if connection is None or connection.spoiled is not None:
+            connection = await self._connect(timing)
+        elif timing.pause_s:
+            await self._pause(timing.pause_s)
+        return await self._ask(connection, unit, pdu, timing)
 
     def release(self) -> None:
         """Close an idle connection to save sockets; the next call opens a new one."""

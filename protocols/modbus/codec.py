@@ -16,6 +16,7 @@ import struct
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
+from gridmodel.absence import Absence
 from protocols.errors import Blame, Hope, ProtocolFault
 
 READ_HOLDING = 3
@@ -76,8 +77,24 @@ class Frame(NamedTuple):
     """How many bytes of the stream it took."""
 
 
+_ABSENCES = {
+    "TQ-MB-01": Absence.UNREACHABLE,
+    "TQ-MB-02": Absence.SILENT,
+    "TQ-MB-08": Absence.UNREACHABLE,
+    "TQ-MB-40": Absence.QUEUE_FULL,
+    "TQ-MB-41": Absence.SUSPENDED,
+    "TQ-MB-42": Absence.UNREACHABLE,
+    "TQ-MB-50": Absence.NO_PROFILE,
+}
+
+
 class ModbusFault(ProtocolFault):
     """A Modbus request, frame or reply that cannot be believed; codes TQ-MB-nn."""
+
+    @property
+    def absence(self) -> Absence:
+        """See `ProtocolFault.absence`."""
+        return _ABSENCES.get(self.code) or super().absence
 
 
 class ExceptionReply(ModbusFault):
@@ -93,6 +110,12 @@ class ExceptionReply(ModbusFault):
             hope=hope,
         )
         self.exception = code
+
+    @property
+    def absence(self) -> Absence:
+        """A gateway that cannot reach the meter says so by two codes of its own."""
+        unreached = {ModbusException.GATEWAY_PATH_UNAVAILABLE, ModbusException.GATEWAY_TARGET_FAILED}
+        return Absence.SILENT if self.exception in unreached else Absence.REFUSED
 
 
 _EXCEPTIONS: dict[int, tuple[str, Hope, str]] = {

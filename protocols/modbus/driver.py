@@ -6,20 +6,24 @@ can promise is its own part: nothing is written but the one allow-listed relay r
 in hand.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from gridmodel.clock import IoClock, Rng, UtilityClock
 from gridmodel.reading import Channel
-from protocols.driver import MeterSnapshot, MeterTarget, RelayCommand, RelayContact, RelayReading, WritePermit
+from protocols.driver import Line, MeterSnapshot, MeterTarget, RelayCommand, RelayContact, RelayReading, WritePermit
 from protocols.modbus.bus import Bus
 from protocols.modbus.codec import UNIT_MAX, UNIT_MIN, Framing, local_fault, write_pdu
 from protocols.modbus.section import POWER, Block, ModbusPlan, RelayMap, modbus_plan
 from protocols.profile import MeterProfile
+from protocols.turns import Priority, priority_of
 
 OPEN_CONNECTIONS_MAX = 256
 """Connections kept open between calls: a quarter of the usual 1,024 file descriptors. Beyond it a connection is closed
 after its call, since a district's 42,000 meters cannot all keep a socket."""
+
+READ_S_MAX = 60
+"""All blocks of one meter, each after its turn and its timeout."""
 
 
 class ModbusDriver:
@@ -37,17 +41,22 @@ class ModbusDriver:
         self._buses: dict[tuple[str, int], Bus] = {}
         self._closed = False
 
+    def line(self, target: MeterTarget) -> Line:
+        """See `LineKeeper.line`: one request at a time goes to each ``host:port``."""
+        host, port, _ = parse_address(target.address)
+        return Line(f"{host}:{port}", 1, READ_S_MAX)
+
     async def read(self, target: MeterTarget) -> MeterSnapshot:
         """See `MeterDriver.read`; one request for each block of the profile."""
         plan = self._plan(target)
-        values, raw = await self._blocks(target, plan, plan.poll, urgent=False)
+        values, raw = await self._blocks(target, plan, plan.poll, Priority.POLL)
         return snapshot_of(plan, values, raw)
 
     async def read_relay(self, target: MeterTarget) -> RelayReading:
         """See `MeterDriver.read_relay`; goes before polls."""
         plan = self._plan(target)
         relay = _relay_of(target, plan)
-        values, _ = await self._blocks(target, plan, plan.relay_poll, urgent=True)
+        values, _ = await self._blocks(target, plan, plan.relay_poll, Priority.RELAY)
         return relay_reading(relay, values)
 
     async def control(self, target: MeterTarget, command: RelayCommand, permit: WritePermit) -> None:
@@ -68,7 +77,7 @@ class ModbusDriver:
             )
         word = relay.closed if command is RelayCommand.CLOSE else relay.open
         bus = self._bus(target)
-        await bus.exchange(_unit(target), write_pdu(relay.address, (word,)), plan.timing, urgent=True)
+        await bus.exchange(_unit(target), write_pdu(relay.address, (word,)), plan.timing, priority_of(command))
         self._spare(bus)
 
     async def close(self) -> None:
@@ -82,14 +91,14 @@ class ModbusDriver:
         return self._bus(target).suspended(target.unit)
 
     async def _blocks(
-        self, target: MeterTarget, plan: ModbusPlan, blocks: Iterable[Block], *, urgent: bool
+        self, target: MeterTarget, plan: ModbusPlan, blocks: Sequence[Block], priority: Priority
     ) -> tuple[dict[str, int | None], dict[str, str]]:
         unit = _unit(target)
         bus = self._bus(target)
         values: dict[str, int | None] = {}
         raw: dict[str, str] = {}
-        for block in blocks:
-            data = await bus.exchange(unit, block.pdu, plan.timing, urgent=urgent)
+        replies = await bus.exchanges(unit, [block.pdu for block in blocks], plan.timing, priority)
+        for block, data in zip(blocks, replies, strict=True):
             for field in block.fields:
                 values[field.key] = field.value(data)
                 raw[field.key] = field.raw(data).hex()

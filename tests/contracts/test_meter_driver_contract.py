@@ -1,4 +1,4 @@
-"""What every `MeterDriver` promises, tried on each: Modbus and DLMS on real sockets, and in memory."""
+"""What every `MeterDriver` promises, tried on each: on real sockets, behind a concentrator, and in memory."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gridmodel.reading import Channel
-from protocols.driver import MeterTarget, RelayCommand, RelayContact, WritePermit
+from protocols.driver import LineKeeper, MeterTarget, RelayCommand, RelayContact, WritePermit
 from protocols.errors import Blame, Hope, ProtocolFault
 from protocols.modbus.codec import Framing
+from tests.simulate.concentrator_rig import concentrator_rig
 from tests.simulate.rigs import Rig, dlms_rig, modbus_rig, simulated_rig
 
 Make = Callable[[], AbstractAsyncContextManager[Rig]]
@@ -22,6 +23,7 @@ RIGS: dict[str, Make] = {
     "dlms-plain": lambda: dlms_rig("dlms_plain_single", "dlms_lls_three"),
     "dlms-wrapper": lambda: dlms_rig("dlms_hls_single", "dlms_lls_three"),
     "dlms-hdlc": lambda: dlms_rig("dlms_hls_three", "dlms_lls_three"),
+    "dlms-concentrator": concentrator_rig,
     "simulated": simulated_rig,
 }
 OPEN = WritePermit("intent-open", RelayCommand.OPEN)
@@ -171,6 +173,30 @@ def test_many_calls_at_once_each_get_their_own_values(make: Make) -> None:
         truth = [rig.faces.truth.registers_at(n, rig.clock.now()).import_wh for n in range(len(rig.targets))]
         assert [one.registers[Channel.IMPORT] for one in seen] == [wh for wh in truth for _ in range(2)]
         assert len(set(truth)) == len(truth), "equal registers could hide a swap"
+
+    with_rig(make, body)
+
+
+def test_a_dead_meter_costs_a_neighbour_one_timeout_at_most_and_rests_after_three(make: Make) -> None:
+    async def body(rig: Rig) -> None:
+        loop = asyncio.get_running_loop()
+        rig.silence({3})
+        begun = loop.time()
+        await fault_of(rig.driver.read(rig.targets[3]))
+        await rig.driver.read(rig.targets[4])
+        once_s = loop.time() - begun
+        calls = [asyncio.ensure_future(rig.driver.read(rig.targets[3])) for _ in range(4)]
+        await asyncio.sleep(0)
+        begun = loop.time()
+        await rig.driver.read(rig.targets[4])
+        assert loop.time() - begun < once_s + 0.25
+        faults = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(fault, ProtocolFault) for fault in faults)
+        if not isinstance(rig.driver, LineKeeper):
+            return  # in memory nothing is spared by a rest
+        begun = loop.time()
+        await fault_of(rig.driver.read(rig.targets[3]))
+        assert loop.time() - begun < once_s / 2, "it rests, and is asked once a minute"
 
     with_rig(make, body)
 

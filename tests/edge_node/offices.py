@@ -147,8 +147,7 @@ async def built(given: Office, link: Link | None = None) -> AsyncIterator[Node]:
         rules=load_policy(given.config.supply.policy, given.clock.now(), given.config.zone),
         row_key=row_key(given.config, SystemEntropy()),
         profiles=profiles,
-        floor_known=given.clock.raise_floor,
-        doubt_known=given.clock.doubt,
+        told_clock=given.clock,
     )
     try:
         yield node

@@ -180,6 +180,22 @@ def test_a_process_that_begins_long_after_what_was_certain_asks_another_source_f
     assert late.confirm(1_000_001) is ClockTrust.TRUSTED
 
 
+def test_witnesses_lift_the_doubt_of_a_beginning_and_nothing_else() -> None:
+    machine = Machine()
+    late, inherited, contradicted, jumped = (machine.clock() for _ in range(4))
+    late.raise_floor(1_000_000 - 9 * 3_600)
+    inherited.doubt()
+    for clock in (late, inherited):
+        assert clock.witness(1_000_000 + 5 * 3_600) is ClockTrust.DOUBTFUL, "they show another time"
+        assert clock.witness(1_000_060) is ClockTrust.TRUSTED
+        assert not clock.confirmed()
+    contradicted.confirm(1_010_000)
+    assert contradicted.witness(1_000_000) is ClockTrust.DOUBTFUL, "the hub knows better"
+    jumped.doubt()
+    machine.wall_s += 10_000
+    assert jumped.witness(1_010_000) is ClockTrust.DOUBTFUL
+
+
 def test_chance_can_be_repeated_and_entropy_cannot() -> None:
     assert seeded_rng(7).random() == seeded_rng(7).random()
     assert SystemEntropy().token(16) != SystemEntropy().token(16)

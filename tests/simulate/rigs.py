@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from gridmodel.period import day_bounds
 from hosting.clocks import SystemIoClock, seeded_rng
@@ -49,12 +50,22 @@ def free_listen(units: int = 1) -> Listen:
         return Listen(host, probe.getsockname()[1], units)
 
 
+class Faces(Protocol):
+    """What a test compares a driver with."""
+
+    @property
+    def truth(self) -> GridTruth: ...
+
+    def relay_of(self, index: int) -> object | None:
+        """The relay of that meter, if it has one."""
+
+
 @dataclass
 class Rig:
     """A driver, the meters behind it, and the hands to move them."""
 
     driver: MeterDriver
-    faces: MeterFaces
+    faces: Faces
     clock: HandClock
     targets: list[MeterTarget]
     silence: Callable[[set[int]], None]

@@ -25,7 +25,7 @@ from central_sync.balance.topology import KnownRegistry
 from central_sync.store.port import AreaKey
 from gridmodel.balance import CELL_FIELDS
 from gridmodel.network import SupplyPointKind
-from simulate.check_energy import ANCHOR_S, _clouded
+from simulate.check_energy import ANCHOR_S, clouded
 from simulate.check_levels import LevelChecker, areas_of
 from simulate.clock import WallSpan
 from simulate.grid_registry import Listen, registry_of
@@ -108,9 +108,9 @@ def test_a_boundary_takes_from_one_district_what_it_gives_the_other() -> None:
 def test_a_wall_clouds_as_much_as_it_is_off(tmp_path: Path) -> None:
     with scene(tmp_path) as one:
         one.walls.append(WallSpan(MIDNIGHT + 3_600, MIDNIGHT + 7_200, 86_400.0))
-        assert not _clouded(one.sight, MIDNIGHT + 3_600 - ANCHOR_S - 1)
-        assert _clouded(one.sight, MIDNIGHT + 86_400)
-        assert not _clouded(one.sight, MIDNIGHT + 7_200 + 86_400 + ANCHOR_S + 1)
+        assert not clouded(one.sight, MIDNIGHT + 3_600 - ANCHOR_S - 1)
+        assert clouded(one.sight, MIDNIGHT + 86_400)
+        assert not clouded(one.sight, MIDNIGHT + 7_200 + 86_400 + ANCHOR_S + 1)
         one.walls[:] = [WallSpan(MIDNIGHT + 36_000, MIDNIGHT + 37_000, -600.0)]
-        assert _clouded(one.sight, MIDNIGHT + 36_000 - 600)
-        assert not _clouded(one.sight, MIDNIGHT + 36_000 - 3_600)
+        assert clouded(one.sight, MIDNIGHT + 36_000 - 600)
+        assert not clouded(one.sight, MIDNIGHT + 36_000 - 3_600)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edge_node.metering.collector import Collector
+from edge_node.metering.collector import READ_S_MAX, Collector
 from edge_node.metering.day_close import DayClose
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.rounds import Rounds
@@ -50,7 +50,7 @@ from hosting.clocks import ScaledClock, seeded_rng
 from hosting.compute import InlineCompute
 from hosting.database import Database, DatabaseOpener
 from hosting.migrations import load_migrations
-from protocols.driver import MeterSnapshot, MeterTarget, RelayCommand, RelayContact, RelayReading, WritePermit
+from protocols.driver import Line, MeterSnapshot, MeterTarget, RelayCommand, RelayContact, RelayReading, WritePermit
 from protocols.errors import Blame, Hope, ProtocolFault
 from protocols.profile import load_profiles
 from simulate.disk import CommitHooks, SimDisk
@@ -131,6 +131,8 @@ class ScriptedMeters:
     clock: ScaledClock
     registers: dict[str, Callable[[int], Mapping[Channel, int | None]]] = field(default_factory=dict)
     """By meter: registers in Wh at a time, stepping at interval ends."""
+    times: dict[str, int] = field(default_factory=dict)
+    """By meter: how far its own clock is ahead of the world; those that are not in it tell no time."""
     silent: set[str] = field(default_factory=set)
     latency_s: float = 0.5
     serials: dict[str, str] = field(default_factory=dict)
@@ -139,6 +141,16 @@ class ScriptedMeters:
     reads: dict[str, list[int]] = field(default_factory=dict)
     at_once: dict[str, int] = field(default_factory=dict)
     most_at_once: int = 0
+    lines: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """By address: the line it belongs to, and how wide that is."""
+    under_way: int = 0
+    most_under_way: int = 0
+    faults: dict[str, ProtocolFault] = field(default_factory=dict)
+    """What a meter's reads raise."""
+
+    def line(self, target: MeterTarget) -> Line:
+        key, width = self.lines.get(target.address, (target.address, 1))
+        return Line(key, width, READ_S_MAX if self.latency_s < READ_S_MAX else 2 * int(self.latency_s))
 
     def steady(self, meter: str, *, wh: int = 250, start: int = 10_000, export_wh: int | None = None) -> None:
         """A meter that counts `wh` in every interval."""
@@ -157,18 +169,23 @@ class ScriptedMeters:
         self.reads.setdefault(meter, []).append(now)
         self.at_once[target.address] = self.at_once.get(target.address, 0) + 1
         self.most_at_once = max(self.most_at_once, self.at_once[target.address])
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
         try:
             if meter in self.hung:
                 await asyncio.Event().wait()
             await asyncio.sleep(self.latency_s)
         finally:
             self.at_once[target.address] -= 1
+            self.under_way -= 1
+        if meter in self.faults:
+            raise self.faults[meter]
         if meter in self.silent:
             raise ProtocolFault("TQ-XX-01", "no reply", "look at the line", blame=Blame.REMOTE, hope=Hope.RETRY)
         contact = self.contacts.get(meter)
         return MeterSnapshot(
             serial=self.serials.get(meter, target.serial),
-            meter_time=None,
+            meter_time=now + self.times[meter] if meter in self.times else None,
             relay=None if contact is None else RelayReading(contact, 0),
             registers=self.registers[meter](now),
             measurements={},
@@ -279,7 +296,8 @@ async def office(
     registries = Registries(control, NODE, compute)
     await registries.load()
     await readings.load()
-    rounds = Rounds(control=control, readings=readings, alarms=alarms, relays=relays, clock=clock, wakeups=wakeups)
+    common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness}
+    rounds = Rounds(control=control, readings=readings, alarms=alarms, relays=relays, **common)  # type: ignore[arg-type]
     try:
         yield Office(
             control,

@@ -13,12 +13,28 @@ from edge_node.metering.polling import (
     plan_of,
     retry_delay_s,
 )
+from edge_node.store.absences import Absences
+from gridmodel.absence import Absence
+from gridmodel.clock import ClockTrust
 from gridmodel.event import AlarmKind
+from gridmodel.identity import MeterId
 from gridmodel.period import HOUR_S
 from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel, Quality
+from protocols.dlms.faults import DlmsFault
+from protocols.errors import Blame, Hope
 from simulate.loop import run_virtual
-from tests.edge_node.metering.small_grid import MIDNIGHT, PROFILES, QUARTER, grid, link, office, placed
+from tests.edge_node.metering.small_grid import (
+    MIDNIGHT,
+    PROFILES,
+    QUARTER,
+    Office,
+    at_version,
+    grid,
+    link,
+    office,
+    placed,
+)
 
 POINTS = [f"up-{n}" for n in range(1, 7)]
 LINKS = [link(point, "t-1") for point in POINTS]
@@ -168,6 +184,41 @@ def test_a_doubtful_clock_stamps_no_register_and_no_energy_is_lost(tmp_path: Pat
     run_virtual(story())
 
 
+def test_meters_that_agree_are_believed_where_nobody_else_can_be_asked(tmp_path: Path) -> None:
+    """A night without current, and the line is down: the office stamps again when its meters' clocks say the same."""
+
+    async def story() -> None:
+        async with office(tmp_path, now=MIDNIGHT) as one:
+            for n in range(1, 7):
+                one.meters.steady(f"m-{n}", wh=100)
+                one.meters.times[f"m-{n}"] = n
+            await one.take(APART)
+            one.clock.raise_floor(MIDNIGHT - 9 * 3_600)
+            assert one.clock.trust() is ClockTrust.DOUBTFUL
+            await one.live(MIDNIGHT + 2 * QUARTER)
+            assert one.clock.trust() is ClockTrust.TRUSTED
+            assert not one.clock.confirmed(), "nobody is cut by what meters say"
+            await one.live(MIDNIGHT + 4 * QUARTER)
+            assert (await one.booked())["up-1", Channel.IMPORT]
+
+    run_virtual(story())
+
+
+def test_meters_that_show_another_time_leave_the_doubt(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with office(tmp_path, now=MIDNIGHT) as one:
+            for n in range(1, 7):
+                one.meters.steady(f"m-{n}")
+                one.meters.times[f"m-{n}"] = -5 * 3_600
+            await one.take(APART)
+            one.clock.raise_floor(MIDNIGHT - 9 * 3_600)
+            await one.live(MIDNIGHT + 3 * QUARTER)
+            assert one.clock.trust() is ClockTrust.DOUBTFUL
+            assert await one.booked() == {}
+
+    run_virtual(story())
+
+
 def test_a_start_in_mid_interval_polls_at_once(tmp_path: Path) -> None:
     async def story() -> None:
         async with office(tmp_path, now=MIDNIGHT + 400) as one:
@@ -177,4 +228,113 @@ def test_a_start_in_mid_interval_polls_at_once(tmp_path: Path) -> None:
             await one.live(MIDNIGHT + 400 + SPREAD_S + 10)
             assert len(one.meters.reads) == 6
 
+    run_virtual(story())
+
+
+def test_a_line_is_read_as_wide_as_its_driver_says(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            one.meters.lines = {f"10.0.0.{n}:502": ("concentrator", 4) for n in range(1, 200)}
+            for n in range(1, 7):
+                one.meters.steady(f"m-{n}", wh=n)
+            one.meters.latency_s = 200.0
+            await one.take(APART)
+            await one.live(MIDNIGHT + 2 * QUARTER - 1)
+            assert one.meters.most_under_way == 4
+            assert all(len(line) == 1 for line in (await one.booked()).values()), "none was refused by its bus"
+
+    run_virtual(story())
+
+
+async def absent(one: Office) -> dict[str, Absence]:
+    return await Absences(one.control).reasons()
+
+
+def test_every_meter_without_a_fresh_reading_has_a_reason_by_name_until_it_answers(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            for n in range(1, 7):
+                one.meters.steady(f"m-{n}")
+            one.meters.silent = {"m-2"}
+            one.meters.faults = {
+                "m-3": DlmsFault("TQ-DM-88", "no connection", "look", blame=Blame.REMOTE, hope=Hope.RETRY),
+                "m-4": DlmsFault("TQ-DM-30", "not our keys", "look", blame=Blame.REMOTE, hope=Hope.PERMANENT),
+            }
+            one.meters.serials = {"m-5": "SOMEBODY-ELSE"}
+            one.meters.registers["m-6"] = lambda _: {Channel.IMPORT: None}
+            await one.take(APART)
+            await one.live(MIDNIGHT + QUARTER + 10)
+            assert await absent(one) == {
+                "m-2": Absence.NOT_UNDERSTOOD,
+                "m-3": Absence.UNREACHABLE,
+                "m-4": Absence.SECURITY,
+                "m-5": Absence.WRONG_METER,
+                "m-6": Absence.NO_VALUE,
+            }
+            missing = await Absences(one.control).of(MeterId("m-3"))
+            assert missing is not None
+            assert (missing.since, "TQ-DM-88: no connection (look)" in missing.detail) == (MIDNIGHT, True)
+            assert await Absences(one.control).counts() == dict.fromkeys(
+                sorted(set((await absent(one)).values()), key=str), 1
+            )
+            one.meters.silent, one.meters.faults, one.meters.serials = set(), {}, {}
+            one.meters.steady("m-6")
+            await one.live(MIDNIGHT + QUARTER + SPREAD_S + 200)
+            assert await absent(one) == {}, "told within a round of the answer"
+
+    run_virtual(story())
+
+
+def test_the_reason_of_a_meter_outlives_the_process_and_keeps_its_beginning(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            one.meters.steady("m-1")
+            one.meters.silent = {"m-1"}
+            await one.take(grid(LINKS, PLACED[:1]))
+            await one.live(MIDNIGHT + QUARTER)
+        async with office(tmp_path, now=MIDNIGHT + QUARTER + 1) as one:
+            one.meters.steady("m-1")
+            one.meters.faults = {"m-1": DlmsFault("TQ-DM-81", "mute", "look", blame=Blame.REMOTE, hope=Hope.RETRY)}
+            await one.live(MIDNIGHT + 3 * QUARTER)
+            missing = await Absences(one.control).of(MeterId("m-1"))
+            assert missing is not None
+            assert (missing.reason, missing.since) == (Absence.SILENT, MIDNIGHT)
+
+    run_virtual(story())
+
+
+def test_a_meter_whose_turn_does_not_come_is_told_apart_from_one_that_never_was_asked(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            for n in range(1, 7):
+                one.meters.steady(f"m-{n}")
+            await one.take(grid(LINKS[:3], PLACED[:3], address=lambda _: "10.0.0.9:502"))
+            await one.live(MIDNIGHT + QUARTER - 1)
+            one.meters.latency_s = 500.0
+            await one.take(at_version(grid(LINKS, PLACED, address=lambda _: "10.0.0.9:502"), 2))
+            await one.live(MIDNIGHT + 2 * QUARTER + 10)
+            found = await absent(one)
+            asked = {meter for meter, reads in one.meters.reads.items() if reads[-1] >= MIDNIGHT + QUARTER}
+            assert {found[meter] for meter in {"m-1", "m-2", "m-3"} - asked} <= {Absence.INTERVAL_OVER}
+            assert {found[meter] for meter in {"m-4", "m-5", "m-6"} - asked} <= {Absence.NEVER_ASKED}
+            assert {Absence.INTERVAL_OVER, Absence.NEVER_ASKED} <= set(found.values())
+
+    run_virtual(story())
+
+
+def test_a_meter_without_a_profile_and_a_doubtful_clock_are_reasons(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            await one.take(grid(LINKS, PLACED[:1], profile="dlms_of_tomorrow"))
+            await one.live(MIDNIGHT + 10)
+            assert await absent(one) == {"m-1": Absence.NO_PROFILE}
+        async with office(tmp_path / "other") as one:
+            one.meters.steady("m-1")
+            await one.take(grid(LINKS, PLACED[:1]))
+            await one.live(MIDNIGHT + QUARTER)
+            one.clock.doubt()
+            await one.live(MIDNIGHT + 2 * QUARTER)
+            assert await absent(one) == {"m-1": Absence.CLOCK_DOUBTFUL}
+
+    (tmp_path / "other").mkdir()
     run_virtual(story())

@@ -10,7 +10,7 @@ from protocols.errors import Blame, Hope
 from protocols.modbus.bus import Bus, Timing
 from protocols.modbus.codec import Framing, ModbusFault, read_pdu
 from protocols.resting import SUSPENSION_S
-from protocols.turns import WAITING_MAX
+from protocols.turns import WAITING_MAX, Priority
 from tests.protocols.modbus.scripted import (
     FAST,
     HandClock,
@@ -26,10 +26,10 @@ LATE_S = 0.45
 """Later than the timeout of `FAST`, sooner than two of them."""
 
 
-async def ask(bus: Bus, address: int, unit: int = 1, *, urgent: bool = False) -> int | str:
+async def ask(bus: Bus, address: int, unit: int = 1, priority: Priority = Priority.POLL) -> int | str:
     """The value of one register, or the code of the fault."""
     try:
-        return int.from_bytes(await bus.exchange(unit, read_pdu(3, address, 1), FAST, urgent=urgent), "big")
+        return int.from_bytes(await bus.exchange(unit, read_pdu(3, address, 1), FAST, priority), "big")
     except ModbusFault as fault:
         return fault.code
 
@@ -236,7 +236,7 @@ def test_a_dead_unit_is_suspended_and_probed_each_minute() -> None:
             assert not bus.suspended(9), "a clock set back must not suspend for a day"
             clock.at += 86_400
             alive = True
-            assert await ask(bus, 3, unit=9, urgent=True) == 3, "relay commands are tried in spite of it"
+            assert await ask(bus, 3, unit=9, priority=Priority.RELAY) == 3, "relay commands are tried in spite of it"
             assert await ask(bus, 4, unit=9) == 4
 
     run(main())
@@ -259,7 +259,7 @@ def test_relay_commands_go_before_waiting_polls() -> None:
         async with gateway(noting) as made, bus_to(made) as bus:
             polls = [asyncio.create_task(ask(bus, address)) for address in (1, 2, 3)]
             await first.wait()
-            restore = asyncio.create_task(ask(bus, 99, urgent=True))
+            restore = asyncio.create_task(ask(bus, 99, priority=Priority.RELAY))
             await asyncio.sleep(0)
             go_on.set()
             await asyncio.gather(restore, *polls)
@@ -277,7 +277,7 @@ def test_the_queue_has_an_end_for_polls_but_not_for_restores() -> None:
             tasks = [asyncio.create_task(ask(bus, 1)) for _ in range(WAITING_MAX + 1)]
             await asyncio.sleep(0)
             refused = await ask(bus, 2)
-            urgent = asyncio.create_task(ask(bus, 3, urgent=True))
+            urgent = asyncio.create_task(ask(bus, 3, priority=Priority.RELAY))
             await asyncio.sleep(0)
             assert refused == "TQ-MB-40"
             assert not urgent.done()
@@ -295,7 +295,7 @@ def test_a_refused_connection_backs_off_and_comes_back() -> None:
         async with bus_to(made, clock) as bus:
             assert await ask(bus, 1) == "TQ-MB-01"
             assert await ask(bus, 1) == "TQ-MB-42"
-            assert await ask(bus, 1, urgent=True) == "TQ-MB-01", "a restore is tried at once"
+            assert await ask(bus, 1, priority=Priority.RELAY) == "TQ-MB-01", "a restore is tried at once"
             waits = []
             for _ in range(8):
                 waited = 0

@@ -1,0 +1,69 @@
+"""Each interval that a node calls actual is what the meter counted in it; memories have filled what they could.
+
+Floor: simulate; walk: reading. The checker of energy compares sums between hours in which every meter was read; this
+one looks at single intervals, so that energy moved from one hour into another is found.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gridmodel.reading import Channel, Quality
+from simulate.check_energy import clouded
+from simulate.sight import NodeSight, Verdicts
+
+WAITS = ("waiting", "meter_silent")
+"""Reasons of gaps for which nobody but the node itself is waited for."""
+OWED_S = 4 * 3_600
+"""A gap that closed so long ago is filled, or says why it cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalChecker:
+    """Asked at the end."""
+
+    sights: Mapping[str, NodeSight]
+    verdicts: Verdicts
+
+    def compare(self, node: str) -> int:
+        """Every actual interval of a node's usage and supply points; gives how many."""
+        sight, compared = self.sights[node], 0
+        meters = {point: sight.truth.index(meter) for meter, point in sight.measured.items()}
+        for eye in sight.segments():
+            rows = eye.rows(
+                "SELECT p.point, p.channel, r.end, r.energy_wh FROM reading AS r JOIN point AS p ON p.number = r.point"
+                " WHERE r.quality = ? AND p.channel IN (?, ?)",
+                (int(Quality.ACTUAL), int(Channel.IMPORT), int(Channel.EXPORT)),
+            )
+            for point, channel, end, energy_wh in rows:
+                if clouded(sight, end):
+                    continue
+                true_wh = self._true_wh(sight, meters[point], Channel(channel), end)
+                compared += 1
+                if energy_wh != true_wh:
+                    self.verdicts.against(
+                        "actual_is_true", node, point, f"{energy_wh} Wh in the interval to {end}, the meter: {true_wh}"
+                    )
+        return compared
+
+    def filled(self, node: str) -> int:
+        """Intervals that were read out of meters' memories."""
+        return sum(
+            eye.value("SELECT count(*) FROM reading WHERE quality = ? AND revision > 1", (int(Quality.ACTUAL),)) or 0
+            for eye in self.sights[node].segments()
+        )
+
+    def waiting(self, node: str, now: int) -> int:
+        """Gaps that are still owed: closed long ago, their meters' memories not asked to the end."""
+        return sum(
+            eye.value("SELECT count(*) FROM gap WHERE reason IN (?, ?) AND end < ?", (*WAITS, now - OWED_S)) or 0
+            for eye in self.sights[node].segments()
+        )
+
+    def _true_wh(self, sight: NodeSight, index: int, channel: Channel, end: int) -> int:
+        step_s = sight.grid.spec.interval_minutes * 60
+        after, before = sight.truth.registers_at(index, end), sight.truth.registers_at(index, end - step_s)
+        if channel is Channel.IMPORT:
+            register_wh = after.import_wh - before.import_wh
+        else:
+            register_wh = after.export_wh - before.export_wh
+        return register_wh * sight.truth.multiplier(index)

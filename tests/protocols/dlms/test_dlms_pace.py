@@ -1,0 +1,96 @@
+"""The adaptive width as pure arithmetic: weather is no overload, a queue is."""
+
+import random
+
+from protocols.dlms.pace import EPOCH_EXCHANGES, WIDTH_AT_FIRST, Pace
+
+USUAL_S = 1.5
+
+
+def epochs(
+    pace: Pace, count: int, *, loss: float = 0.0, slower: float = 1.0, dice: random.Random | None = None
+) -> None:
+    """So many epochs with somebody always waiting; latencies as on a power line."""
+    drawn = dice or random.Random(1)
+    for _ in range(count * EPOCH_EXCHANGES):
+        pace.waited()
+        if drawn.random() < loss:
+            pace.lost()
+        else:
+            pace.answered(USUAL_S * slower * drawn.lognormvariate(0.0, 1.0))
+
+
+def test_it_begins_gently_and_grows_to_its_limit_while_all_is_well() -> None:
+    pace = Pace(7)
+    assert pace.width == WIDTH_AT_FIRST
+    widths = []
+    for _ in range(12):
+        epochs(pace, 1)
+        widths.append(pace.width)
+    assert widths[0] == WIDTH_AT_FIRST + 1
+    assert max(widths) == 7
+
+
+def test_width_that_nobody_waits_for_does_not_grow() -> None:
+    pace = Pace(7)
+    for _ in range(20 * EPOCH_EXCHANGES):
+        pace.answered(USUAL_S)
+    assert pace.width == WIDTH_AT_FIRST
+
+
+def test_the_loss_of_an_evening_is_weather() -> None:
+    dice = random.Random(7)
+    pace = Pace(7)
+    epochs(pace, 10, dice=dice)
+    widths = []
+    for _ in range(200):
+        epochs(pace, 1, loss=0.15, dice=dice)
+        widths.append(pace.width)
+    assert sum(widths) / len(widths) > 5, "one false alarm in a hundred epochs is made good within minutes"
+
+
+def test_a_flood_halves_it_down_to_one_and_it_comes_back() -> None:
+    pace = Pace(7)
+    epochs(pace, 8)
+    epochs(pace, 1, loss=0.6)
+    assert pace.width <= 3
+    epochs(pace, 3, loss=0.6)
+    assert pace.width == 1
+    epochs(pace, 12)
+    assert pace.width >= 6
+
+
+def test_answers_that_wait_in_a_queue_shrink_it() -> None:
+    pace = Pace(16)
+    epochs(pace, 6)
+    before = pace.width
+    epochs(pace, 3, slower=4.0)
+    assert pace.width < before
+
+
+def test_it_settles_near_what_the_line_carries() -> None:
+    """A line that carries four exchanges at once: beyond that each answer takes as much longer as there are more."""
+    dice = random.Random(3)
+    pace = Pace(30)
+    widths = []
+    for _ in range(300):
+        epochs(pace, 1, slower=max(1.0, pace.width / 4), dice=dice)
+        widths.append(pace.width)
+    settled = widths[100:]
+    assert 4 <= sum(settled) / len(settled) <= 14
+    assert max(settled) < 20
+
+
+def test_a_refused_connection_tells_the_limit() -> None:
+    pace = Pace(7)
+    epochs(pace, 8)
+    pace.refused(5)
+    assert pace.width == 4
+    pace.refused(1)
+    assert pace.width == 1
+
+
+def test_where_one_at_a_time_is_all_nothing_moves() -> None:
+    pace = Pace(1)
+    epochs(pace, 5)
+    assert pace.width == 1
