@@ -199,14 +199,15 @@ async def build(
     time_heard: Callable[[int], object] | None = None,
     floor_known: Callable[[int], object] | None = None,
     doubt_known: Callable[[], object] | None = None,
+    settled: Callable[[], object] | None = None,
 ) -> Node:
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
     `drivers` by protocol name, with those that `drivers_over` makes over the open store (they keep something durable
-    there); `profiles` are the shipped ones unless given; `time_heard` is told the hub's time at
-    every reply, `floor_known` the time that an earlier run was certain of, `doubt_known` that it ended in doubt of its
-    clock (`ScaledClock.confirm`, `.raise_floor`, `.doubt`). On a fault nothing stays open but what was handed in: link
-    and drivers are the caller's until a Node is given back.
+    there); `profiles` are the shipped ones unless given; `time_heard` is told the hub's time at every reply,
+    `floor_known` the time that an earlier run was certain of, `doubt_known` that it ended in doubt of its clock
+    (`ScaledClock.confirm`, `.raise_floor`, `.doubt`); `settled` hears of objects that live as long as a registry. On a
+    fault nothing stays open but what was handed in: link and drivers are the caller's until a Node is given back.
     """
     ports = Ports(
         clock=clock,
@@ -223,6 +224,7 @@ async def build(
         row_key=row_key,
         profiles=load_profiles() if profiles is None else profiles,
         time_heard=time_heard,
+        settled=settled,
     )
     store = await _open(config, ports)
     try:

@@ -110,6 +110,7 @@ async def serve(
             time_heard=clock.confirm,
             floor_known=clock.raise_floor,
             doubt_known=clock.doubt,
+            settled=gc.freeze,  # a plan of 42,000 meters is as long in the collector's way as the registry is
         )
         gc.collect()
         gc.freeze()  # the registry lives as long as the process: walking 42,000 points held the loop up to 100 ms

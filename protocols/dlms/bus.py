@@ -37,8 +37,9 @@ TURNED_AWAY = frozenset({NO_CONNECTION, "TQ-DM-82"})
 class Bus:
     """The turns of one ``host:port``."""
 
-    def __init__(self, clock: UtilityClock, rng: Rng, concentrator: ConcentratorTable | None = None) -> None:
-        """`concentrator`: what stands there; None for a meter, or a gateway that has one line."""
+    def __init__(self, name: str, clock: UtilityClock, rng: Rng, concentrator: ConcentratorTable | None = None) -> None:
+        """`name`: ``host:port``. `concentrator`: what stands there; None: a meter, or a gateway that has one line."""
+        self.name = name
         self.concentrator = concentrator
         most = 1 if concentrator is None else concentrator.associations_max
         self._pace = Pace(max(1, most - 1))  # the last one is for restores and relays

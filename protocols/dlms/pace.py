@@ -24,7 +24,7 @@ SLOWER_MAX = 2.5
 """Answers that take so many times the quietest epoch's time wait in a queue; chance alone comes to half of that."""
 EPOCHS_PER_LOOK = 50
 """How often quiet is looked at anew: some hundreds of sessions, half an hour of a full concentrator."""
-WIDTH_AT_FIRST = 2
+WIDTH_AT_FIRST = 4
 """Begin gently: after a power cut all concentrators of a district are met at once."""
 
 

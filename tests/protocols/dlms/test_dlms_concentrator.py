@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from gridmodel.reading import Channel
-from protocols.dlms.pace import EPOCH_EXCHANGES
+from protocols.dlms.pace import EPOCH_EXCHANGES, WIDTH_AT_FIRST
 from protocols.driver import LineKeeper, MeterTarget, RelayCommand, WritePermit
 from protocols.errors import Blame, Hope, ProtocolFault
 from protocols.resting import SUSPENSION_S
@@ -121,7 +121,7 @@ def test_the_width_grows_while_answers_come_in_time_and_falls_when_they_get_lost
     async def story() -> None:
         async with behind(24, 24, associations_max=6) as made:
             assert isinstance(made.driver, LineKeeper)
-            assert made.driver.line(made.targets[0]).width == 2
+            assert made.driver.line(made.targets[0]).width == WIDTH_AT_FIRST
             for _ in range(4):
                 await asyncio.gather(*(read(made, target) for target in made.targets))
             assert made.driver.line(made.targets[0]).width == 5, "one of the six is kept for restores"
