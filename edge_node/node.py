@@ -203,7 +203,7 @@ async def build(
 ) -> Node:
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
-    `drivers` by protocol name, with those that `drivers_over` makes over the open store; `profiles` are the shipped ones
+    `drivers` by protocol name, and those that `drivers_over` makes over the open store; `profiles` are the shipped ones
     unless given; `time_heard` is told the hub's time at every reply, `floor_known` the time that an earlier run was
     certain of, `doubt_known` that it ended in doubt of its clock (`ScaledClock.confirm`, `.raise_floor`, `.doubt`);
     `settled` hears of objects that live as long as a registry. On a fault nothing stays open but what was handed in.

@@ -70,8 +70,9 @@ class Bus:
         """
         device = place.device
         if not self._turns.take_free(device, priority):
-            self._pace.waited()
             await self._turns.take(device, priority)
+        if self._turns.held >= self._turns.width:
+            self._pace.filled()
         try:
             if not priority.urgent and not self._resting.idle:
                 self._refuse_if_resting(place)

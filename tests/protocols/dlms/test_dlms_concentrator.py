@@ -138,6 +138,24 @@ def test_the_width_grows_while_answers_come_in_time_and_falls_when_they_get_lost
     run(story())
 
 
+def test_the_width_grows_as_well_under_a_caller_that_asks_no_more_than_it_says() -> None:
+    """As the collector does: nobody ever waits for a turn then."""
+
+    async def story() -> None:
+        async with behind(24, 24, associations_max=6) as made:
+            rest = made.targets * 3
+            under_way: set[asyncio.Task[int | str]] = set()
+            while rest:
+                while rest and len(under_way) < made.driver.width(made.driver.line(rest[-1]).key):
+                    under_way.add(asyncio.create_task(read(made, rest.pop())))
+                done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                assert all(isinstance(task.result(), int) for task in done)
+            await asyncio.wait(under_way)
+            assert made.driver.line(made.targets[0]).width == 5
+
+    run(story())
+
+
 def test_a_concentrator_that_takes_fewer_connections_than_its_model_says_is_read_all_the_same() -> None:
     async def story() -> None:
         shape = ConcentratorShape(weather=FAIR, connections_max=2, round_s=0)
