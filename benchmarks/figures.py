@@ -1,6 +1,7 @@
 """What a benchmark reports: rows as measured, and figures that an issue names, each with its limit.
 
-A benchmark is a module of this folder with `NAME` and ``run(*, smoke: bool) -> Report``. A smoke run proves that it
+A benchmark is a module of this folder with `NAME` and ``run(*, smoke: bool) -> Report``; one that runs for a time has
+`SECONDS` as well and takes ``seconds``. A smoke run proves that it
 works: it is too short to judge, so no figure of it is ok or not.
 """
 

@@ -197,13 +197,14 @@ async def build(
     profiles: Mapping[str, MeterProfile] | None = None,
     drivers_over: Callable[[EdgeStore], Mapping[str, MeterDriver]] | None = None,
     told_clock: ToldClock | None = None,
+    settled: Callable[[], object] | None = None,
 ) -> Node:
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
-    `drivers` by protocol name, with those that `drivers_over` makes over the open store (they keep something durable
-    there); `profiles` are the shipped ones unless given; `told_clock` (`clock` itself, where it listens) is
-    told what hub, meters and an earlier run know of the time. On a fault nothing stays open but what was handed in:
-    link and drivers are the caller's until a Node is given back.
+    `drivers` by protocol name, and those that `drivers_over` makes over the open store; `profiles` are the shipped ones
+    unless given; `told_clock` (`clock` itself, where it listens) is told what hub, meters and an earlier run know of
+    the time; `settled` hears of objects that live as long as a registry. On a fault nothing stays open but what was
+    handed in: link and drivers are the caller's until a Node is given back.
     """
     ports = Ports(
         clock=clock,
@@ -220,6 +221,7 @@ async def build(
         row_key=row_key,
         profiles=load_profiles() if profiles is None else profiles,
         told_clock=told_clock,
+        settled=settled,
     )
     store = await _open(config, ports)
     try:

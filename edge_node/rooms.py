@@ -66,6 +66,8 @@ class Ports:
     profiles: Mapping[str, MeterProfile]
     told_clock: ToldClock | None = None
     """Told the hub's time at every reply, to confirm or doubt the clock."""
+    settled: Callable[[], object] | None = None
+    """Called when objects were made that live as long as a registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,7 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         compute=ports.compute,
         spread_s=config.polling.spread_s,
         at_once_max=config.polling.reads_at_once,
+        settled=ports.settled,
     )
 
 

@@ -161,12 +161,16 @@ class LineKeeper(Protocol):
     """Says which meters share a line, and how much it takes. Of a driver without it each address is one of width 1."""
 
     def line(self, target: MeterTarget) -> Line:
-        """The target's line as it is now; asked again for every read, since a width may be learned.
+        """The target's line as it is now.
 
         Raises:
             ProtocolFault: local and permanent, for a target that this driver cannot reach at all.
 
         """
+        ...
+
+    def width(self, key: str) -> int:
+        """How wide the line with that key is now, since a width may be learned; 1 for one that nobody asked for yet."""
         ...
 
 

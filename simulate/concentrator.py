@@ -34,7 +34,7 @@ class Weather:
     """Half of the exchanges take less, I/O seconds; lognormal."""
     p95_s: float = 8.0
     """One in twenty takes longer."""
-    loss: float = 0.005
+    loss: float = 0.0
     """The share of exchanges that are lost, request or answer."""
     evening_loss: float = 0.15
     """The same from 18:00 to 22:00 local time."""

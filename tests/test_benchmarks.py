@@ -31,6 +31,40 @@ def test_the_dlms_benchmark_reads_the_same_with_every_client(capsys: pytest.Capt
     }
 
 
+def test_the_collector_benchmark_reads_meters_behind_concentrators(capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner.main(["collector", "--smoke", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["benchmarks"]
+    (row,) = found["rows"]
+    assert row["sessions_per_s"] > 5
+    assert row["wrong"] == 0
+    assert set(row["codes"]) <= {"TQ-DM-81"}, "dead meters and nothing else"
+    assert {figure["id"] for figure in found["figures"]} == {
+        "collector.sessions",
+        "collector.core",
+        "collector.late",
+        "collector.rss",
+        "collector.callback",
+        "collector.late_with_dead",
+    }
+
+
+class _Timed:
+    NAME = "timed"
+    SECONDS = 600
+
+    def run(self, *, smoke: bool, seconds: int = SECONDS) -> Report:
+        return Report(({"seconds": seconds},), ())
+
+
+def test_a_benchmark_that_runs_for_a_time_can_be_shortened(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "known_benchmarks", lambda: {"timed": _Timed(), "slow": _Slow()})
+    assert runner.main(["--json", "--smoke", "--seconds", "20"]) == 0
+    rows = [one["rows"] for one in json.loads(capsys.readouterr().out)["benchmarks"]]
+    assert [{"seconds": 20}] in rows
+
+
 class _Slow:
     NAME = "slow"
 

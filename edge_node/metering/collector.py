@@ -8,7 +8,7 @@ link does.
 
 import asyncio
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edge_node.metering.lines import Lines
@@ -62,16 +62,20 @@ class Collector:
         compute: Compute,
         spread_s: int = SPREAD_S,
         at_once_max: int = READS_AT_ONCE_MAX,
+        settled: Callable[[], object] | None = None,
     ) -> None:
+        """`settled` is called when a new plan stands, which lives as long as its registry."""
         self._rounds = rounds
         self._registries = registries
         self._drivers = drivers
+        self._keepers = {name: driver for name, driver in drivers.items() if isinstance(driver, LineKeeper)}
         self._profiles = profiles
         self._clock = clock
         self._compute = compute
         self._spread_s = spread_s
         self._plan: tuple[Registry, Topology, PollPlan] | None = None
         self._at_once_max = at_once_max
+        self._settled = settled
         self._again: list[tuple[int, int, _Try]] = []
         self._again_count = 0
         self._word = asyncio.Event()
@@ -87,7 +91,7 @@ class Collector:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._rounds.run())
-                lines = Lines(group, self._line_of, self._read, self._at_once_max)
+                lines = Lines(group, self._line_of, self._width_of, self._read, self._at_once_max)
                 while True:
                     await self._interval(lines)
         except BaseExceptionGroup as failures:
@@ -136,17 +140,23 @@ class Collector:
         if self._plan is None or self._plan[0] is not registry or self._plan[1] is not topology:
             found, plan = await self._compute.run(plan_of, registry, at, self._profiles, self._spread_s)
             self._plan = (registry, found, plan)
+            if self._settled is not None:
+                self._settled()
         return self._plan[2]
 
     def _line_of(self, one: _Try) -> Line:
-        """What the meter shares with others, as wide as its driver says now; else its address, one at a time."""
-        target, driver = one.poll.target, self._drivers.get(one.poll.protocol)
+        """What the meter shares with others; without a word from its driver its address, one at a time."""
+        target, keeper = one.poll.target, self._keepers.get(one.poll.protocol)
         try:
-            if driver is not None and isinstance(driver, LineKeeper):
-                return driver.line(target)
+            if keeper is not None:
+                return keeper.line(target)
         except ProtocolFault:
             pass  # the read itself says why
         return Line(target.address, 1, READ_S_MAX)
+
+    def _width_of(self, one: _Try, key: str) -> int:
+        keeper = self._keepers.get(one.poll.protocol)
+        return 1 if keeper is None else keeper.width(key)
 
     async def _read(self, one: _Try, line: Line) -> None:
         poll, length = one.poll, one.poll.rules.interval_minutes

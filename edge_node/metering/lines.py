@@ -17,10 +17,11 @@ J = TypeVar("J")
 
 
 class _Queue(Generic[J]):
-    __slots__ = ("at_work", "jobs", "line", "listed")
+    __slots__ = ("at_work", "jobs", "line", "listed", "width")
 
     def __init__(self, line: Line) -> None:
         self.line = line
+        self.width = line.width
         """As it was when it was last asked for."""
         self.jobs: deque[J] = deque()
         self.at_work = 0
@@ -35,12 +36,14 @@ class Lines(Generic[J]):
         self,
         group: asyncio.TaskGroup,
         line_of: Callable[[J], Line],
+        width_of: Callable[[J, str], int],
         read: Callable[[J, Line], Awaitable[None]],
         at_once_max: int,
     ) -> None:
-        """`read` may raise only what is to end the group."""
+        """`width_of` gives the present width of a line by its key; `read` may raise only what is to end the group."""
         self._group = group
         self._line_of = line_of
+        self._width_of = width_of
         self._read = read
         self._places = at_once_max
         self._queues: dict[str, _Queue[J]] = {}
@@ -62,7 +65,7 @@ class Lines(Generic[J]):
         queue = self._queues.get(line.key)
         if queue is None:
             queue = self._queues[line.key] = _Queue(line)
-        queue.line = line
+        queue.line, queue.width = line, line.width
         queue.jobs.append(job)
         self._want(queue)
         self._fill()
@@ -77,7 +80,7 @@ class Lines(Generic[J]):
         while self._places > 0 and self._wanting:
             queue = self._wanting.popleft()
             queue.listed = False
-            if queue.at_work >= queue.line.width:
+            if queue.at_work >= queue.width:
                 continue  # it wants again when one of its reads ends
             queue.at_work += 1
             self._places -= 1
@@ -91,7 +94,7 @@ class Lines(Generic[J]):
             queue.at_work -= 1
             self._places += 1
         if queue.jobs:
-            queue.line = self._line_of(job)
+            queue.width = self._width_of(job, queue.line.key)
             self._want(queue)
         elif queue.at_work == 0:
             self._queues.pop(queue.line.key, None)

@@ -82,6 +82,7 @@ def plan_of(
     """Who is polled for the interval ending at `end`, with the topology it holds for. Heavy: a task for `compute`."""
     topology = registry.topology(end)
     stays = stays_of(registry)
+    rules: dict[tuple[str, Multiplier], VeeRules] = {}
     targets: list[PollTarget] = []
     unreadable: list[tuple[str, str]] = []
     for placed in topology.installation_at.values():
@@ -98,7 +99,7 @@ def plan_of(
                 of_usage_point=placed.point in registry.usage_point,
                 channels=placed.channels,
                 multiplier=placed.multiplier,
-                rules=rules_of(profile, placed.multiplier, registry.interval_minutes),
+                rules=_shared(rules, (profile.name, placed.multiplier), profile, registry.interval_minutes),
                 rebased_at=placed.valid_from if _rebased(placed, stays) else None,
                 offset_s=offset_s(meter.id, spread_s),
                 neighbours=_under(topology, placed.point),
@@ -113,6 +114,16 @@ def _under(topology: Topology, point: str) -> tuple[str, ...]:
     """The points of the transformer that `point` hangs on: one tuple, shared by all of them."""
     transformer = topology.transformer_of.get(UsagePointId(point))
     return () if transformer is None else topology.points_of[transformer]
+
+
+def _shared(
+    known: dict[tuple[str, Multiplier], VeeRules], key: tuple[str, Multiplier], profile: MeterProfile, minutes: int
+) -> VeeRules:
+    """The same object for all meters of one model with one multiplier: a quarter of a million would be as many more."""
+    found = known.get(key)
+    if found is None:
+        found = known[key] = rules_of(profile, key[1], minutes)
+    return found
 
 
 def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: int) -> VeeRules:

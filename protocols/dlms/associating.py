@@ -106,7 +106,7 @@ class Associations:
             known[title] = heard
             if len(known) > TITLES_MAX:
                 del known[next(iter(known))]
-        self._open = {one for one in self._open if one.spoiled is None}
+        self._open.discard(conversation.connection)
 
     def close(self, fault: DlmsFault) -> None:
         """Spoil every open connection for good; whoever waits on one, or for one, gets `fault`."""

@@ -37,8 +37,9 @@ TURNED_AWAY = frozenset({NO_CONNECTION, "TQ-DM-82"})
 class Bus:
     """The turns of one ``host:port``."""
 
-    def __init__(self, clock: UtilityClock, rng: Rng, concentrator: ConcentratorTable | None = None) -> None:
-        """`concentrator`: what stands there; None for a meter, or a gateway that has one line."""
+    def __init__(self, name: str, clock: UtilityClock, rng: Rng, concentrator: ConcentratorTable | None = None) -> None:
+        """`name`: ``host:port``. `concentrator`: what stands there; None: a meter, or a gateway that has one line."""
+        self.name = name
         self.concentrator = concentrator
         most = 1 if concentrator is None else concentrator.associations_max
         self._pace = Pace(max(1, most - 1))  # the last one is for restores and relays
@@ -69,8 +70,9 @@ class Bus:
         """
         device = place.device
         if not self._turns.take_free(device, priority):
-            self._pace.waited()
             await self._turns.take(device, priority)
+        if self._turns.held >= self._turns.width:
+            self._pace.filled()
         try:
             if not priority.urgent and not self._resting.idle:
                 self._refuse_if_resting(place)

@@ -40,7 +40,8 @@ class Conversation:
         """`pause_ms`: I/O time before each request, for whoever needs a breath."""
         self.counter = counter
         """The invocation counters set aside for it."""
-        self._connection = connection
+        self.connection = connection
+        """What carries it."""
         self._io_clock = io_clock
         self._pause_s = pause_ms / 1000
         self._release = plan.quirks.release
@@ -49,7 +50,7 @@ class Conversation:
     @property
     def association(self) -> ClientAssociation:
         """The codec's side of it."""
-        return self._connection.client.association
+        return self.connection.client.association
 
     async def get(self, attributes: Sequence[AttributeDescriptor]) -> tuple[GetResult, ...]:
         """Several attributes in order, with as few requests as meter and profile allow."""
@@ -85,21 +86,21 @@ class Conversation:
 
     async def release(self) -> None:
         """End the association in good order, as far as the meter plays along: what was asked is answered already."""
-        if self._release == "none" or not self._connection.sound:
+        if self._release == "none" or not self.connection.sound:
             return
         try:
-            await self._connection.ask(self.association.release())
+            await self.connection.ask(self.association.release())
         except DlmsFault as fault:
-            self._connection.abandon(fault)
+            self.connection.abandon(fault)
 
     def hang_up(self) -> None:
         """Close the connection, in whatever state. Idempotent."""
-        self._connection.hang_up()
+        self.connection.hang_up()
 
     async def _ask(self, apdu: bytes, kind: type[T]) -> T:
         if self._pause_s:
             await self._io_clock.sleep(self._pause_s)
-        outcome = await self._connection.ask(apdu)
+        outcome = await self.connection.ask(apdu)
         if not isinstance(outcome, kind):
             raise remote_fault("TQ-DM-42", f"{type(outcome).__name__} came for {kind.__name__}")
         return outcome

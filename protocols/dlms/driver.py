@@ -12,6 +12,7 @@ either, and no other code path here writes.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 from gridmodel.clock import Entropy, IoClock, Rng, UtilityClock
@@ -52,6 +53,8 @@ SHIFT_S_MAX = 900
 """What shift_time of a clock takes, either way (IEC 62056-6-2, class 8)."""
 CALL_S_MAX = 60
 """What a poll of a single meter may take by the usual profile."""
+PLACES_KEPT = 8_192
+"""Parsed addresses of those who are asked at present: a poll looks twice, and all of a region would fill memory."""
 QUEUED_S_MAX = 60
 """Beside the call itself: for the turns that others have before it."""
 Work = Callable[[Conversation], Awaitable[T]]
@@ -83,14 +86,20 @@ class DlmsDriver:
         self._rng = rng
         self._concentrators = load_concentrators() if concentrators is None else concentrators
         self._buses: dict[tuple[str, int], Bus] = {}
+        self._place = lru_cache(PLACES_KEPT)(self._placed)
         self._closed = False
 
     def line(self, target: MeterTarget) -> Line:
         """See `LineKeeper.line`."""
-        place = self._plan(target).place(target)
-        bus = self._bus(target, place)
+        bus = self._bus(target, self._place(target))
         call_s_max = CALL_S_MAX if bus.concentrator is None else bus.concentrator.timing.call_s_max
-        return Line(f"{place.host}:{place.port}", bus.width, call_s_max + QUEUED_S_MAX)
+        return Line(bus.name, bus.width, call_s_max + QUEUED_S_MAX)
+
+    def width(self, key: str) -> int:
+        """See `LineKeeper.width`."""
+        host, _, port = key.rpartition(":")
+        bus = self._buses.get((host, int(port)))
+        return 1 if bus is None else bus.width
 
     async def read(self, target: MeterTarget) -> MeterSnapshot:
         """See `MeterDriver.read`. Another serial number than the target's comes alone, without any value."""
@@ -202,14 +211,14 @@ class DlmsDriver:
 
     def suspended(self, target: MeterTarget) -> bool:
         """Whether the target is being left alone at this moment, for a status page."""
-        place = self._plan(target).place(target)
+        place = self._place(target)
         return self._bus(target, place).suspended(place.device)
 
     async def _call(
         self, target: MeterTarget, plan: DlmsPlan, work: Work[T], priority: Priority, *, dear: bool = False
     ) -> T:
         """One association and what is asked in it."""
-        place = plan.place(target)
+        place = self._place(target)
         bus = self._bus(target, place)
         way = bus.way(plan, place)
         seconds = way.timing.profile_s_max if dear else way.timing.call_s_max
@@ -247,6 +256,9 @@ class DlmsDriver:
             )
         return plan
 
+    def _placed(self, target: MeterTarget) -> Place:
+        return self._plan(target).place(target)
+
     def _bus(self, target: MeterTarget, place: Place) -> Bus:
         """Whose turns they are. Raises DlmsFault TQ-DM-99 for a concentrator that is not known, or not agreed upon."""
         concentrator = None if place.via is None else self._concentrators.get(place.via)
@@ -259,7 +271,9 @@ class DlmsDriver:
             )
         bus = self._buses.get((place.host, place.port))
         if bus is None:
-            bus = self._buses[place.host, place.port] = Bus(self._clock, self._rng, concentrator)
+            bus = self._buses[place.host, place.port] = Bus(
+                f"{place.host}:{place.port}", self._clock, self._rng, concentrator
+            )
         elif bus.concentrator is not concentrator:
             raise local_fault(
                 "TQ-DM-99",

@@ -7,7 +7,7 @@ are counted in epochs. At an epoch's end the width
 * halves when more of it was lost than weather explains: a queue that overflows, a concentrator that drowns;
 * shrinks by a quarter when answers took far longer than in the quietest epoch known: they wait in its queue by then,
   and more at once only makes the queue longer;
-* grows by one when neither is so and somebody waited for a turn: width that nobody uses proves nothing.
+* grows by one when neither is so and all of it was in use: width that nobody uses proves nothing.
 
 Times are compared by their logarithms, since a few answers of a minute would swamp a mean. What is quiet is looked at
 anew from time to time at half the width: networks grow and seasons change, and whoever only ever saw a queue would take
@@ -24,7 +24,7 @@ SLOWER_MAX = 2.5
 """Answers that take so many times the quietest epoch's time wait in a queue; chance alone comes to half of that."""
 EPOCHS_PER_LOOK = 50
 """How often quiet is looked at anew: some hundreds of sessions, half an hour of a full concentrator."""
-WIDTH_AT_FIRST = 2
+WIDTH_AT_FIRST = 4
 """Begin gently: after a power cut all concentrators of a district are met at once."""
 
 
@@ -41,11 +41,11 @@ class Pace:
         self._quietest = self._quietest_before = math.inf
         """Since the last look, and between that and the one before it."""
         self._epochs = 0
-        self._crowded = False
+        self._filled = False
 
-    def waited(self) -> None:
-        """A call found no free turn: more width would have been used."""
-        self._crowded = True
+    def filled(self) -> None:
+        """As many calls are under way as may be: more width might be used, too."""
+        self._filled = True
 
     def answered(self, seconds: float) -> None:
         """An exchange was answered after so long (I/O seconds)."""
@@ -76,7 +76,7 @@ class Pace:
             self.width = max(1, self.width // 2)
         elif usual > min(self._quietest, self._quietest_before) + math.log(SLOWER_MAX):
             self.width = max(1, self.width * 3 // 4)
-        elif self._crowded:
+        elif self._filled:
             self.width = min(self.width_max, self.width + 1)
         self._epochs += 1
         if self._epochs % EPOCHS_PER_LOOK == 0:
@@ -84,4 +84,4 @@ class Pace:
             self.width = max(1, self.width // 2)
         self._answered = self._lost = 0
         self._logs = 0.0
-        self._crowded = False
+        self._filled = False

@@ -5,7 +5,8 @@ a poll is then one or two requests. Another serial number at the address makes e
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
 
 from gridmodel.identity import MeterId
 from protocols.dlms.apdu.parts import AttributeDescriptor, GetResult
@@ -18,28 +19,37 @@ from protocols.dlms.values import Poll, relay_attributes, relay_reading, scale_o
 from protocols.driver import MeterSnapshot, MeterTarget, RelayReading
 from protocols.errors import Hope
 
-METERS_KEPT = 150_000
-"""Meters whose scalers are kept: more than the largest office has; each takes some 500 bytes."""
+METERS_KEPT = 1_000_000
+"""Meters of which something is remembered: a whole region; each takes some 200 bytes."""
 
 
-@dataclass(slots=True)
-class _Known:
-    """What one meter told and need not tell again."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a meter told about itself and need not tell again. Meters of one model mostly share it."""
 
-    serial: str | None
     profile: str
-    scales: dict[str, ScalerUnit] = field(default_factory=dict)
-    lacks: set[str] = field(default_factory=set)
+    scales: Mapping[str, ScalerUnit]
+    lacks: frozenset[str] = frozenset()
     """Optional values that it does not have."""
-    columns: dict[str, ScalerUnit] | None = None
+    columns: Mapping[str, ScalerUnit] | None = None
     """What the columns of its load profile count in; None: they were not looked at."""
+
+    @property
+    def content(self) -> Hashable:
+        """Equal where two are the same."""
+        columns = None if self.columns is None else tuple(sorted(self.columns.items()))
+        return self.profile, tuple(sorted(self.scales.items())), self.lacks, columns
 
 
 class Poller:
     """Polls meters over open associations."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[MeterId, _Known] = OrderedDict()
+        self._known: OrderedDict[MeterId, tuple[str | None, int]] = OrderedDict()
+        """Serial number, and the number of what was told. Plain tuples on purpose: the garbage collector forgets those,
+        while as many objects would make it stop the loop for longer than 20 ms."""
+        self._told: list[_Told] = []
+        self._numbers: dict[Hashable, int] = {}
         self._polls: dict[str, Poll] = {}
 
     async def read(self, target: MeterTarget, plan: DlmsPlan, talk: Conversation) -> MeterSnapshot:
@@ -52,9 +62,8 @@ class Poller:
         if serial is not None and not _same(serial, target.serial):
             self._known.pop(target.meter, None)
             return MeterSnapshot(serial, None, None, {}, {}, {})
-        known = self._known_of(target, plan, serial)
-        await self._scale(known, plan.values, talk)
-        return poll.snapshot(results, known.scales)
+        told = await self._scaled(target, self._told_by(target, plan, serial), serial, plan.values, talk)
+        return poll.snapshot(results, told.scales)
 
     async def read_relay(
         self, target: MeterTarget, plan: DlmsPlan, relay: RelayPlan, talk: Conversation
@@ -64,49 +73,69 @@ class Poller:
         asked: list[AttributeDescriptor] = [] if plan.serial is None else [plan.serial]
         results: list[GetResult] = list(await talk.get([*asked, power.attribute, *relay_attributes(relay)]))
         serial = check_serial(target, plan, results.pop(0)) if asked else None
-        known = self._known_of(target, plan, serial)
-        await self._scale(known, (power,), talk)
-        load_w = value_of(power, known.scales.get(POWER), results.pop(0))
+        told = await self._scaled(target, self._told_by(target, plan, serial), serial, (power,), talk)
+        load_w = value_of(power, told.scales.get(POWER), results.pop(0))
         return relay_reading(relay, results, load_w)
 
-    async def column_scales(self, target: MeterTarget, plan: DlmsPlan, talk: Conversation) -> dict[str, ScalerUnit]:
+    async def column_scales(self, target: MeterTarget, plan: DlmsPlan, talk: Conversation) -> Mapping[str, ScalerUnit]:
         """What the columns of the load profile count in, after its columns were compared once.
 
         The caller has proven who answers. Raises DlmsFault TQ-DM-64 when meter and profile differ.
         """
-        known = self._known_of(target, plan, target.serial)
-        if known.columns is None:
+        told = self._told_by(target, plan, target.serial)
+        if told.columns is None:
             await check_columns(plan, talk)
-            scales = _Known(known.serial, known.profile)
             energies = () if plan.load_profile is None else tuple(plan.load_profile.energies.values())
-            await self._scale(scales, energies, talk)
-            known.columns = scales.scales
-        return known.columns
+            scales, _ = await _scales_of(_Told(plan.profile, {}), energies, talk)
+            told = replace(told, columns=scales)
+            self._remember(target, target.serial, told)
+        return told.columns or {}
 
-    async def _scale(self, known: _Known, values: tuple[ValuePlan, ...], talk: Conversation) -> None:
-        """Learn scalers that are not known yet."""
-        for value in values:
-            if value.scale is not None:
-                known.scales[value.key] = value.scale
-        missing = [value for value in values if value.key not in known.scales and value.key not in known.lacks]
-        if not missing:
-            return
-        results = await talk.get([value.scaler_attribute for value in missing])
-        for value, result in zip(missing, results, strict=True):
-            scale = scale_of(value, result)
-            if scale is None:
-                known.lacks.add(value.key)
-            else:
-                known.scales[value.key] = scale
+    async def _scaled(
+        self, target: MeterTarget, told: _Told, serial: str | None, values: tuple[ValuePlan, ...], talk: Conversation
+    ) -> _Told:
+        """With the scalers of these values, which are asked for where they are not known yet."""
+        if all(value.key in told.scales or value.key in told.lacks for value in values):
+            return told
+        scales, lacks = await _scales_of(told, values, talk)
+        told = replace(told, scales=scales, lacks=lacks)
+        self._remember(target, serial, told)
+        return told
 
-    def _known_of(self, target: MeterTarget, plan: DlmsPlan, serial: str | None) -> _Known:
-        serial = None if serial is None else serial.strip()
+    def _told_by(self, target: MeterTarget, plan: DlmsPlan, serial: str | None) -> _Told:
+        """What is known of whoever has that serial number; nothing for another one, or under another profile."""
         known = self._known.get(target.meter)
-        if known is None or (known.serial, known.profile) != (serial, plan.profile):
-            known = self._known[target.meter] = _Known(serial, plan.profile)
-            if len(self._known) > METERS_KEPT:
-                self._known.popitem(last=False)
-        return known
+        told = None if known is None or known[0] != _plain(serial) else self._told[known[1]]
+        return _Told(plan.profile, {}) if told is None or told.profile != plan.profile else told
+
+    def _remember(self, target: MeterTarget, serial: str | None, told: _Told) -> None:
+        number = self._numbers.setdefault(told.content, len(self._told))
+        if number == len(self._told):
+            self._told.append(told)
+        self._known[target.meter] = (_plain(serial), number)
+        if len(self._known) > METERS_KEPT:
+            self._known.popitem(last=False)
+
+
+async def _scales_of(
+    told: _Told, values: tuple[ValuePlan, ...], talk: Conversation
+) -> tuple[dict[str, ScalerUnit], frozenset[str]]:
+    """What is known and what these values add, the profile's own scalers among them; what the meter lacks."""
+    scales, lacks = dict(told.scales), set(told.lacks)
+    scales.update((value.key, value.scale) for value in values if value.scale is not None)
+    missing = [value for value in values if value.key not in scales and value.key not in lacks]
+    results = await talk.get([value.scaler_attribute for value in missing]) if missing else ()
+    for value, result in zip(missing, results, strict=True):
+        scale = scale_of(value, result)
+        if scale is None:
+            lacks.add(value.key)
+        else:
+            scales[value.key] = scale
+    return scales, frozenset(lacks)
+
+
+def _plain(serial: str | None) -> str | None:
+    return None if serial is None else serial.strip()
 
 
 def check_serial(target: MeterTarget, plan: DlmsPlan, result: GetResult) -> str:

@@ -46,6 +46,11 @@ class ModbusDriver:
         host, port, _ = parse_address(target.address)
         return Line(f"{host}:{port}", 1, READ_S_MAX)
 
+    def width(self, key: str) -> int:
+        """See `LineKeeper.width`."""
+        del key
+        return 1
+
     async def read(self, target: MeterTarget) -> MeterSnapshot:
         """See `MeterDriver.read`; one request for each block of the profile."""
         plan = self._plan(target)

@@ -152,6 +152,9 @@ class ScriptedMeters:
         key, width = self.lines.get(target.address, (target.address, 1))
         return Line(key, width, READ_S_MAX if self.latency_s < READ_S_MAX else 2 * int(self.latency_s))
 
+    def width(self, key: str) -> int:
+        return next((width for name, width in self.lines.values() if name == key), 1)
+
     def steady(self, meter: str, *, wh: int = 250, start: int = 10_000, export_wh: int | None = None) -> None:
         """A meter that counts `wh` in every interval."""
 

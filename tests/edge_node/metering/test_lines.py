@@ -43,7 +43,9 @@ def with_lines(widths: dict[str, int], at_once_max: int, story: Callable[[Lines[
     async def main() -> None:
         desk = Desk()
         async with asyncio.TaskGroup() as group:
-            lines = Lines[Job](group, lambda job: Line(job[0], widths[job[0]], 60), desk.read, at_once_max)
+            lines = Lines[Job](
+                group, lambda job: Line(job[0], widths[job[0]], 60), lambda _, key: widths[key], desk.read, at_once_max
+            )
             await story(lines, desk)
             while desk.under_way:
                 await desk.end(next(iter(desk.under_way)))
@@ -122,7 +124,7 @@ def test_what_a_read_raises_ends_the_group() -> None:
             raise ZeroDivisionError(job, line)
 
         async with asyncio.TaskGroup() as group:
-            Lines[Job](group, lambda job: Line(job[0], 1, 60), read, 1).put(("a", 1))
+            Lines[Job](group, lambda job: Line(job[0], 1, 60), lambda *_: 1, read, 1).put(("a", 1))
 
     with pytest.raises(ExceptionGroup):
         asyncio.run(main())

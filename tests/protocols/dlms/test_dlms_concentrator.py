@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from gridmodel.reading import Channel
-from protocols.dlms.pace import EPOCH_EXCHANGES
+from protocols.dlms.pace import EPOCH_EXCHANGES, WIDTH_AT_FIRST
 from protocols.driver import LineKeeper, MeterTarget, RelayCommand, WritePermit
 from protocols.errors import Blame, Hope, ProtocolFault
 from protocols.resting import SUSPENSION_S
@@ -121,7 +121,7 @@ def test_the_width_grows_while_answers_come_in_time_and_falls_when_they_get_lost
     async def story() -> None:
         async with behind(24, 24, associations_max=6) as made:
             assert isinstance(made.driver, LineKeeper)
-            assert made.driver.line(made.targets[0]).width == 2
+            assert made.driver.line(made.targets[0]).width == WIDTH_AT_FIRST
             for _ in range(4):
                 await asyncio.gather(*(read(made, target) for target in made.targets))
             assert made.driver.line(made.targets[0]).width == 5, "one of the six is kept for restores"
@@ -134,6 +134,24 @@ def test_the_width_grows_while_answers_come_in_time_and_falls_when_they_get_lost
             made.fleet.silent.clear()
             made.clock.at += SUSPENSION_S + 1
             assert await read(made, made.targets[5]) == made.truth_wh(5)
+
+    run(story())
+
+
+def test_the_width_grows_as_well_under_a_caller_that_asks_no_more_than_it_says() -> None:
+    """As the collector does: nobody ever waits for a turn then."""
+
+    async def story() -> None:
+        async with behind(24, 24, associations_max=6) as made:
+            rest = made.targets * 3
+            under_way: set[asyncio.Task[int | str]] = set()
+            while rest:
+                while rest and len(under_way) < made.driver.width(made.driver.line(rest[-1]).key):
+                    under_way.add(asyncio.create_task(read(made, rest.pop())))
+                done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                assert all(isinstance(task.result(), int) for task in done)
+            await asyncio.wait(under_way)
+            assert made.driver.line(made.targets[0]).width == 5
 
     run(story())
 

@@ -10,10 +10,10 @@ USUAL_S = 1.5
 def epochs(
     pace: Pace, count: int, *, loss: float = 0.0, slower: float = 1.0, dice: random.Random | None = None
 ) -> None:
-    """So many epochs with somebody always waiting; latencies as on a power line."""
+    """So many epochs with the width always in use; latencies as on a power line."""
     drawn = dice or random.Random(1)
     for _ in range(count * EPOCH_EXCHANGES):
-        pace.waited()
+        pace.filled()
         if drawn.random() < loss:
             pace.lost()
         else:
@@ -31,7 +31,7 @@ def test_it_begins_gently_and_grows_to_its_limit_while_all_is_well() -> None:
     assert max(widths) == 7
 
 
-def test_width_that_nobody_waits_for_does_not_grow() -> None:
+def test_width_that_nobody_uses_does_not_grow() -> None:
     pace = Pace(7)
     for _ in range(20 * EPOCH_EXCHANGES):
         pace.answered(USUAL_S)
