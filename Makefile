@@ -34,8 +34,9 @@ fmt: $(VENV)/.installed-dev ## put the code into its form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-test: $(VENV)/.installed-dev ## all tests; Chromium is installed where it is missing and that is allowed
+test: $(VENV)/.installed-dev ## all tests; Chromium and libmodbus are installed where they are missing and that is allowed
 	@.ci/ensure-chromium
+	@.ci/ensure-libmodbus
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 demo: $(VENV)/.installed ## a small country living through a link cut

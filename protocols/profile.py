@@ -46,6 +46,9 @@ class RelayCapability(StrEnum):
     """Opens and closes at once when told."""
 
 
+_CHANNELS = frozenset(channel.name.lower() for channel in Channel)
+
+
 class GoldenExchange(BaseModel):
     """A request and its reply as hex: for Modbus unit, function and data without framing, for DLMS all bytes."""
 
@@ -67,8 +70,16 @@ class Golden(BaseModel):
     registers: dict[Name, int | None]
     """Channel names in lower case to Wh; an absent name is a register the model lacks."""
     measurements: dict[Name, int | None]
+    no_reading: tuple[Name, ...] = ()
+    """Channels and measurements whose bytes say that there is no value; TOML has no null."""
     relay: RelayContact | None = None
     serial: str | None = None
+
+    def expected(self) -> tuple[dict[str, int | None], dict[str, int | None]]:
+        """What a reader must make of the bytes: registers by channel name, measurements; None: no reading."""
+        nothing: dict[str, None] = dict.fromkeys(self.no_reading)
+        energy = {name: value for name, value in nothing.items() if name in _CHANNELS}
+        return self.registers | energy, self.measurements | {n: v for n, v in nothing.items() if n not in energy}
 
 
 class VeeLimits(BaseModel):
@@ -149,7 +160,7 @@ def parse_profile(name: str, text: str) -> MeterProfile:
         wrong = f"has unknown keys {', '.join(extra)}" if extra else f"has no table [{neutral.protocol}]"
         raise ProfileFault("TQ-MP-02", f"meter profile {name} {wrong}", "compare it with a shipped profile")
     for golden in neutral.golden:
-        unknown = sorted(set(golden.registers) - {channel.name.lower() for channel in Channel})
+        unknown = sorted(set(golden.registers) - _CHANNELS)
         if unknown:
             raise ProfileFault("TQ-MP-02", f"meter profile {name} has unknown channels {unknown}", "use import, export")
     return MeterProfile(

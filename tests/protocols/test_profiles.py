@@ -7,6 +7,7 @@ import pytest
 from protocols.modbus.section import modbus_plan
 from protocols.profile import ProfileFault, load_profile, load_profiles, parse_profile
 
+SHIPPED = Path(__file__).parents[2] / "configs" / "meters"
 GOOD = """
 make = "Maker"
 model = "Model"
