@@ -122,3 +122,7 @@ class Resolution:
             self.float_numerator * multiplier.numerator,
             self.float_denominator * multiplier.denominator,
         )
+
+
+WHOLE_WH = Resolution()
+"""A register that tells every watt-hour."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from gridmodel.event import AlarmKind
 from gridmodel.identity import MeterId
-from gridmodel.quantity import REGISTER_WH_MAX, Resolution
+from gridmodel.quantity import REGISTER_WH_MAX, WHOLE_WH, Resolution
 from gridmodel.reading import Estimation, IntervalReading, Mark, Quality, RegisterRead
 
 
@@ -46,10 +46,11 @@ class VeeRules:
     """A lost neutral puts up to 400 V on a phase; 26 % above 230 V none is meant to be."""
     clock_off_s_max: int = 180
     """The meter's clock may differ by so much from ours; its load profile lies by as much."""
-    resolution: Resolution = Resolution()
+    resolution: Resolution = WHOLE_WH
     """The register's own steps: one of them is no spike, and a coarse register may stand still for longer."""
     hand_read_wh_max: int = 1_000
     """A final register read by a person may lie so far below the last poll: displays show whole kilowatt-hours."""
+
 
 COARSE_PCT = 10
 """A register's step beyond this share of an interval's energy makes the interval coarse: 8 Wh of a float at 100,000 kWh
