@@ -6,40 +6,41 @@ goes through the door, with a person's secret. ``--json`` gives one object on st
 
 import asyncio
 import json
-import os
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edge_node import commands, reports
+from edge_node import commands, key_command_line, reports
+from edge_node.command_line import (
+    Config,
+    Json,
+    SecretFile,
+    answer_of,
+    clock_asked_for,
+    load,
+    show,
+    signed,
+    spoken,
+)
 from edge_node.config import NodeConfig
 from edge_node.console.people import hash_secret
 from edge_node.probing import ProbeOptions, Security, probe_meter
 from edge_node.serving import Serving, serve
-from gridmodel.fault import Fault
 from gridmodel.identity import new_id
 from gridmodel.quantity import parse_som
-from hosting.clocks import ScaledClock, SystemEntropy, clock_from_environment
-from hosting.config import json_schema, load_toml, read_secret
+from hosting.clocks import SystemEntropy
+from hosting.config import json_schema, read_secret
 from hosting.log import LogForm, configure_log
-from hosting.process import Exit, run_process, speak_anywhere, tell
-from hosting.speech import check_lines, spoken_lines
+from hosting.process import Exit, run_process, speak_anywhere
+from hosting.speech import check_lines
 from protocols.dlms.place import LinkKind
-
-USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-VB-")
-"""Faults of what was typed."""
-REFUSED_CODES = ("TQ-LG-",)
-"""Faults of who may do what."""
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="An office's edge node."
 )
+app.add_typer(key_command_line.app, name="keys")
 
-Config = Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-SecretFile = Annotated[Path, typer.Option("--secret-file", help="File (0600) with the person's secret.")]
 Point = Annotated[str, typer.Option("--usage-point", help="Id of the usage point.")]
 
 
@@ -48,14 +49,14 @@ def run(
     config: Config, log: Annotated[LogForm, typer.Option(help="Form of the log on stderr.")] = LogForm.CONSOLE
 ) -> None:
     """Run the node until SIGTERM or Ctrl-C."""
-    clock = _clock()
+    clock = clock_asked_for()
     configure_log(log, clock.now)
 
     def ready(serving: Serving) -> None:
         print(json.dumps({"node": serving.node.config.node, "console": serving.console, "ready": True}), flush=True)
 
     async def main(stop: asyncio.Event) -> int:
-        await serve(_load(config), stop, clock=clock, entropy=SystemEntropy(), ready=ready)
+        await serve(load(config), stop, clock=clock, entropy=SystemEntropy(), ready=ready)
         return Exit.OK
 
     raise typer.Exit(run_process(main))
@@ -64,8 +65,8 @@ def run(
 @app.command()
 def status(config: Config, json_: Json = False) -> None:
     """Link, backlog, meters, cuts, alarms. Exit 4 while the link is lost, 1 while the node does not run."""
-    told = _ask(json_, lambda: commands.status(_load(config)))
-    _tell(told, json_, reports.status_lines)
+    told = answer_of(json_, lambda: commands.status(load(config)))
+    show(told, json_, reports.status_lines)
     if told["link"] is None:
         raise typer.Exit(Exit.FAILED)
     raise typer.Exit(Exit.OK if told["link"]["up"] else Exit.LINK_DOWN)
@@ -74,23 +75,23 @@ def status(config: Config, json_: Json = False) -> None:
 @app.command()
 def doctor(config: Config, json_: Json = False) -> None:
     """Look at everything that can be wrong, with what to do. Exit 1 when a line says FAIL."""
-    told = _ask(json_, lambda: commands.doctor(_load(config)))
-    _tell(told, json_, check_lines)
+    told = answer_of(json_, lambda: commands.doctor(load(config)))
+    show(told, json_, check_lines)
     raise typer.Exit(Exit.OK if told["ok"] else Exit.FAILED)
 
 
 @app.command()
 def explain(config: Config, usage_point: Point, json_: Json = False) -> None:
     """Why a point is on or off, by which facts and right, and what restores it."""
-    told = _ask(json_, lambda: commands.explain(_load(config), usage_point))
-    _tell(told, json_, _spoken(config))
+    told = answer_of(json_, lambda: commands.explain(load(config), usage_point))
+    show(told, json_, spoken(config))
 
 
 @app.command()
 def preview(config: Config, limit: Annotated[int, typer.Option(min=1, max=500)] = 100, json_: Json = False) -> None:
     """What the node will do by itself next. The node must run."""
-    told = _ask(json_, lambda: commands.through_door(_load(config), "preview", {"limit": limit}))
-    _tell(told, json_, _spoken(config))
+    told = answer_of(json_, lambda: commands.through_door(load(config), "preview", {"limit": limit}))
+    show(told, json_, spoken(config))
 
 
 @app.command()
@@ -113,11 +114,11 @@ def pay(  # noqa: PLR0917
             "secret": read_secret(secret_file),
             "request": request or new_id("req", SystemEntropy()),
         }
-        return await commands.through_door(_load(config), "pay", body)
+        return await commands.through_door(load(config), "pay", body)
 
-    told = _ask(json_, ask)
-    zone = _load(config).zone
-    _tell(told, json_, lambda paid: reports.payment_lines(paid, zone))
+    told = answer_of(json_, ask)
+    zone = load(config).zone
+    show(told, json_, lambda paid: reports.payment_lines(paid, zone))
 
 
 @app.command()
@@ -129,8 +130,8 @@ def stop_cuts(
     json_: Json = False,
 ) -> None:
     """Stop every cut of this node, at once and with the link lost. Restoring goes on. The node must run."""
-    told = _ask(json_, lambda: _signed(config, "stop-cuts", secret_file, {"by": by, "why": why}))
-    _tell(told, json_, _spoken(config))
+    told = answer_of(json_, lambda: signed(config, "stop-cuts", secret_file, {"by": by, "why": why}))
+    show(told, json_, spoken(config))
 
 
 @app.command()
@@ -141,8 +142,8 @@ def lift_stop(
     json_: Json = False,
 ) -> None:
     """Let cuts go on that somebody stopped; only a chief may. The node must run."""
-    told = _ask(json_, lambda: _signed(config, "lift-stop", secret_file, {"by": by}))
-    _tell(told, json_, _spoken(config))
+    told = answer_of(json_, lambda: signed(config, "lift-stop", secret_file, {"by": by}))
+    show(told, json_, spoken(config))
 
 
 @app.command()
@@ -162,8 +163,9 @@ def probe(  # noqa: PLR0917
 ) -> None:
     """Read one meter once and print what it told. Exit 1 when it did not answer."""
     options = ProbeOptions(link, client, server, physical, security, keys, meter, demo)
-    told = _ask(json_, lambda: probe_meter(profile, address, unit, options, clock=_clock(), entropy=SystemEntropy()))
-    _tell(told, json_, reports.probe_lines)
+    clock, entropy = clock_asked_for(), SystemEntropy()
+    told = answer_of(json_, lambda: probe_meter(profile, address, unit, options, clock=clock, entropy=entropy))
+    show(told, json_, reports.probe_lines)
     raise typer.Exit(Exit.OK if told["ok"] else Exit.FAILED)
 
 
@@ -177,9 +179,9 @@ def check_config(
         return
 
     async def ask() -> dict[str, Any]:
-        return commands.check_config(_load(config))
+        return commands.check_config(load(config))
 
-    _tell(_ask(json_, ask), json_, _spoken(config))
+    show(answer_of(json_, ask), json_, spoken(config))
 
 
 @app.command("hash-secret")
@@ -189,7 +191,7 @@ def hash_secret_(secret_file: SecretFile, json_: Json = False) -> None:
     async def ask() -> dict[str, Any]:
         return {"secret": hash_secret(read_secret(secret_file))}
 
-    _tell(_ask(json_, ask), json_, lambda told: [told["secret"]])
+    show(answer_of(json_, ask), json_, lambda told: [told["secret"]])
 
 
 @app.command()
@@ -203,65 +205,13 @@ def make_key(
     async def ask() -> dict[str, Any]:
         return commands.make_key(out, SystemEntropy(), demo=demo)
 
-    _tell(_ask(json_, ask), json_, lambda told: [told["public"]])
+    show(answer_of(json_, ask), json_, lambda told: [told["public"]])
 
 
 def main() -> None:
     """The console script."""
     speak_anywhere()
     app(prog_name="edge-node")
-
-
-def _clock() -> ScaledClock:
-    """The clock that the environment asks for; a wrong one is told, and ends the command."""
-    try:
-        return clock_from_environment(os.environ)
-    except Fault as fault:
-        tell(fault)
-        raise typer.Exit(Exit.FAILED) from fault
-
-
-def _load(path: Path) -> NodeConfig:
-    return load_toml(path, NodeConfig, os.environ)
-
-
-async def _signed(config: Path, verb: str, secret_file: Path, body: dict[str, Any]) -> dict[str, Any]:
-    return await commands.through_door(_load(config), verb, body | {"secret": read_secret(secret_file)})
-
-
-def _ask(json_: bool, ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    """The answer, or the fault told and the fitting exit code."""
-
-    async def asked() -> dict[str, Any]:
-        return await ask()
-
-    clock = _clock()
-    configure_log(LogForm.CONSOLE, clock.now)
-    try:
-        return asyncio.run(asked())
-    except Fault as fault:
-        tell(fault)
-        if json_:
-            print(json.dumps({"ok": False, "error": fault.as_dict()}, ensure_ascii=False))
-        raise typer.Exit(_exit_of(fault)) from fault
-
-
-def _spoken(config: Path) -> Callable[[dict[str, Any]], list[str]]:
-    """As lines for people, in the local time of the node."""
-    return lambda told: spoken_lines(told, _load(config).zone)
-
-
-def _exit_of(fault: Fault) -> Exit:
-    if fault.code.startswith(USAGE_CODES):
-        return Exit.USAGE
-    return Exit.REFUSED if fault.code.startswith(REFUSED_CODES) else Exit.FAILED
-
-
-def _tell(told: dict[str, Any], json_: bool, lines: Callable[[dict[str, Any]], list[str]]) -> None:
-    if json_:
-        print(json.dumps(told, ensure_ascii=False))
-    else:
-        print("\n".join(lines(told)))
 
 
 if __name__ == "__main__":

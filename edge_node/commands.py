@@ -10,10 +10,11 @@ from typing import Any
 from edge_node.config import NodeConfig
 from edge_node.console.status import StatusBoard
 from edge_node.doctor import Doctor
-from edge_node.meter_keys import WELL_KNOWN, MeterKeyFault
+from edge_node.key_commands import check_meter_keys
+from edge_node.meter_keys import own_title
 from edge_node.policy_file import load_policy
 from edge_node.rooms import enforcement_of, sources_of
-from edge_node.serving import key_domain, load_signer, meter_keys_of, reader_store
+from edge_node.serving import key_domain, load_signer, plain_keys_of, reader_store
 from edge_node.supply.explain import explain as explain_
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Entropy
@@ -49,11 +50,13 @@ async def doctor(config: NodeConfig, clock: ScaledClock | None = None) -> dict[s
     """The doctor's report from inside the running node, or from its files."""
     try:
         found = await through_door(config, "doctor", {})
-        return as_report([*_keys(config), *(Check.from_plain(one) for one in found["checks"])])
+        return as_report(
+            [*_keys(config), await check_meter_keys(config), *(Check.from_plain(one) for one in found["checks"])]
+        )
     except DoorFault as fault:
         if fault.code != NOBODY_HOME:
             raise
-    checks = _keys(config)
+    checks = [*_keys(config), await check_meter_keys(config)]
     try:
         async with reader_store(config) as store:
             at = clock or ScaledClock()
@@ -96,13 +99,7 @@ def check_config(config: NodeConfig) -> dict[str, Any]:
     for name in config.supply.remote_cut_profiles:
         load_profile(name)
     signer = load_signer(config)
-    meter_keys = meter_keys_of(config)
-    if refused := meter_keys.refused():
-        raise MeterKeyFault(
-            WELL_KNOWN,
-            f"{len(refused)} meters in {config.keys.meters} have keys that everybody knows, the first {refused[0]}",
-            "they are not read: give them keys of their own; all others are",
-        )
+    plain = plain_keys_of(config)
     return {
         "ok": True,
         "node": config.node,
@@ -116,8 +113,8 @@ def check_config(config: NodeConfig) -> dict[str, Any]:
         "people": len(config.people),
         "profiles": sorted(profiles),
         "remote_cut_profiles": list(config.supply.remote_cut_profiles),
-        "meter_keys": len(meter_keys.by_meter),
-        "system_title": meter_keys.client_title().hex().upper(),
+        "meter_keys": "sealed" if plain is None else "plain",
+        "system_title": own_title(config.node, config.keys.system_title).hex().upper(),
     }
 
 

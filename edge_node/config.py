@@ -22,6 +22,7 @@ from gridmodel.period import zone as checked_zone
 from gridmodel.policy_rules import PolicyFault, PolicyRules, rules_from_parameters
 from hosting.config import ConfigModel, LocalPath
 from hosting.i18n import Language
+from hosting.keys_envelope import RecoveryPublic
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import KeyRing, NamedKey, Role, key_from_text
 
@@ -52,9 +53,18 @@ def _public_key(text: str) -> str:
     return text
 
 
+def _recovery_key(text: str) -> str:
+    try:
+        RecoveryPublic.from_text(text)
+    except Fault as fault:
+        raise ValueError(f"{fault.what}: {fault.hint}") from fault
+    return text
+
+
 Identifier = Annotated[str, AfterValidator(_identifier)]
 ZoneName = Annotated[str, AfterValidator(_zone)]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
+RecoveryKey = Annotated[str, AfterValidator(_recovery_key)]
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.\-]+):\d{1,5}$")]
 """``host:port``; port 0 lets the system choose."""
 
@@ -100,9 +110,19 @@ class KeysConfig(ConfigModel):
     row: LocalPath
     """The key of the row hashes; made at the first start, never replaced."""
     meters: LocalPath | None = None
-    """Secrets of DLMS meters (hex values in TOML); without the file only meters without security are read."""
+    """Secrets of DLMS meters in clear (hex values in TOML): for a demo only."""
+    node: LocalPath | None = None
+    """The node key: opens the sealed secrets of DLMS meters; made at the first start, never overwritten."""
+    recovery: RecoveryKey | None = None
+    """``x25519:…``, the public half of the offline key that opens them when the node key is lost."""
     system_title: str | None = Field(default=None, pattern=r"^[0-9A-Fa-f]{16}$")
     """The node's own DLMS system title, 16 hex digits; made from the node's id unless given. No two nodes share one."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.meters is not None and self.node is not None:
+            raise ValueError("keys: meters is a plain file, node is for sealed secrets: give one of them")
+        return self
 
 
 class PollingConfig(ConfigModel):

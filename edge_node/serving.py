@@ -15,11 +15,13 @@ from edge_node.config import NodeConfig
 from edge_node.console.app import console_app, serve_console
 from edge_node.console.office import Office
 from edge_node.console.pages import add_pages
-from edge_node.meter_keys import FileKeys, load_meter_keys
+from edge_node.key_verbs import KeyVerbs
+from edge_node.meter_keys import PLAIN, FileKeys, MeterKeyFault, load_meter_keys, own_title
+from edge_node.meter_vault import MeterVault, VaultPlace
 from edge_node.node import Node, build
 from edge_node.policy_file import load_policy
 from edge_node.store.opening import CONTROL_NAME, EdgeStore, StoreKeys, open_reader_store
-from gridmodel.clock import Entropy
+from gridmodel.clock import Compute, Entropy
 from gridmodel.policy_rules import PolicyRules
 from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
 from hosting.compute import ThreadCompute
@@ -27,9 +29,11 @@ from hosting.database import open_database
 from hosting.door import serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
+from hosting.keys_envelope import RecoveryPublic
 from hosting.process import make_room_for_files
 from protocols.authority.signatures import Signer
 from protocols.dlms.driver import DlmsDriver
+from protocols.dlms.keys import MeterKeys
 from protocols.modbus.driver import ModbusDriver
 from protocols.profile import MeterProfile, load_profiles
 from protocols.sync.link import HttpLink
@@ -57,10 +61,25 @@ def load_signer(config: NodeConfig) -> Signer:
     return Signer(load_signing_key(config.keys.signing, key_domain(config)), config.domain)
 
 
-def meter_keys_of(config: NodeConfig) -> FileKeys:
-    """The secrets of the node's DLMS meters; raises MeterKeyFault."""
+def plain_keys_of(config: NodeConfig) -> FileKeys | None:
+    """The secrets of a demo's DLMS meters out of their plain file; None: they are sealed. Raises MeterKeyFault."""
     keys = config.keys
+    if keys.meters is None:
+        return None
+    if not config.demo:
+        raise MeterKeyFault(
+            PLAIN,
+            f"{keys.meters} holds the secrets of meters in clear: only a demo may work with that",
+            "set keys.node and keys.recovery instead of keys.meters, start the node, then edge-node keys import FILE",
+        )
     return load_meter_keys(keys.meters, node=config.node, demo=config.demo, title=keys.system_title)
+
+
+def vault_place(config: NodeConfig) -> VaultPlace:
+    """Where the keys of sealed secrets are."""
+    keys = config.keys
+    recovery = None if keys.recovery is None else RecoveryPublic.from_text(keys.recovery)
+    return VaultPlace(keys.node, recovery, key_domain(config))
 
 
 def row_key(config: NodeConfig, entropy: Entropy) -> bytes:
@@ -90,7 +109,8 @@ async def serve(
         io_clock, rng, compute = SystemIoClock(), seeded_rng(), ThreadCompute()
         held.callback(compute.close)
         profiles, rules = load_profiles(), load_policy(config.supply.policy, clock.now(), config.zone)
-        modbus, make_dlms = _drivers(config, profiles, clock, entropy)
+        vault = _vault(config, clock, entropy, compute)
+        modbus, make_dlms = _drivers(profiles, clock, entropy, plain_keys_of(config) or vault)
         node = await build(
             config,
             clock=clock,
@@ -112,16 +132,22 @@ async def serve(
         gc.collect()
         gc.freeze()  # the registry lives as long as the process: walking 42,000 points held the loop up to 100 ms
         try:
+            await vault.open(node.store.meter_secrets)
             application = console_app(node, config.console, entropy)
             add_pages(application, _office(node, rules, clock, entropy, compute))
             async with (
-                serve_door(config.door, node.verbs),
+                serve_door(config.door, {**node.verbs, **KeyVerbs(vault, node).mapping()}),
                 serve_console(application, config.console.listen) as address,
             ):
                 ready(Serving(node, address))
                 await _until(stop, node)
         finally:
             await node.close()
+
+
+def _vault(config: NodeConfig, clock: ScaledClock, entropy: Entropy, compute: Compute) -> MeterVault:
+    title = own_title(config.node, config.keys.system_title)
+    return MeterVault(vault_place(config), title, now=clock.now, entropy=entropy, compute=compute)
 
 
 def _office(node: Node, rules: PolicyRules, clock: ScaledClock, entropy: Entropy, compute: ThreadCompute) -> Office:
@@ -139,13 +165,12 @@ def _office(node: Node, rules: PolicyRules, clock: ScaledClock, entropy: Entropy
 
 
 def _drivers(
-    config: NodeConfig, profiles: Mapping[str, MeterProfile], clock: ScaledClock, entropy: Entropy
+    profiles: Mapping[str, MeterProfile], clock: ScaledClock, entropy: Entropy, keys: MeterKeys
 ) -> tuple[ModbusDriver, Callable[..., DlmsDriver]]:
     """The Modbus driver, and the DLMS driver but for its invocation counters: they live in the store.
 
-    Raises ProfileFault for a profile that cannot be used, MeterKeyFault for the key file.
+    Raises ProfileFault for a profile that cannot be used.
     """
-    keys = meter_keys_of(config)
     io_clock, rng = SystemIoClock(), seeded_rng()
     dlms = partial(DlmsDriver, profiles, keys=keys, entropy=entropy, clock=clock, io_clock=io_clock, rng=rng)
     return ModbusDriver(profiles, clock=clock, io_clock=io_clock, rng=rng), dlms

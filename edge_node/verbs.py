@@ -48,63 +48,67 @@ class Verbs:
         return found
 
     async def _status(self, body: dict[str, Any]) -> dict[str, Any]:
-        _only(body)
+        only(body)
         return await self._node.status()
 
     async def _doctor(self, body: dict[str, Any]) -> dict[str, Any]:
-        _only(body)
+        only(body)
         return await self._node.doctor()
 
     async def _explain(self, body: dict[str, Any]) -> dict[str, Any]:
-        _only(body, "usage_point")
-        return await self._node.explain(UsagePointId(_name(body, "usage_point")))
+        only(body, "usage_point")
+        return await self._node.explain(UsagePointId(checked_name(body, "usage_point")))
 
     async def _preview(self, body: dict[str, Any]) -> dict[str, Any]:
-        _only(body, "limit")
+        only(body, "limit")
         limit = body.get("limit", POINTS_PREVIEWED_MAX)
         if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= POINTS_PREVIEWED_MAX:
-            raise _wrong("limit", f"a whole number from 1 to {POINTS_PREVIEWED_MAX}")
+            raise wrong_argument("limit", f"a whole number from 1 to {POINTS_PREVIEWED_MAX}")
         return await self._node.preview(limit)
 
     async def _pay(self, body: dict[str, Any]) -> dict[str, Any]:
-        _only(body, "account", "amount_tiyin", "cashier", "secret", "request")
-        account, cashier = AccountId(_name(body, "account")), _name(body, "cashier")
+        only(body, "account", "amount_tiyin", "cashier", "secret", "request")
+        account, cashier = AccountId(checked_name(body, "account")), checked_name(body, "cashier")
         amount_tiyin = checked_money(body.get("amount_tiyin"))
-        request = _name(body, "request") if body.get("request") is not None else new_id("req", self._entropy)
-        await self._node.people.check(cashier, _text(body, "secret"), PersonRole.CASHIER)
+        request = checked_name(body, "request") if body.get("request") is not None else new_id("req", self._entropy)
+        await self._node.people.check(cashier, checked_text(body, "secret"), PersonRole.CASHIER)
         return await self._node.pay(account, amount_tiyin, cashier, request)
 
     async def _stop_cuts(self, body: dict[str, Any]) -> dict[str, Any]:
-        _only(body, "by", "secret", "why")
-        by, why = _name(body, "by"), _text(body, "why").strip()
+        only(body, "by", "secret", "why")
+        by, why = checked_name(body, "by"), checked_text(body, "why").strip()
         if not why:
-            raise _wrong("why", "the reason, in a few words")
-        await self._node.people.check(by, _text(body, "secret"))
+            raise wrong_argument("why", "the reason, in a few words")
+        await self._node.people.check(by, checked_text(body, "secret"))
         return await self._node.stop_cuts(by, why)
 
     async def _lift_stop(self, body: dict[str, Any]) -> dict[str, Any]:
-        _only(body, "by", "secret")
-        by = _name(body, "by")
-        await self._node.people.check(by, _text(body, "secret"), PersonRole.CHIEF)
+        only(body, "by", "secret")
+        by = checked_name(body, "by")
+        await self._node.people.check(by, checked_text(body, "secret"), PersonRole.CHIEF)
         return await self._node.lift_stop(by)
 
 
-def _only(body: Mapping[str, Any], *names: str) -> None:
+def only(body: Mapping[str, Any], *names: str) -> None:
+    """Raises VerbFault for an argument that is none of `names`."""
     unknown = sorted(body.keys() - set(names))
     if unknown:
         raise VerbFault("TQ-VB-01", f"unknown argument {unknown[0]:.40}", f"there are: {', '.join(names) or 'none'}")
 
 
-def _name(body: Mapping[str, Any], name: str) -> str:
+def checked_name(body: Mapping[str, Any], name: str) -> str:
+    """An id among the arguments; raises IdentityFault."""
     return checked_id(name, body.get(name))
 
 
-def _text(body: Mapping[str, Any], name: str) -> str:
+def checked_text(body: Mapping[str, Any], name: str) -> str:
+    """A short text among the arguments; raises VerbFault."""
     value = body.get(name)
     if not isinstance(value, str) or len(value) > TEXT_LENGTH_MAX:
-        raise _wrong(name, f"a text of at most {TEXT_LENGTH_MAX} characters")
+        raise wrong_argument(name, f"a text of at most {TEXT_LENGTH_MAX} characters")
     return value
 
 
-def _wrong(name: str, expected: str) -> VerbFault:
+def wrong_argument(name: str, expected: str) -> VerbFault:
+    """The fault for an argument that is missing or makes no sense."""
     return VerbFault("TQ-VB-01", f"{name} is missing or of the wrong kind", f"give {expected}")

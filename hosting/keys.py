@@ -1,9 +1,10 @@
-"""Keys at rest: Ed25519 private keys and row-hash keys, one per file, for their owner only. Floor: hosting.
+"""Keys at rest: private keys and secret keys, one per file, for their owner only. Floor: hosting.
 
-On the walk of a link loss (batches are signed) and of a payment (rows are hashed). A key file is one line of text,
-``ed25519-private:<domain>:<base64>``. Demo keys stand in a domain of their own and sign into one of their own, so that
-nothing made in a rehearsal opens a relay: a production process refuses to load them, and the other way round. The text
-form of public keys is the protocols' (`protocols/authority/signatures`).
+On the walk of a link loss (batches are signed), of a payment (rows are hashed) and of a reading (meters' secrets are
+sealed, see `keys_envelope`). A key file is one line of text, ``ed25519-private:<domain>:<base64>``. Demo keys stand in
+a domain of their own and sign into one of their own, so that nothing made in a rehearsal opens a relay: a production
+process refuses to load them, and the other way round. The text form of public keys is the protocols'
+(`protocols/authority/signatures`).
 """
 
 import base64
@@ -23,8 +24,6 @@ KEY_FILE_SIZE_BYTES_MAX = 256
 """One line; more is the wrong file."""
 MISSING = "TQ-KY-01"
 """Code of the fault for a key file that is not there."""
-_SIGNING = "ed25519-private"
-_ROW_HASH = "row-hash-key"
 
 
 class KeyFault(Fault):
@@ -40,10 +39,25 @@ class KeyDomain(StrEnum):
     """Rehearsals, simulations and tests."""
 
 
+class KeyKind(StrEnum):
+    """What a key is for: the first word of its file, so that none is taken for another."""
+
+    SIGNING = "ed25519-private"
+    """Signs."""
+    ROW_HASH = "row-hash-key"
+    """Hashes the rows of a store."""
+    NODE = "node-key"
+    """Wraps the data key of a store."""
+    RECOVERY = "x25519-private"
+    """Unwraps a data key whose node key is lost; kept offline."""
+    DATA = "data-key"
+    """A data key that was recovered, on its way to its office."""
+
+
 def create_signing_key(path: Path, entropy: Entropy, domain: KeyDomain = KeyDomain.PRODUCTION) -> Ed25519PrivateKey:
     """Make a private key and its file (0600); raises `KeyFault` ``TQ-KY-04`` when the file exists."""
     seed = entropy.token(KEY_SIZE_BYTES)
-    _create(path, _SIGNING, domain, seed)
+    create_key(path, KeyKind.SIGNING, seed, domain)
     return Ed25519PrivateKey.from_private_bytes(seed)
 
 
@@ -53,22 +67,27 @@ def load_signing_key(path: Path, domain: KeyDomain = KeyDomain.PRODUCTION) -> Ed
     Raises `KeyFault`: ``TQ-KY-01`` missing, ``TQ-KY-02`` others may read it, ``TQ-KY-03`` not such a key, ``TQ-KY-05``
     of the other domain.
     """
-    return Ed25519PrivateKey.from_private_bytes(_load(path, _SIGNING, domain))
+    return Ed25519PrivateKey.from_private_bytes(load_key(path, KeyKind.SIGNING, domain))
 
 
 def create_row_key(path: Path, entropy: Entropy, domain: KeyDomain = KeyDomain.PRODUCTION) -> bytes:
     """Make the key of a node's row hashes and its file; never beside rows that were hashed with another."""
     key = entropy.token(KEY_SIZE_BYTES)
-    _create(path, _ROW_HASH, domain, key)
+    create_key(path, KeyKind.ROW_HASH, key, domain)
     return key
 
 
 def load_row_key(path: Path, domain: KeyDomain = KeyDomain.PRODUCTION) -> bytes:
     """The 32 bytes of a row-hash key; raises like `load_signing_key`."""
-    return _load(path, _ROW_HASH, domain)
+    return load_key(path, KeyKind.ROW_HASH, domain)
 
 
-def _create(path: Path, kind: str, domain: KeyDomain, key: bytes) -> None:
+def create_key(path: Path, kind: KeyKind, key: bytes, domain: KeyDomain = KeyDomain.PRODUCTION) -> None:
+    """Write the 32 bytes of a key to a file of its own (0600), whole or not at all.
+
+    Raises `KeyFault`: ``TQ-KY-04`` the file exists, it is never replaced; ``TQ-KY-01`` its folder is missing;
+    ``TQ-KY-06`` it cannot be written.
+    """
     line = f"{kind}:{domain}:{base64.b64encode(key).decode('ascii')}\n"
     try:
         create_private(path, line.encode("ascii"))
@@ -80,7 +99,8 @@ def _create(path: Path, kind: str, domain: KeyDomain, key: bytes) -> None:
         raise KeyFault("TQ-KY-06", f"{path} cannot be written: {error.strerror}", "choose a folder of yours") from error
 
 
-def _load(path: Path, kind: str, domain: KeyDomain) -> bytes:
+def load_key(path: Path, kind: KeyKind, domain: KeyDomain = KeyDomain.PRODUCTION) -> bytes:
+    """The 32 bytes in a key file of that kind; raises like `load_signing_key`."""
     try:
         content = read_private(path, KEY_FILE_SIZE_BYTES_MAX)
     except FileNotFoundError as error:

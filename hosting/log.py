@@ -20,7 +20,8 @@ STRUCK = "(struck out)"
 """Stands where a secret or a person's datum stood."""
 PRIVATE_WORDS = (
     "password", "passwd", "secret", "token", "private", "credential", "authorization", "cookie", "pin",
-    "receipt_code", "phone", "address_line", "full_name", "person_name", "passport", "email",
+    "block_key", "authentication_key", "receipt_code",
+    "phone", "address_line", "full_name", "person_name", "passport", "email",
 )  # fmt: skip
 """A field whose name contains one of these is struck out."""
 
@@ -46,7 +47,7 @@ def configure_log(
     last: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_line)]
         if form is LogForm.JSON
-        else [structlog.dev.ConsoleRenderer(colors=False, timestamp_key="at")]
+        else [structlog.dev.ConsoleRenderer(colors=False, timestamp_key="at", exception_formatter=_plain_stack)]
     )
     structlog.configure(
         processors=[
@@ -84,6 +85,10 @@ def _struck(fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         elif isinstance(value, Mapping):
             fields[name] = _struck(dict(value))
     return fields
+
+
+_plain_stack = structlog.dev.plain_traceback
+"""Stacks without the values of local variables, which the library would show: a secret may be among them."""
 
 
 def _line(event: Any, **_: Any) -> str:

@@ -62,14 +62,15 @@ class Network:
         """Own plants serve their house first; what is left over goes out, never more than the neighbours can take."""
         taken = load_wh.copy()
         exported = np.zeros_like(load_wh)
-        if sun > 0:
-            for n in self._producers:
-                made_wh = int(self._grid.points[n].solar_w * sun * seconds) // 3600
-                if load_wh[n] == 0:
-                    continue
-                neighbours = int(load_wh[self._transformer_of == self._transformer_of[n]].sum()) - int(load_wh[n])
-                taken[n] = max(0, int(load_wh[n]) - made_wh)
-                exported[n] = min(max(0, made_wh - int(load_wh[n])), neighbours // 4)
+        if sun <= 0:
+            return taken, exported
+        made = {n: int(self._grid.points[n].solar_w * sun * seconds) // 3600 for n in self._producers if load_wh[n]}
+        for n, made_wh in made.items():
+            taken[n] = max(0, int(load_wh[n]) - made_wh)
+        for n, made_wh in made.items():
+            street = self._transformer_of == self._transformer_of[n]
+            room_wh = int(taken[street].sum()) // 4 - int(exported[street].sum())
+            exported[n] = max(0, min(made_wh - int(load_wh[n]), room_wh))
         return taken, exported
 
     def _upstream(self, taken: Ints, imported: Ints, exported: Ints, plant: float, seconds: int) -> Ints:

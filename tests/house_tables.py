@@ -54,7 +54,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "msgpack": ("protocols/sync/wire.py",),
     "numpy": ("protocols/sync/chunk", "central_sync/balance/"),
     "zstandard": ("protocols/sync/chunk", "central_sync/balance/"),
-    "cryptography": ("protocols/authority/", "protocols/dlms/security.py", "hosting/keys.py"),
+    "cryptography": ("protocols/authority/", "protocols/dlms/security.py", "hosting/keys"),
     **dict.fromkeys(
         ("aiohttp", "aiohttp_jinja2", "aiohttp_sse", "jinja2", "markupsafe"),
         (

@@ -98,16 +98,36 @@ def test_every_make_target_is_documented_and_they_are_few() -> None:
 
 
 def commands(folder: Path) -> set[str]:
-    """Verbs of a program: what is handed to `command(...)`, as a decorator or by a call."""
-    verbs = set()
-    for path in folder.rglob("*.py"):
-        tree = ast.parse(text(path))
+    """Verbs of a program: what is handed to `command(...)`, as a decorator or by a call.
+
+    Verbs of a module whose `app` another one adds under a name stand behind that name: ``keys import``.
+    """
+    verbs, groups = set[str](), dict[str, str]()
+    trees = [(path.stem, ast.parse(text(path))) for path in folder.rglob("*.py")]
+    for _, tree in trees:
+        groups |= dict(filter(None, map(named_group, ast.walk(tree))))
+    for module, tree in trees:
+        found = set()
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 bare = [one for one in node.decorator_list if named_verb(one) == ""]
-                verbs |= {node.name.replace("_", "-") for _ in bare}
-            verbs.add(named_verb(node) or "")
-    return verbs - {""}
+                found |= {node.name.replace("_", "-") for _ in bare}
+            found.add(named_verb(node) or "")
+        verbs |= {f"{groups.get(module, '')} {verb}".strip() for verb in found - {""}}
+    return verbs
+
+
+def named_group(node: ast.AST) -> tuple[str, str] | None:
+    """The module and the name in ``app.add_typer(module.app, name="keys")``."""
+    match node:
+        case ast.Call(
+            func=ast.Attribute(attr="add_typer"),
+            args=[ast.Attribute(value=ast.Name(id=module))],
+            keywords=[ast.keyword(arg="name", value=ast.Constant(value=str(name)))],
+        ):
+            return module, name
+        case _:
+            return None
 
 
 def named_verb(node: ast.AST) -> str | None:
@@ -122,7 +142,7 @@ def named_verb(node: ast.AST) -> str | None:
     ("program", "folder"), [("edge-node", "edge_node"), ("central-sync", "central_sync"), ("simulate", "simulate")]
 )
 def test_every_command_is_documented_and_every_documented_command_exists(program: str, folder: str) -> None:
-    documented = set(re.findall(rf"^\| `{program} ([\w-]+)`", text(DOCS / "reference" / "commands.md"), re.MULTILINE))
+    documented = set(re.findall(rf"^\| `{program} ([\w -]+)`", text(DOCS / "reference" / "commands.md"), re.MULTILINE))
     assert commands(HOUSE / folder) == documented
 
 
@@ -138,6 +158,10 @@ def other(): ...
 """
     (tmp_path / "a.py").write_text(source, "utf-8")
     assert commands(tmp_path) == {"stop-cuts", "import", "run"}
+    (tmp_path / "b.py").write_text(
+        'import a\napp.add_typer(a.app, name="keys")\n@app.command()\ndef run(): ...', "utf-8"
+    )
+    assert commands(tmp_path) == {"keys stop-cuts", "keys import", "keys run", "run"}
 
 
 def test_every_config_folder_is_documented() -> None:

@@ -2,8 +2,8 @@
 
 AES-GCM breaks when one key meets one number twice. So the DLMS driver sets a block of numbers aside here, in a
 transaction of its own, before it uses the first of them; after a crash the rest of the block is never used. A mark
-only rises. A store that was restored from a copy knows marks of yesterday: whoever restores it calls `leap` before a
-meter is read, and the meters' own counters do the rest.
+only rises. A store that was restored from a copy knows marks of yesterday: whoever restores it calls `leap`
+(``edge-node keys leap-counters``) before a meter is read, and the meters' own counters do the rest.
 """
 
 from hosting.database import Connection, Database

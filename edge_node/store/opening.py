@@ -19,6 +19,7 @@ from edge_node.store.mandates import mandate_checker
 from edge_node.store.meter_clocks import MeterClocks
 from edge_node.store.meter_counters import MeterCounters
 from edge_node.store.meter_events import MeterEvents
+from edge_node.store.meter_secrets import MeterSecretRows, Sealed
 from edge_node.store.operations import Operations
 from edge_node.store.outages import Outages
 from edge_node.store.readings import Readings
@@ -28,8 +29,10 @@ from edge_node.store.relays import Relays
 from edge_node.store.segments import Segments
 from edge_node.store.state import Mark, NodeState, read_mark, write_mark
 from gridmodel.clock import Compute, Entropy
+from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
-from hosting.database import Connection, Database, DatabaseOpener, open_reader
+from hosting.compute import InlineCompute
+from hosting.database import Connection, Database, DatabaseOpener, open_database, open_reader
 from hosting.migrations import load_migrations
 from protocols.authority.signatures import KeyRing, Signer
 from protocols.sync.lanes import DownLane
@@ -38,6 +41,10 @@ CONTROL_NAME = "control.db"
 """In the data folder, beside the segments."""
 INCARNATION_BYTES = 8
 """Enough that no two stores of a node are ever alike."""
+
+
+class StoreFault(Fault):
+    """A store that is not there."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class EdgeStore:
     hours: Hours
     readings: Readings
     meter_counters: MeterCounters
+    meter_secrets: MeterSecretRows
     meter_clocks: MeterClocks
     meter_events: MeterEvents
     outages: Outages
@@ -135,6 +143,31 @@ async def open_reader_of(path: Path, name: str, migrations: Sequence[str]) -> Da
     return await open_reader(path, name, migrations)
 
 
+async def sealed_in(path: Path) -> Sealed:
+    """The sealed secrets in a control database or a copy of one, which is only read; raises DatabaseFault."""
+    control = await open_reader(path, "control", _steps())
+    try:
+        return await MeterSecretRows(control, InlineCompute()).load()
+    finally:
+        await control.close()
+
+
+async def leap_counters(directory: Path) -> int:
+    """Skip invocation counters of every key: for whoever put a copy in place of a stopped node's control database.
+
+    To be called before the node is started again; the folder's lock is the caller's. Gives the count of keys. Raises
+    StoreFault TQ-ST-04 when there is no store, DatabaseFault for one that cannot be opened.
+    """
+    path = directory / CONTROL_NAME
+    if not path.is_file():
+        raise StoreFault("TQ-ST-04", f"there is no {path}", "put the copy in its place first, or correct data_dir")
+    control = await open_database(path, "control", _steps())
+    try:
+        return await MeterCounters(control).leap()
+    finally:
+        await control.close()
+
+
 def _steps() -> tuple[str, ...]:
     return load_migrations("edge_node.store", "schema/control")
 
@@ -171,6 +204,7 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         hours=Hours(control),
         readings=readings,
         meter_counters=MeterCounters(control),
+        meter_secrets=MeterSecretRows(control, compute),
         meter_clocks=MeterClocks(control),
         meter_events=MeterEvents(control),
         outages=Outages(control),

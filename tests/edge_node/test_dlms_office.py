@@ -1,7 +1,8 @@
 """A node as a process serves it, in an office whose meters are all DLMS: keys from its file, counters in its store."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,17 @@ from hosting.door import call_door
 from protocols.dlms.section import dlms_plan
 from protocols.profile import load_profiles
 from simulate.grid import RELAY_PROFILE
-from tests.edge_node.offices import BORN, Office, office
+from tests.edge_node.offices import BORN, CHIEF_SECRET, Office, office
 from tests.protocols.dlms.served import ServedMeter, served
 from tests.protocols.dlms.table_keys import TableKeys
 from tests.simulate.rigs import dlms_source
 
 PROFILES = load_profiles()
+HOUR_S = 3600
 
 
-async def with_dlms_meters(given: Office, stack: AsyncExitStack) -> tuple[NodeConfig, list[ServedMeter]]:
-    """The same office, each meter replaced by a DLMS one on a socket, with keys of its own."""
+async def with_dlms_meters(given: Office, stack: AsyncExitStack, setting: str) -> tuple[NodeConfig, list[ServedMeter]]:
+    """The same office, each meter replaced by a DLMS one on a socket, with keys of its own in ``meters.toml``."""
     keys, lines, meters, made = TableKeys(), list[str](), list(given.registry.meters), list[ServedMeter]()
     for index, meter in enumerate(meters):
         name = "dlms_hls_single" if meter.profile == RELAY_PROFILE else "dlms_lls_three"
@@ -41,7 +43,7 @@ async def with_dlms_meters(given: Office, stack: AsyncExitStack) -> tuple[NodeCo
     file = given.folder / "meters.toml"
     file.write_text("\n".join(lines), "utf-8")
     file.chmod(0o600)
-    text = given.path.read_text("utf-8").replace('row = "row.key"', 'row = "row.key"\nmeters = "meters.toml"')
+    text = given.path.read_text("utf-8").replace('row = "row.key"', f'row = "row.key"\n{setting}')
     given.path.write_text(text, "utf-8")
     config = load_toml(given.path, NodeConfig, {})
     store = await open_store(
@@ -60,33 +62,60 @@ async def with_dlms_meters(given: Office, stack: AsyncExitStack) -> tuple[NodeCo
     return config, made
 
 
+@asynccontextmanager
+async def working(given: Office, config: NodeConfig) -> AsyncIterator[Serving]:
+    """The node as its process serves it."""
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    work = asyncio.create_task(serve(config, stop, clock=given.clock, entropy=SystemEntropy(), ready=ready.set_result))
+    await asyncio.wait({work, ready}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    if work.done():
+        await work
+    try:
+        yield ready.result()
+    finally:
+        stop.set()
+        await work
+
+
+async def read_all(given: Office, config: NodeConfig, meters: list[ServedMeter], end: int) -> None:
+    """Wait until every home's relay was seen and the readings of that interval are there."""
+    homes = sum(meter.plan.relay is not None for meter in meters)
+    status: dict[str, Any] = {}
+    async with asyncio.timeout(60):
+        while status.get("relays", {}).get("connected", 0) < homes or (status["newest_reading_end"] or 0) < end:
+            await given.clock.sleep(6)
+            status = await call_door(config.door, "status", {})
+    assert status["meters_silent"] == 0
+
+
 def test_an_office_of_dlms_meters_is_read(tmp_path: Path) -> None:
     async def story() -> None:
         given = await office(tmp_path)
         async with AsyncExitStack() as stack:
-            config, meters = await with_dlms_meters(given, stack)
-            stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-            work = asyncio.create_task(
-                serve(config, stop, clock=given.clock, entropy=SystemEntropy(), ready=ready.set_result)
-            )
-            await asyncio.wait({work, ready}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
-            serving: Serving = ready.result()
-            homes = sum(meter.plan.relay is not None for meter in meters)
-            status: dict[str, Any] = {}
-            async with asyncio.timeout(30):
-                while status.get("relays", {}).get("connected", 0) < homes:
-                    await given.clock.sleep(6)
-                    status = await call_door(config.door, "status", {})
-            assert (status["newest_reading_end"], status["meters_silent"]) == (BORN, 0)
-            logs = serving.node.store.meter_events
-            async with asyncio.timeout(30):
-                while len(await logs.reads()) < len(meters):  # between the polls
-                    await given.clock.sleep(6)
-            assert (status["gaps"], status["meter_clocks"]["looked_at"]) == ({}, 0), "nobody confirmed our own clock"
-            keyed = [meter for meter in meters if meter.plan.security.keyed]
-            marks = [await serving.node.store.meter_counters.leap(0), len(keyed)]
-            assert marks[0] == marks[1] > 0, "a durable mark for each key"
-            stop.set()
-            await work
+            config, meters = await with_dlms_meters(given, stack, 'meters = "meters.toml"')
+            async with working(given, config) as serving:
+                await read_all(given, config, meters, BORN)
+                keyed = [meter for meter in meters if meter.plan.security.keyed]
+                marks = [await serving.node.store.meter_counters.leap(0), len(keyed)]
+                assert marks[0] == marks[1] > 0, "a durable mark for each key"
 
     asyncio.run(asyncio.wait_for(story(), 90))
+
+
+def test_a_running_office_takes_sealed_keys_up_and_works_on_through_a_rotation(tmp_path: Path) -> None:
+    async def story() -> None:
+        given = await office(tmp_path, speed=600)
+        async with AsyncExitStack() as stack:
+            config, meters = await with_dlms_meters(given, stack, 'node = "meter.key"')
+            async with working(given, config):
+                chief = {"by": "p-chief", "secret": CHIEF_SECRET}
+                taken = await call_door(
+                    config.door, "keys-import", {"file": str(tmp_path / "meters.toml"), "dry_run": False} | chief
+                )
+                assert (taken["ok"], taken["added"], taken["not_in_registry"]) == (True, len(meters), 0)
+                (tmp_path / "meters.toml").unlink()
+                await read_all(given, config, meters, BORN)
+                await call_door(config.door, "keys-rotate", chief)
+                await read_all(given, config, meters, BORN + HOUR_S)
+
+    asyncio.run(asyncio.wait_for(story(), 120))

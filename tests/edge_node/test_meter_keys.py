@@ -65,11 +65,9 @@ def test_keys_that_everybody_knows_are_refused_outside_a_demo(tmp_path: Path) ->
         keys.secrets_of(MeterId("m-2"))
     assert (caught.value.blame, caught.value.hope) == (Blame.LOCAL, Hope.PERMANENT)
     assert "block_key of meter m-2" in caught.value.what
-    assert keys.refused() == ["m-2"]
     assert keys.secrets_of(MeterId("m-1")).block_key, "one badly delivered meter does not hold the others up"
     demo = loaded(written(tmp_path, GOOD), demo=True)
     assert demo.secrets_of(MeterId("m-2")).block_key == bytes(range(16))
-    assert demo.refused() == []
     path = written(tmp_path, 'password = "3132333435363738"')
     with pytest.raises(MeterKeyFault, match=r"TQ-MK-04.*password of every meter"):
         loaded(path)

@@ -41,6 +41,23 @@ def test_an_error_is_one_line_with_its_stack_inside() -> None:
     assert "ValueError: invalid literal" in json.loads(line)["exception"]
 
 
+@pytest.mark.parametrize("form", list(LogForm))
+def test_the_stack_of_an_error_shows_no_local_variable(form: LogForm) -> None:
+    stream = io.StringIO()
+    configure_log(form, lambda: 0, stream=stream)
+
+    def opened(sealed: bytes) -> int:
+        plain = sealed[::-1].decode()
+        return len(plain) // 0
+
+    try:
+        opened(b"terces-repeed")
+    except ZeroDivisionError:
+        logger("x").exception("verb_failed")
+    assert "ZeroDivisionError" in stream.getvalue()
+    assert "deeper-secret" not in stream.getvalue()
+
+
 def test_the_console_form_is_plain_and_silence_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     stream = io.StringIO()
     configure_log(LogForm.CONSOLE, lambda: 0, stream=stream)

@@ -191,3 +191,14 @@ def test_no_meter_counts_more_than_it_carries(seed: int, points: int) -> None:
         power_w_max = PROFILES[grid.profile_of(index)].power_w_max
         shown = [truth.registers_at(index, origin + hour * 3600).import_wh for hour in range(25)]
         assert max(after - before for before, after in pairwise(shown)) <= power_w_max
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_street_full_of_plants_never_feeds_its_transformer_backwards(seed: int) -> None:
+    """Two plants in one street together gave more than it took: the supply register, which only imports, fell."""
+    grid = build_grid(replace(spec(points=12, seed=seed, minutes=15), producer_pct=40.0))
+    truth, before = GridTruth(grid, PROFILES), None
+    for end in range(ORIGIN, ORIGIN + 86_400, 900):
+        now = [truth.registers_at(index, end).import_wh for index in range(len(grid.meters))]
+        assert before is None or all(later >= earlier for later, earlier in zip(now, before, strict=True))
+        before = now
