@@ -84,3 +84,45 @@ class Multiplier:
     def apply(self, register_wh: int) -> int:
         """The primary register for the meter's. Registers are multiplied, never differences: no rounding adds up."""
         return register_wh * self.numerator // self.denominator
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How fine an energy register can be: its smallest step, which in a binary float grows with what it shows.
+
+    A 32-bit float of kWh steps by 1 Wh up to 16,384 kWh, by 8 Wh at 100,000 kWh and by 16 Wh from 131,072 kWh on: no
+    energy is lost by it, but an interval is only known to one step.
+    """
+
+    step_wh: int = 1
+    """Of a register of whole numbers, rounded up."""
+    float_bits: int = 0
+    """Digits of a float's mantissa, the hidden one included: 24 or 53 (IEEE 754); 0 for whole numbers."""
+    float_numerator: int = 1
+    """The energy of 1.0 in a float register, Wh, as a fraction: 1000/1 for kWh."""
+    float_denominator: int = 1
+
+    def at(self, register_wh: int) -> int:
+        """The step in Wh, rounded up, where the register shows `register_wh`."""
+        top, bottom = register_wh * self.float_denominator, self.float_numerator
+        if not self.float_bits or top <= 0:
+            return self.step_wh
+        exponent = top.bit_length() - bottom.bit_length()
+        if (top << max(-exponent, 0)) < (bottom << max(exponent, 0)):
+            exponent -= 1  # now 2**exponent <= top / bottom < 2**(exponent + 1)
+        shift = self.float_bits - 1 - exponent
+        step = -((-bottom << max(-shift, 0)) // (self.float_denominator << max(shift, 0)))
+        return max(self.step_wh, step)
+
+    def times(self, multiplier: Multiplier) -> "Resolution":
+        """The same register in primary energy."""
+        return Resolution(
+            -(-self.step_wh * multiplier.numerator // multiplier.denominator),
+            self.float_bits,
+            self.float_numerator * multiplier.numerator,
+            self.float_denominator * multiplier.denominator,
+        )
+
+
+WHOLE_WH = Resolution()
+"""A register that tells every watt-hour."""

@@ -73,6 +73,8 @@ class Mark(StrEnum):
     """The register already known was stamped by a clock far ahead; counting starts anew."""
     DECREASE = "decrease"
     """The register fell by no more than its own steps: it counts as standing still."""
+    COARSE = "coarse"
+    """The register's own step is a large part of what the interval shows: the sum is true, the interval is rounded."""
     EXCHANGE = "exchange"
     """Another meter: the final register of the old one and the start of the new one book what lies between."""
     SUM_CHECK = "sum_check"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from gridmodel.event import AlarmKind
 from gridmodel.identity import MeterId
-from gridmodel.quantity import REGISTER_WH_MAX
+from gridmodel.quantity import REGISTER_WH_MAX, WHOLE_WH, Resolution
 from gridmodel.reading import Estimation, IntervalReading, Mark, Quality, RegisterRead
 
 
@@ -46,8 +46,17 @@ class VeeRules:
     """A lost neutral puts up to 400 V on a phase; 26 % above 230 V none is meant to be."""
     clock_off_s_max: int = 180
     """The meter's clock may differ by so much from ours; its load profile lies by as much."""
+    resolution: Resolution = WHOLE_WH
+    """The register's own steps: one of them is no spike, and a coarse register may stand still for longer."""
     hand_read_wh_max: int = 1_000
     """A final register read by a person may lie so far below the last poll: displays show whole kilowatt-hours."""
+
+
+COARSE_PCT = 10
+"""A register's step beyond this share of an interval's energy makes the interval coarse: 8 Wh of a float at 100,000 kWh
+under a load of 320 W."""
+STILL_LOAD_W = 1
+"""Even a home that nobody lives in uses as much: a register must move once it has summed up to one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,7 @@ RULES: Mapping[Mark, Rule] = {
         "the energy is what the connection can carry", "power_w_max", held_back=True, alarm=AlarmKind.REGISTER_SPIKE
     ),
     Mark.STUCK: Rule("the register moves", "stuck_intervals", alarm=AlarmKind.REGISTER_STUCK),
+    Mark.COARSE: Rule("the register's own steps are small beside the energy", "resolution"),
     Mark.EXCHANGE: Rule("the same meter as before"),
     Mark.SUM_CHECK: Rule("the tariff registers add up to the total", "sum_wh_max"),
     Mark.REACTIVE_CHECK: Rule("reactive energy goes with the active energy", "reactive_pct_max"),
@@ -242,10 +252,14 @@ def _booked(last: LastRegister, read: RegisterRead, energy_wh: int, rules: VeeRu
     marks: list[Mark] = []
     if wrapped:
         marks.append(Mark.WRAP)
-    if _intervals_between(still_since, read.at, rules) >= rules.stuck_intervals:
+    step_wh = rules.resolution.at(last.register_wh)
+    still_s_max = max(rules.stuck_intervals * rules.interval_minutes * 60, step_wh * 3_600 // STILL_LOAD_W)
+    if read.at - still_since >= still_s_max:
         marks.append(Mark.STUCK)
     if count > 1:
         marks.append(Mark.GAP)
+    if step_wh > 1 and 0 < energy_wh * COARSE_PCT < step_wh * 100:
+        marks.append(Mark.COARSE)
     quality = Quality.SUSPECT if wrapped else Quality.ACTUAL if count == 1 else Quality.ESTIMATED
     if read.register_wh is None:
         raise ValueError("a read without a register books nothing")
@@ -257,7 +271,9 @@ def _step(base: Baseline, read: RegisterRead, rules: VeeRules) -> int | Mark:
     """The energy from `base` to the read, or why there is none."""
     if read.register_wh is None:
         return Mark.NULL
-    carried_wh_max = rules.power_w_max * (read.at - base.at) // 3_600
+    step_wh = rules.resolution.at(base.register_wh)
+    rounding_wh = step_wh if step_wh > 1 else 0
+    carried_wh_max = rules.power_w_max * (read.at - base.at) // 3_600 + rounding_wh
     energy_wh = read.register_wh - base.register_wh
     if energy_wh < 0:
         if rules.register_wh_wrap is None or not 0 <= energy_wh + rules.register_wh_wrap <= carried_wh_max:

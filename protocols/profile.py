@@ -10,14 +10,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from math import ceil
 from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gridmodel.quantity import POWER_W_MAX, REGISTER_WH_MAX
+from gridmodel.quantity import POWER_W_MAX, REGISTER_WH_MAX, WH_PER_KWH, Resolution
 from gridmodel.reading import Channel
 from protocols.driver import RelayContact
 from protocols.errors import Blame, Hope, ProtocolFault
@@ -25,6 +27,9 @@ from protocols.errors import Blame, Hope, ProtocolFault
 PROFILES_FOLDER = "meters"
 PROFILE_SIZE_MAX = 64_000
 """Bytes of one file: ten times the longest register map; beyond it is a pasted log."""
+
+COARSE_AT_WH = 100_000 * WH_PER_KWH
+"""Where registers of one model are compared for the coarsest: what a home uses in forty years."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,40}$")]
 Hex = Annotated[str, Field(pattern=r"^[0-9A-Fa-f ]{2,1200}$")]
@@ -138,6 +143,12 @@ class MeterProfile:
     """The protocol's own table, unread."""
     vee: VeeLimits
     """Thresholds of validation."""
+    resolution: Resolution
+    """How fine its energy registers are, the coarsest of them, meter-side."""
+
+    def resolution_wh(self, register_wh: int) -> int:
+        """The step in Wh of a register that shows `register_wh` (meter-side): more than 1 hides watt-hours."""
+        return self.resolution.at(register_wh)
 
 
 def parse_profile(name: str, text: str) -> MeterProfile:
@@ -175,7 +186,34 @@ def parse_profile(name: str, text: str) -> MeterProfile:
         golden=neutral.golden,
         section=MappingProxyType(section),
         vee=neutral.vee,
+        resolution=_resolution(section),
     )
+
+
+_FLOAT_BITS = {"f32": 24, "f64": 53}
+_WH = {"kWh": WH_PER_KWH, "Wh": 1}
+
+
+def _resolution(section: Mapping[str, Any]) -> Resolution:
+    """From the table ``registers`` of a section, where its entries say type, scale and unit; else whole watt-hours.
+
+    What is wrong with an entry the protocol's own reader will say.
+    """
+    found = [Resolution()]
+    registers = section.get("registers")
+    for entry in registers.values() if isinstance(registers, dict) else ():
+        if not isinstance(entry, dict) or "type" not in entry or entry.get("unit") not in _WH:
+            continue
+        try:
+            of_one = Fraction(str(entry.get("scale", "1"))) * _WH[entry["unit"]]
+        except (ValueError, ZeroDivisionError):
+            continue
+        bits = _FLOAT_BITS.get(str(entry["type"]), 0)
+        if bits:
+            found.append(Resolution(1, bits, of_one.numerator, of_one.denominator))
+        else:
+            found.append(Resolution(max(1, ceil(of_one))))
+    return max(found, key=lambda one: one.at(COARSE_AT_WH))
 
 
 def profile_fault(name: str, error: ValidationError) -> ProfileFault:

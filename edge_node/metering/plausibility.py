@@ -74,7 +74,8 @@ def implausible_energies(booked: Mapping[Channel, tuple[IntervalReading, ...]], 
         if intervals and intervals[0].end == total[0].end
     }
     tariffs = [together[channel] for channel in TARIFFS if channel in together]
-    if len(tariffs) > 1 and abs(sum(tariffs) - together[Channel.IMPORT]) > rules.sum_wh_max:
+    rounding_wh = rules.resolution.at(max(one.register_wh or 0 for one in total)) * len(tariffs)
+    if len(tariffs) > 1 and abs(sum(tariffs) - together[Channel.IMPORT]) > max(rules.sum_wh_max, rounding_wh):
         yield Mark.SUM_CHECK
     reactive = sum(together.get(channel, 0) for channel in _REACTIVE)
     active = sum(together.get(channel, 0) for channel in _ACTIVE)

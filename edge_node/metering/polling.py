@@ -140,6 +140,7 @@ def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: in
         voltage_mv_min=limits.voltage_mv_min,
         voltage_mv_max=limits.voltage_mv_max,
         clock_off_s_max=limits.clock_off_s_max,
+        resolution=profile.resolution.times(multiplier),
         hand_read_wh_max=multiplier.apply(HAND_READ_WH_MAX),
     )
 

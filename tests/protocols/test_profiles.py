@@ -58,6 +58,29 @@ def test_reads_are_joined_across_declared_gaps_only() -> None:
 
 
 @pytest.mark.parametrize(
+    ("of", "at_wh", "step_wh"),
+    [
+        ('type = "u32", scale = "0.01"', 100_000_000, 10),
+        ('type = "u32", scale = "0.1"', 5, 100),
+        ('type = "u32", scale = "1/3"', 5, 334),
+        ('type = "f32"', 16_000_000, 1),
+        ('type = "f32"', 100_000_000, 8),
+        ('type = "f32", scale = "0.1"', 100_000_000, 7),
+        ('type = "f64"', 100_000_000_000, 1),
+    ],
+)
+def test_a_profile_knows_how_fine_its_registers_are(of: str, at_wh: int, step_wh: int) -> None:
+    profile = parse_profile("x", GOOD.replace('type = "u32", scale = "0.01"', of))
+    assert profile.resolution_wh(at_wh) == step_wh
+
+
+def test_what_follows_from_the_types_of_shipped_profiles() -> None:
+    assert load_profile("sdm630").resolution_wh(131_072_000) == 16
+    assert load_profile("dds238_2_zn_sr").resolution_wh(131_072_000) == 10
+    assert load_profile("dlms_lls_three").resolution_wh(131_072_000) == 1
+
+
+@pytest.mark.parametrize(
     ("kind", "extra", "raw", "value"),
     [
         ("u16", "", "FFFF", 65_535_000),

@@ -89,6 +89,7 @@ def test_a_profile_names_its_own_thresholds() -> None:
     rules = plan.targets[0].rules
     assert (rules.stuck_intervals, rules.decrease_wh_max, rules.voltage_mv_min) == (3 * 96, 16 * 40, 40_000)
     assert rules.sum_wh_max == 100 * 40
+    assert rules.resolution.at(1) == 10 * 40
     assert load_profile("sdm630").vee.stuck_days == 14
     with pytest.raises(ProfileFault, match=r"vee\.stuck_day"):
         parse_profile("x", GOOD.replace("[modbus]\n", "[vee]\nstuck_day = 3\n[modbus]\n", 1))
