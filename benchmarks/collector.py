@@ -16,6 +16,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import socket
 import time
 from array import array
 from collections.abc import AsyncIterator
@@ -68,7 +69,6 @@ SECONDS = 600
 SMOKE_RATE, SMOKE_EACH, SMOKE_WARM_S, SMOKE_SECONDS = 20, 50, 2, 4
 READS_AT_ONCE = 8_000
 PROFILE = "dlms_hls_single"
-HOST, PORT = "127.90.0.1", 21_417
 MORNING = 1_777_950_000
 """08:00 in Tashkent, and the end of an interval: no evening loss."""
 PREPARE_S, SMOKE_PREPARE_S = 60.0, 15.0
@@ -236,6 +236,15 @@ async def _node_path(folder: Path, plan: FleetPlan, seen: Watched) -> AsyncItera
         compute.close()
 
 
+def _free_place() -> tuple[str, int]:
+    """Addresses of this process's own to count from, and a port that the system calls free there."""
+    pid = os.getpid()
+    host = f"127.{64 + pid % 150}.{pid // 150 % 200}.1"
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return host, int(probe.getsockname()[1])
+
+
 async def _measure(folder: Path, run: Run, plan: FleetPlan) -> dict[str, Any]:
     make_room_for_files(READS_AT_ONCE + 500)
     seen, callbacks = Watched(), Callbacks()
@@ -299,7 +308,7 @@ def _together(run: Run, prepare_s: float) -> dict[str, Any]:
     """One run: the fleet in one process, the node in another."""
     cores = CORES if len(CORES) > 1 else [None, None]
     calendar = (float(MORNING), time.time() + prepare_s, 1.0)
-    plan = FleetPlan(HOST, PORT, run.meters, run.each, calendar, cores[1], run.weather, run.dead_share)
+    plan = FleetPlan(*_free_place(), run.meters, run.each, calendar, cores[1], run.weather, run.dead_share)
     context = multiprocessing.get_context("spawn")
     fleet_pipe, fleet_end = context.Pipe()
     node_pipe, node_end = context.Pipe()
