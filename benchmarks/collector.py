@@ -48,7 +48,7 @@ from hosting.clocks import ScaledClock, SystemEntropy, SystemIoClock, seeded_rng
 from hosting.compute import ThreadCompute
 from hosting.database import open_database
 from hosting.migrations import load_migrations
-from hosting.process import make_room_for_files
+from hosting.process import leave_alone_what_lives, make_room_for_files
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterSecrets
 from protocols.driver import Line, MeterSnapshot, MeterTarget, RelayCommand, RelayReading, WritePermit
@@ -225,7 +225,7 @@ async def _node_path(folder: Path, plan: FleetPlan, seen: Watched) -> AsyncItera
         compute=compute,
         spread_s=SPREAD_S,
         at_once_max=READS_AT_ONCE,
-        settled=gc.freeze,
+        settled=leave_alone_what_lives,
     )
     try:
         yield collector, watched
@@ -250,7 +250,7 @@ async def _measure(folder: Path, run: Run, plan: FleetPlan) -> dict[str, Any]:
     seen, callbacks = Watched(), Callbacks()
     async with _node_path(folder, plan, seen) as (collector, driver):
         gc.collect()
-        gc.freeze()
+        leave_alone_what_lives()
         await asyncio.sleep(max(0.0, plan.calendar[1] - time.time()))
         polling = asyncio.create_task(collector.run())
         await _pause(run.warm_s, polling)

@@ -29,7 +29,7 @@ from simulate.truth import GridTruth, Registers
 MODEL = "plc_wrapper"
 INTERVAL_S = 900
 WH_PER_INTERVAL = 250
-METERS_KEPT = 4_000
+METERS_KEPT = 9_000
 """More than are spoken to at once."""
 COUNTERS_APART = 100_000
 """A meter that is made anew counts on from so far beyond."""
@@ -153,6 +153,7 @@ async def _serve(pipe: Pipe, plan: FleetPlan) -> None:
     await fleet.start()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 50, 10)  # thousands of meters under way, some hundred objects each: walked once a minute
     pipe.send("ready")
     cpu, wall = time.process_time(), time.perf_counter()
     await asyncio.get_running_loop().run_in_executor(None, pipe.recv)

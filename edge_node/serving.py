@@ -30,7 +30,7 @@ from hosting.door import serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
 from hosting.keys_envelope import RecoveryPublic
-from hosting.process import make_room_for_files
+from hosting.process import leave_alone_what_lives, make_room_for_files
 from protocols.authority.signatures import Signer
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterKeys
@@ -128,10 +128,10 @@ async def serve(
             profiles=profiles,
             drivers_over=lambda store: {"dlms": make_dlms(counters=store.meter_counters)},
             told_clock=clock,
-            settled=gc.freeze,  # a plan of 42,000 meters is as long in the collector's way as the registry is
+            settled=leave_alone_what_lives,  # a plan of 42,000 meters lives as long as its registry
         )
         gc.collect()
-        gc.freeze()  # the registry lives as long as the process: walking 42,000 points held the loop up to 100 ms
+        leave_alone_what_lives()  # the registry does: walking 42,000 points held the loop up to 100 ms
         try:
             await vault.open(node.store.meter_secrets)
             application = console_app(node, config.console, entropy)

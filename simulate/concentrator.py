@@ -114,7 +114,8 @@ class Concentrator:
         self._dice = dice
         self._queue: deque[_Exchange] = deque()
         self._busy = 0
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._timer_count = 0
 
     def carry(self, index: int, arrives: Callable[[], Answered | None]) -> None:
         """Take a request for one meter; it may arrive, be answered, or never be heard of again."""
@@ -138,7 +139,7 @@ class Concentrator:
 
     def close(self) -> None:
         """Forget everything that is on its way."""
-        for timer in self._timers:
+        for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         self._queue.clear()
@@ -178,12 +179,13 @@ class Concentrator:
             self._begin(self._queue.popleft())
 
     def _after(self, seconds: float, then: Callable[[], None]) -> None:
-        def ring() -> None:
-            self._timers.discard(timer)
-            then()
+        self._timer_count += 1
+        number = self._timer_count
+        self._timers[number] = asyncio.get_running_loop().call_later(seconds, self._ring, number, then)
 
-        timer = asyncio.get_running_loop().call_later(seconds, ring)
-        self._timers.add(timer)
+    def _ring(self, number: int, then: Callable[[], None]) -> None:
+        del self._timers[number]
+        then()
 
 
 def _nothing() -> None:

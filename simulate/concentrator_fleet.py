@@ -13,6 +13,7 @@ from typing import Any
 from gridmodel.clock import Entropy, UtilityClock
 from hosting.clocks import seeded_rng
 from protocols.dlms.concentrators import MANAGEMENT, METERS_FROM
+from protocols.dlms.connection import open_circle
 from protocols.dlms.cosem_time import encode_time
 from protocols.dlms.counters import COUNTER_MAX, Counter
 from protocols.dlms.data import NULL, Data, Tag, array, octets, structure
@@ -177,6 +178,8 @@ class ConcentratorPort(MeterPort):
         """They left; answers that are under way to them are for nobody."""
         if not self.refused:
             self._concentrator.connected -= 1
+        if self._transport is not None:
+            open_circle(self._transport)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

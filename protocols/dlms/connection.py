@@ -53,6 +53,8 @@ class Connection(asyncio.Protocol):
         """The other side is gone: whoever waits is told."""
         why = f": {exc}" if exc else ""
         half = f" after {self._bytes} bytes of an answer" if self._bytes else ""
+        if self._transport is not None:
+            open_circle(self._transport)
         self._spoil(remote_fault("TQ-DM-82", f"the meter closed the connection{half}{why}", "check the meter"))
 
     def data_received(self, data: bytes) -> None:
@@ -185,6 +187,15 @@ class Connection(asyncio.Protocol):
         self._resolve(self.spoiled)
         if self._transport is not None and not self._transport.is_closing():
             self._transport.abort()
+
+
+def open_circle(transport: asyncio.BaseTransport) -> None:
+    """Let a transport that is closed die by itself: asyncio's keeps one of its own methods, which is a circle.
+
+    Hundreds of connections a second would leave the garbage collector circles by the ten thousand, and each of its
+    walks holds up the loop.
+    """
+    getattr(transport, "__dict__", {}).pop("_read_ready_cb", None)
 
 
 def _hung_up() -> DlmsFault:
