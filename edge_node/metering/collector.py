@@ -145,6 +145,7 @@ class Collector:
         if self._plan is None or self._plan[0] is not registry or self._plan[1] is not topology:
             found, plan = await self._compute.run(plan_of, registry, at, self._profiles, self._spread_s)
             self._plan = (registry, found, plan)
+            await self._rounds.polled(plan.meters)
             if self._settled is not None:
                 self._settled()
         return self._plan[2]
