@@ -32,6 +32,8 @@ READ_S_MAX = 60
 its own): a hung driver gives its place back."""
 REGISTRY_LOOK_S = 10
 """Utility seconds between looks for the first registry."""
+BEGUN_AT_ONCE_MAX = 64
+"""Reads begun before the event loop goes on: a second's reads of a region held it for 20 ms."""
 NOT_REACHED = "it was not reached within the interval"
 SILENT_POLLS = 3
 """Intervals without an answer before a meter is called silent: one can be a busy line, three are not."""
@@ -114,9 +116,12 @@ class Collector:
         position = 0
         while end <= (now := self._clock.now()) < end + length:
             self._word.clear()
+            begin = position
             while position < len(plan.targets) and begun + plan.targets[position].offset_s <= now:
                 lines.put(_Try(plan.targets[position], end, 0))
                 position += 1
+                if position - begin == BEGUN_AT_ONCE_MAX:
+                    break  # `until` returns at once, after others had their turn
             while self._again and self._again[0][0] <= now:
                 lines.put(heapq.heappop(self._again)[2])
             following = [end + length]
@@ -140,6 +145,7 @@ class Collector:
         if self._plan is None or self._plan[0] is not registry or self._plan[1] is not topology:
             found, plan = await self._compute.run(plan_of, registry, at, self._profiles, self._spread_s)
             self._plan = (registry, found, plan)
+            await self._rounds.polled(plan.meters)
             if self._settled is not None:
                 self._settled()
         return self._plan[2]

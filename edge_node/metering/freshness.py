@@ -49,6 +49,12 @@ class Freshness:
                 self.absent(meter, reason, end, detail)
             await self.flush()
 
+    async def keep_only(self, meters: frozenset[str]) -> None:
+        """Forget those that are polled no more: exchanged, moved away, taken down."""
+        for meter in self._known.keys() - meters:
+            self._changes[meter] = None
+        await self.flush()
+
     async def flush(self) -> None:
         """Write what changed."""
         while self._changes:

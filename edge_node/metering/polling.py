@@ -64,6 +64,8 @@ class PollPlan:
     """In order of their due times."""
     unreadable: tuple[tuple[str, str], ...]
     """(meter, why) for meters that no driver can read."""
+    meters: frozenset[str]
+    """All of them."""
 
 
 def offset_s(meter: str, spread_s: int) -> int:
@@ -107,7 +109,8 @@ def plan_of(
             )
         )
     targets.sort(key=lambda one: (one.offset_s, one.target.meter))
-    return topology, PollPlan(tuple(targets), tuple(sorted(unreadable)))
+    meters = frozenset(placed.meter for placed in topology.installation_at.values())
+    return topology, PollPlan(tuple(targets), tuple(sorted(unreadable)), meters)
 
 
 def _under(topology: Topology, point: str) -> tuple[str, ...]:

@@ -159,6 +159,10 @@ class Rounds:
         """The same for many (meter, detail), written at once in parts."""
         await self._freshness.all_absent(missing, reason, end)
 
+    async def polled(self, meters: frozenset[str]) -> None:
+        """These meters are polled from now on, and no others: nothing is missing of others any more."""
+        await self._freshness.keep_only(meters)
+
     async def silent(self, missing: Sequence[tuple[str, str]]) -> None:
         """Raise METER_SILENT for these (meter, why), where it does not stand yet."""
         fresh = [(meter, why) for meter, why in missing if (AlarmKind.METER_SILENT, meter) not in self._standing]

@@ -104,8 +104,8 @@ class Connection(asyncio.Protocol):
             out = self.client.carrier.disconnect()
             if out:
                 self._transport.write(out)
-            self.spoiled = _hung_up()
             self._transport.close()
+        self.spoiled = _hung_up()  # and not what went before: its traceback holds whoever asked, who holds this
         self._still()
 
     def abandon(self, fault: DlmsFault) -> None:

@@ -86,19 +86,20 @@ class Place:
 
 
 def parse_address(address: str) -> WrittenPlace:
-    """``[wrapper://|hdlc://]host:port[?client=N&server=N&physical=N]``. Raises DlmsFault TQ-DM-93."""
+    """``[wrapper://|hdlc://]host:port[?client=N&server=N&physical=N&via=MODEL]``. Raises DlmsFault TQ-DM-93."""
     scheme, separator, rest = address.rpartition("://")
     try:
         link = LinkKind(scheme) if separator else None
         parts = urlsplit(f"//{rest}")
         host, port = parts.hostname, parts.port
-        pairs = parse_qsl(parts.query, strict_parsing=bool(parts.query), max_num_fields=len(NUMBER_MAX) + 1)
+        strict, most = bool(parts.query), len(NUMBER_MAX) + 1
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=strict, max_num_fields=most)
         numbers = {name: int(value) for name, value in pairs if name != "via"}
         via = dict(pairs).get("via")
     except ValueError:
         raise _no_address(address) from None
     sound = all(0 <= number <= NUMBER_MAX.get(name, -1) for name, number in numbers.items())
-    sound = sound and len(dict(pairs)) == len(pairs) and not (parts.path or parts.fragment or "@" in rest)
+    sound = sound and via != "" and len(dict(pairs)) == len(pairs) and not (parts.path or parts.fragment or "@" in rest)
     if not host or not port or not sound:
         raise _no_address(address)
     return WrittenPlace(host, port, link, numbers.get("client"), numbers.get("server"), numbers.get("physical"), via)

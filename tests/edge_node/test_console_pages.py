@@ -8,6 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from edge_node.reports import status_lines
+from edge_node.store.absences import Missing
+from gridmodel.absence import Absence
 from gridmodel.account import credit_tiyin
 from gridmodel.identity import UsagePointId
 from hosting.i18n import Language, translator
@@ -121,6 +124,23 @@ def test_one_consumer_says_why_by_which_right_and_what_restores(tmp_path: Path) 
         ]
         assert estimated, "some of them were silent lately"
         assert all("as in the weeks before" in text for text in estimated)
+
+    told(tmp_path, story)
+
+
+def test_one_consumer_says_why_there_is_no_fresh_reading(tmp_path: Path) -> None:
+    async def story(at: Furnished, session: aiohttp.ClientSession) -> None:
+        path = f"/consumers/{point_of(at, CUT)}"
+        assert "Why there is no fresh one" not in await page(session, path)
+        now = at.office.clock.now()
+        placed = at.office.registry.topology(now).installation_at[point_of(at, CUT)]
+        missing = Missing(Absence.UNREACHABLE, now - now % 3600, "TQ-DM-80: no connection")
+        await at.node.store.absences.put([(placed.meter, missing)])
+        text = await page(session, path)
+        assert "Why there is no fresh one" in text
+        assert "the way to it takes no connection" in text
+        assert (await at.node.status())["meters_absent"] == {"unreachable": 1}
+        assert "no fresh reading  unreachable 1" in "\n".join(status_lines(await at.node.status()))
 
     told(tmp_path, story)
 

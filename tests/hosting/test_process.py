@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -7,7 +9,7 @@ import sys
 import pytest
 
 from gridmodel.fault import Fault
-from hosting.process import Exit, run_process
+from hosting.process import Exit, FilesFault, leave_alone_what_lives, make_room_for_files, run_process
 
 CHILD = """
 import asyncio
@@ -59,3 +61,29 @@ def test_the_first_signal_asks_and_the_second_insists(number: signal.Signals, st
         assert code == Exit.PARTLY
     else:
         assert code in {-signal.SIGTERM, -signal.SIGINT, Exit.FAILED}
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 4_096))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: given.append(limits))
+    make_room_for_files(1_000)
+    assert given == []
+    make_room_for_files(4_000)
+    assert given == [(4_000, 4_096)]
+    with pytest.raises(FilesFault, match="TQ-IN-04"):
+        make_room_for_files(5_000)
+
+
+def test_what_lives_is_left_alone_and_circles_still_die() -> None:
+    before = gc.get_threshold()
+    try:
+        leave_alone_what_lives()
+        assert gc.get_freeze_count() > 0
+        circle: list[object] = []
+        circle.append(circle)
+        del circle
+        assert gc.collect() >= 1
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

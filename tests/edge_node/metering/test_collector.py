@@ -338,3 +338,19 @@ def test_a_meter_without_a_profile_and_a_doubtful_clock_are_reasons(tmp_path: Pa
 
     (tmp_path / "other").mkdir()
     run_virtual(story())
+
+
+def test_nothing_is_missing_of_a_meter_that_is_polled_no_more(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            for n in (1, 2):
+                one.meters.steady(f"m-{n}")
+            one.meters.silent = {"m-1", "m-2"}
+            await one.take(grid(LINKS, PLACED[:2]))
+            await one.live(MIDNIGHT + QUARTER)
+            assert set(await absent(one)) == {"m-1", "m-2"}
+            await one.take(at_version(grid(LINKS, PLACED[1:2]), 2))
+            await one.live(MIDNIGHT + 2 * QUARTER)
+            assert set(await absent(one)) == {"m-2"}
+
+    run_virtual(story())

@@ -1,0 +1,39 @@
+"""Calls of the driver leave no circles behind: hundreds a second must not wait for the garbage collector."""
+
+import asyncio
+import gc
+
+from protocols.dlms.association import ClientAssociation
+from protocols.dlms.connection import Connection
+from protocols.errors import ProtocolFault
+from tests.simulate.concentrator_rig import behind
+
+
+def kept(kind: type) -> int:
+    return sum(isinstance(one, kind) for one in gc.get_objects())
+
+
+def test_a_call_dies_with_its_end_whether_it_was_answered_or_not() -> None:
+    async def story() -> None:
+        async with behind(8, 8) as made:
+            await made.driver.read(made.targets[0])
+            gc.collect()
+            gc.disable()
+            try:
+                await asyncio.gather(*(made.driver.read(target) for target in made.targets))
+                made.fleet.silent.update(range(8))
+                for target in made.targets[:3]:
+                    try:
+                        await made.driver.read(target)
+                    except ProtocolFault as fault:
+                        assert fault.code == "TQ-DM-81"
+                made.fleet.close()
+                await asyncio.sleep(0.05)
+                assert (kept(Connection), kept(ClientAssociation)) == (0, 0)
+                assert kept(type(asyncio.get_running_loop())) == 1
+                transports = [one for one in gc.get_objects() if type(one).__name__ == "_SelectorSocketTransport"]
+                assert len(transports) <= 1, "that of the very last connection may still be closing"
+            finally:
+                gc.enable()
+
+    asyncio.run(asyncio.wait_for(story(), 30))
