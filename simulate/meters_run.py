@@ -26,7 +26,7 @@ from simulate.dlms_models import shape_named
 from simulate.face import MeterFaces
 from simulate.fleet_door import FleetDoor
 from simulate.grid import GridSpec, build_grid
-from simulate.grid_registry import METERS_PER_CONCENTRATOR_MAX, GridFault, Listen, spec_from_document
+from simulate.grid_registry import METERS_PER_CONCENTRATOR_MAX, POINTS_MAX, GridFault, Listen, spec_from_document
 from simulate.meters import Fleet
 from simulate.mixed_fleet import DLMS, MODBUS, MixedFleet
 from simulate.relay_memory import RelayMemory
@@ -69,8 +69,8 @@ def plain_spec(
 
     Raises `ProfileFault`, GridFault, and FleetFault for a model that is not known.
     """
-    if count < 1 or not 0 <= days <= HISTORY_DAYS_MAX:
-        hint = f"ask for one meter or more, with 0 to {HISTORY_DAYS_MAX} days"
+    if not 1 <= count <= POINTS_MAX or not 0 <= days <= HISTORY_DAYS_MAX:
+        hint = f"ask for 1 to {POINTS_MAX} meters, with 0 to {HISTORY_DAYS_MAX} days"
         raise GridFault("TQ-SM-13", f"{count} meters with {days} days make no fleet", hint)
     if dlms:
         shape_named(profile)

@@ -170,7 +170,7 @@ class Associations:
                     place.host,
                     place.port,
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, ValueError) as error:  # the last of a name that none can be
             raise remote_fault(
                 NO_CONNECTION,
                 f"{place.host}:{place.port} does not accept a connection ({type(error).__name__})",

@@ -89,5 +89,7 @@ def test_a_grid_file_that_breaks_the_reader_is_named(tmp_path: Path, text: str) 
 def test_a_fleet_of_nothing_is_refused() -> None:
     with pytest.raises(GridFault, match="TQ-SM-13"):
         plain_spec(0, "sdm630", 1, CLOCK)
+    with pytest.raises(GridFault, match="TQ-SM-13"):
+        plain_spec(99_999_999_999, "sdm630", 1, CLOCK)
     with pytest.raises(ProfileFault, match="TQ-MP-03"):
         plain_spec(3, "none_such", 1, CLOCK)
