@@ -355,3 +355,14 @@ def test_a_host_that_no_name_can_be_is_nobody_at_the_address(host: str) -> None:
             assert fault.code in {"TQ-DM-80", "TQ-DM-93"}
 
     run(body)
+
+
+@pytest.mark.parametrize("unit", [0x1_0000, 2**40])
+def test_a_unit_that_is_no_port_is_named_and_nothing_is_sent(unit: int) -> None:
+    async def body() -> None:
+        async with bench(fast("dlms_plain_single", server="unit")) as made:
+            fault = await fault_of(made.driver.read(replace(made.target, unit=unit)))
+            assert (fault.code, fault.blame) == ("TQ-DM-74", Blame.LOCAL)
+            assert made.wire.seen == []
+
+    run(body)
