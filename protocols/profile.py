@@ -91,7 +91,7 @@ class Golden(BaseModel):
 class VeeLimits(BaseModel):
     """The table ``[vee]``: thresholds of validation where this model's differ from the usual; meter-side units."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     stuck_days: int = Field(default=14, ge=1, le=366)
     """So long without one watt-hour is worth a look."""
@@ -115,8 +115,8 @@ class _Neutral(BaseModel):
     model: str = Field(min_length=1, max_length=60)
     protocol: Name
     relay: RelayCapability
-    register_wh_wrap: int | None = Field(default=None, gt=0, le=REGISTER_WH_MAX)
-    power_w_max: int = Field(gt=0, le=POWER_W_MAX)
+    register_wh_wrap: int | None = Field(default=None, strict=True, gt=0, le=REGISTER_WH_MAX)
+    power_w_max: int = Field(strict=True, gt=0, le=POWER_W_MAX)
     writes_allowed: tuple[str, ...] = Field(default=(), max_length=32)
     golden: tuple[Golden, ...] = Field(min_length=1, max_length=16)
     vee: VeeLimits = VeeLimits()

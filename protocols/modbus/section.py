@@ -20,7 +20,7 @@ from protocols.modbus.bus import TIMEOUT_S_MIN, Timing
 from protocols.modbus.codec import READ_HOLDING, READ_INPUT, REGISTERS_READ_MAX, read_pdu
 from protocols.profile import SCALE_PATTERN, MeterProfile, ProfileFault, RelayCapability, profile_fault
 
-Address = Annotated[int, Field(ge=0, le=0xFFFF)]
+Address = Annotated[int, Field(strict=True, ge=0, le=0xFFFF)]
 FieldType = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]
 NullPattern = Annotated[str, Field(pattern=r"^([0-9A-F]{4}){1,4}$")]
 
