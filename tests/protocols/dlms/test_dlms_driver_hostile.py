@@ -366,3 +366,20 @@ def test_a_unit_that_is_no_port_is_named_and_nothing_is_sent(unit: int) -> None:
             assert made.wire.seen == []
 
     run(body)
+
+
+def test_a_liar_about_counters_burns_a_key_by_one_step_a_day() -> None:
+    """Anybody at the address can refuse, and tell a counter without a key: 4,096 calls would use up all there are."""
+
+    async def body() -> None:
+        async with bench(fast("dlms_hls_single")) as made:
+            right = made.keys.secrets_of(METER)
+            made.keys.given = {METER: MeterSecrets(None, right.block_key, b"k" * 16)}
+            marks = []
+            for _ in range(6):
+                made.meter.device.heard[made.plan.table.client] = max([1, *made.counters.marks.values()]) + 900_000
+                await fault_of(made.driver.read(made.target))
+                marks.append(max(made.counters.marks.values()))
+            assert 900_000 < marks[-1] < 1_000_000, marks
+
+    run(body)
