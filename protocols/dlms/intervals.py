@@ -34,6 +34,8 @@ ROWS_PER_CALL_MAX = 4_464
 """Intervals asked for in one call: 46 days of quarters; a longer gap is read in parts."""
 EVENTS_PER_CALL_MAX = 10_000
 """Events of all logs in one call: more than the logs of a meter hold."""
+CODE_MAX = 0xFFFF_FFFF
+"""Meters number their events in one byte or two; what is longer is no code, and no store of ours could hold it."""
 EVENTS_AT_ONCE = 64
 """Entries of an event log asked for in one piece, the newest first."""
 ENTRIES_SPARE = 4
@@ -166,7 +168,7 @@ async def _log_events(
 
 def _code(data: Data) -> int:
     code = number(data)
-    if not isinstance(code, int):
+    if not isinstance(code, int) or abs(code) > CODE_MAX:
         raise unfit("the code of an event", data)
     return code
 

@@ -139,7 +139,7 @@ class Bus:
                 _, connection = await loop.create_connection(
                     lambda: Connection(self.framing, self._io_clock), self.host, self.port
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, ValueError) as error:  # the last of a name that none can be
             self._resting.refused()
             raise remote_fault(
                 "TQ-MB-01",

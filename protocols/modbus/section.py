@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gridmodel.reading import Channel
 from protocols.modbus.bus import TIMEOUT_S_MIN, Timing
 from protocols.modbus.codec import READ_HOLDING, READ_INPUT, REGISTERS_READ_MAX, read_pdu
-from protocols.profile import MeterProfile, ProfileFault, RelayCapability, profile_fault
+from protocols.profile import SCALE_PATTERN, MeterProfile, ProfileFault, RelayCapability, profile_fault
 
-Address = Annotated[int, Field(ge=0, le=0xFFFF)]
+Address = Annotated[int, Field(strict=True, ge=0, le=0xFFFF)]
 FieldType = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]
 NullPattern = Annotated[str, Field(pattern=r"^([0-9A-F]{4}){1,4}$")]
 
@@ -63,7 +63,7 @@ class _Value(_Table):
     address: Address
     function: Literal[3, 4]
     type: FieldType
-    scale: str = Field(default="1", pattern=r"^\d{1,12}(\.\d{1,12}|/[1-9]\d{0,11})?$")
+    scale: str = Field(default="1", pattern=SCALE_PATTERN)
     unit: Unit
     word_order: Literal["high_first", "low_first"] = "high_first"
     nulls: tuple[NullPattern, ...] = ()
