@@ -2,9 +2,11 @@
 
 Replays and late answers cannot enter here: a reply is accepted only while its request waits, any byte at another time
 spoils the connection, and a spoiled connection is closed and never used again. The bus decides what happens next.
+Whole frames of units that the bus knows to be late are thrown away at any time.
 """
 
 import asyncio
+from collections.abc import Collection
 from typing import cast
 
 from gridmodel.clock import IoClock
@@ -24,7 +26,8 @@ from protocols.modbus.codec import (
 class Connection(asyncio.Protocol):
     """The client's end of one connection; `spoiled` says why it must not be used any more."""
 
-    def __init__(self, framing: Framing, io_clock: IoClock) -> None:
+    def __init__(self, framing: Framing, io_clock: IoClock, late: Collection[int] = ()) -> None:
+        """`late` are RTU units whose frames are thrown away: the bus keeps it, and asks no unit while it is in it."""
         self.spoiled: ModbusFault | None = None
         """None while the stream is sound."""
         self._framing = framing
@@ -36,6 +39,7 @@ class Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[bytes] | None = None
         self._loop = asyncio.get_running_loop()
         self._io_clock = io_clock
+        self._late = late
         self._deadline = 0.0
         self._rings_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -52,14 +56,23 @@ class Connection(asyncio.Protocol):
             remote_fault("TQ-MB-08", f"the connection was closed{half}{why}", "check the meter and its network")
         )
 
+    @property
+    def midway(self) -> bool:
+        """Whether the beginning of a frame came and its end did not."""
+        return bool(self._buffer)
+
     def data_received(self, data: bytes) -> None:
-        """Take bytes off the wire; anything but the one expected reply spoils the connection."""
-        waiting = self._waiting
-        if waiting is None:
-            self._spoil(_unasked(data))
-            return
+        """Take bytes off the wire; anything but the one expected reply, or a late unit's, spoils the connection."""
         stream = self._buffer + data if self._buffer else data
         try:
+            if self._late:
+                stream = self._without_late(stream)
+            waiting = self._waiting
+            if waiting is None:
+                if stream and stream[0] not in self._late:
+                    raise _unasked(stream)
+                self._buffer = stream
+                return
             frame = self._split(stream)
             if frame is None:
                 if len(stream) > FRAME_SIZE_MAX:
@@ -74,6 +87,12 @@ class Connection(asyncio.Protocol):
         self._waiting = None
         if not waiting.done():
             waiting.set_result(frame.pdu)
+
+    def _without_late(self, stream: bytes) -> bytes:
+        """What is left behind whole frames of late units."""
+        while stream and stream[0] in self._late and (frame := split_rtu_reply(stream)) is not None:
+            stream = stream[frame.used :]
+        return stream
 
     def send(self, unit: int, pdu: bytes, timeout_s: float) -> asyncio.Future[bytes]:
         """Send one request; the future gives the reply's PDU.
