@@ -13,7 +13,6 @@ from enum import StrEnum
 from fractions import Fraction
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from math import ceil
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -190,7 +189,8 @@ def parse_profile(name: str, text: str) -> MeterProfile:
     )
 
 
-_FLOAT_BITS = {"f32": 24, "f64": 53}
+FLOAT_BITS = {"f32": 24, "f64": 53}
+"""Digits of each float type's mantissa, the hidden one included."""
 _WH = {"kWh": WH_PER_KWH, "Wh": 1}
 
 
@@ -208,11 +208,7 @@ def _resolution(section: Mapping[str, Any]) -> Resolution:
             of_one = Fraction(str(entry.get("scale", "1"))) * _WH[entry["unit"]]
         except (ValueError, ZeroDivisionError):
             continue
-        bits = _FLOAT_BITS.get(str(entry["type"]), 0)
-        if bits:
-            found.append(Resolution(1, bits, of_one.numerator, of_one.denominator))
-        else:
-            found.append(Resolution(max(1, ceil(of_one))))
+        found.append(Resolution.of(of_one, FLOAT_BITS.get(str(entry["type"]), 0)))
     return max(found, key=lambda one: one.at(COARSE_AT_WH))
 
 
