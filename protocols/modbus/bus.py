@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from gridmodel.clock import IoClock, Rng, UtilityClock
 from protocols.errors import Blame, Hope
-from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, check_reply, local_fault, remote_fault
+from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, local_fault, remote_fault
 from protocols.modbus.connection import Connection
 from protocols.resting import Resting
 from protocols.turns import Priority, Turns
@@ -91,9 +91,11 @@ class Bus:
             await self._io_clock.sleep(left_s)
             await self._turns.take(unit, priority)
         try:
-            if not priority.urgent and not self._resting.idle:
+            if not self._resting.idle and not priority.urgent:
                 self._refuse_if_resting(unit)
-            data = [await self._one(unit, pdu, timing) for pdu in pdus]
+            data = []
+            for pdu in pdus:  # a comprehension would be one more coroutine to wake
+                data.append(await self._one(unit, pdu, timing))  # noqa: PERF401
         except ExceptionReply:
             self._resting.answered(unit)
             raise
@@ -126,10 +128,35 @@ class Bus:
         return left_s
 
     async def _one(self, unit: int, pdu: bytes, timing: Timing) -> bytes:
-        connection = await self._connected(timing)
-        if timing.pause_s:
+        """Send, wait; only an answer to believe leaves the connection open."""
+        connection = self._connection
+        if connection is None or connection.spoiled is not None:
+            connection = await self._connected(timing)
+        elif timing.pause_s:
             await self._pause(timing.pause_s)
-        return await self._ask(connection, unit, pdu, timing)
+        try:
+            return await connection.send(unit, pdu, timing.timeout_s)
+        except ExceptionReply:
+            raise
+        except ModbusFault as fault:
+            self._unanswered(unit, timing, fault)
+            self._resting.silent(unit)
+            raise
+        except TimeoutError as error:
+            silence = remote_fault(
+                "TQ-MB-02",
+                f"unit {unit} at {self.host}:{self.port} did not answer within {timing.timeout_s} s",
+                "check the meter's supply, wiring and unit number",
+            )
+            self._unanswered(unit, timing, silence)
+            self._resting.silent(unit)
+            raise silence from error
+        except asyncio.CancelledError:
+            self._unanswered(unit, timing, _given_up())
+            raise
+        finally:
+            if timing.pause_s:
+                self._last_reply_at = self._io_clock.monotonic()
 
     async def _connected(self, timing: Timing) -> Connection:
         if self._closed:
@@ -206,33 +233,6 @@ class Bus:
         left_s = self._last_reply_at + pause_s - self._io_clock.monotonic()
         if left_s > 0:
             await self._io_clock.sleep(left_s)
-
-    async def _ask(self, connection: Connection, unit: int, pdu: bytes, timing: Timing) -> bytes:
-        """Send, wait, check; only an answer to believe leaves the connection open."""
-        try:
-            data = check_reply(pdu, await connection.send(unit, pdu, timing.timeout_s))
-        except ExceptionReply:
-            raise
-        except ModbusFault as fault:
-            self._unanswered(unit, timing, fault)
-            self._resting.silent(unit)
-            raise
-        except TimeoutError as error:
-            silence = remote_fault(
-                "TQ-MB-02",
-                f"unit {unit} at {self.host}:{self.port} did not answer within {timing.timeout_s} s",
-                "check the meter's supply, wiring and unit number",
-            )
-            self._unanswered(unit, timing, silence)
-            self._resting.silent(unit)
-            raise silence from error
-        except asyncio.CancelledError:
-            self._unanswered(unit, timing, _given_up())
-            raise
-        finally:
-            if timing.pause_s:
-                self._last_reply_at = self._io_clock.monotonic()
-        return data
 
     def _unanswered(self, unit: int, timing: Timing, fault: ModbusFault) -> None:
         """Book a request without an answer to believe: it may still come. Close the connection."""
