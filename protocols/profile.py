@@ -14,7 +14,6 @@ from enum import StrEnum
 from fractions import Fraction
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from math import ceil
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -214,7 +213,8 @@ def _too_long(whose: str) -> ProfileFault:
     return ProfileFault("TQ-MP-01", f"{whose} is longer than {PROFILE_SIZE_MAX} bytes", "use a profile file")
 
 
-_FLOAT_BITS = {"f32": 24, "f64": 53}
+FLOAT_BITS = {"f32": 24, "f64": 53}
+"""Digits of each float type's mantissa, the hidden one included."""
 SCALE_PATTERN = r"^\d{1,12}(\.\d{1,12}|/[1-9]\d{0,11})?$"
 """Exact and never long to work out, which 1e-999999999 would be."""
 _SCALE = re.compile(SCALE_PATTERN)
@@ -234,12 +234,7 @@ def _resolution(section: Mapping[str, Any]) -> Resolution:
         scale = entry.get("scale", "1")
         if not isinstance(scale, str) or not _SCALE.match(scale):
             continue
-        of_one = Fraction(scale) * _WH[entry["unit"]]
-        bits = _FLOAT_BITS.get(str(entry["type"]), 0)
-        if bits:
-            found.append(Resolution(1, bits, of_one.numerator, of_one.denominator))
-        else:
-            found.append(Resolution(max(1, ceil(of_one))))
+        found.append(Resolution.of(Fraction(scale) * _WH[entry["unit"]], FLOAT_BITS.get(str(entry["type"]), 0)))
     return max(found, key=lambda one: one.at(COARSE_AT_WH))
 
 

@@ -7,7 +7,6 @@ profile is refused before any row is read: a row is numbers without names, and o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from gridmodel.reading import Channel
 from protocols.dlms.conversation import Conversation
@@ -26,7 +25,7 @@ from protocols.dlms.selection import (
     Selection,
     encode_selection,
 )
-from protocols.dlms.values import data_of, doubted, utc_of, value_of
+from protocols.dlms.values import data_of, doubted, resolution_of, utc_of, value_of
 from protocols.driver import MeterEvent, MeterEventKind, MeterTarget, ProfileRow, ProfileSlice
 from protocols.errors import Hope
 
@@ -245,7 +244,7 @@ def _interval(
 def _resolutions(profile: LoadProfilePlan, scales: Mapping[str, ScalerUnit]) -> dict[Channel, int]:
     """What one step of each column is worth, at least 1."""
     return {
-        Channel[value.key.upper()]: max(1, ceil(scales[value.key].whole(1) * value.multiplier))
+        Channel[value.key.upper()]: resolution_of(value, scales[value.key]).step_wh
         for value in profile.energies.values()
         if value.key in scales
     }
