@@ -5,7 +5,7 @@ gives content that can be applied, or raises ContentFault, WireFault, MessageFau
 aside.
 
 Codes beside those of `balance.hours`: TQ-HQ-01 the registry it names is not here, -09 a channel that is not the node's
-to speak for, -10 a kind of record that its lane does not carry.
+to speak for, -10 a kind of record that its lane does not carry (of lane control the other records count all the same).
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 from central_sync.balance.cells import NewHours
-from central_sync.balance.hours import content_fault, hours_of_chunk, hours_of_facts
+from central_sync.balance.hours import ContentFault, content_fault, hours_of_chunk, hours_of_facts
 from central_sync.balance.topology import KnownRegistry
 from central_sync.store.rows import AlarmRow, ChunkRow, OperationRow
 from gridmodel.account import LedgerEntry
@@ -48,6 +48,8 @@ class ControlContent:
     """(at, packed)."""
     heads: tuple[tuple[str, int, bytes], ...] = ()
     """(id, at, packed)."""
+    unknown: tuple[str, ...] = ()
+    """Kinds of records that this hub does not know: they wait in quarantine for a newer one, the others count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def _control(node: NodeId, records: tuple[Record, ...], now: int) -> ControlCont
     operations: list[OperationRow] = []
     statuses: list[tuple[int, bytes]] = []
     heads: list[tuple[str, int, bytes]] = []
+    unknown: set[str] = set()
     for record in records:
         match record.kind:
             case facts.ALARM:
@@ -116,8 +119,18 @@ def _control(node: NodeId, records: tuple[Record, ...], now: int) -> ControlCont
                 _dated(record, now, at)
                 heads.append((record.id, at, wire.pack(dict(head), facts.ITEM_LIMITS)))
             case _:
-                raise content_fault(10, f"lane control carries no {record.kind}")
-    return ControlContent(tuple(alarms), tuple(operations), tuple(statuses), tuple(heads))
+                unknown.add(record.kind)
+    return ControlContent(
+        tuple(alarms), tuple(operations), tuple(statuses), tuple(heads), unknown=tuple(sorted(unknown))
+    )
+
+
+def unknown_fault(content: Content) -> ContentFault | None:
+    """Why a batch whose content was applied is kept all the same: a newer hub will read the rest of it."""
+    if not isinstance(content, ControlContent) or not content.unknown:
+        return None
+    kinds = ", ".join(content.unknown)
+    return content_fault(10, f"this hub knows no {kinds}; the other records of the batch are applied")
 
 
 def _dated(record: Record, now: int, *moments: int | None) -> None:
