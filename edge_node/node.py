@@ -14,8 +14,10 @@ from edge_node.config import NodeConfig
 from edge_node.console.areas import hour_areas
 from edge_node.console.people import People
 from edge_node.doctor import Doctor
+from edge_node.field_verbs import FieldVerbs
 from edge_node.rooms import Ports, Rooms, build_rooms
 from edge_node.store.opening import EdgeStore, StoreKeys, open_store
+from edge_node.store.photos import Photos
 from edge_node.store.state import Mark
 from edge_node.supply.explain import explain
 from edge_node.supply.preview import preview
@@ -69,8 +71,18 @@ class Node:
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
-        """For the local door: status, doctor, explain, preview, pay, stop-cuts, lift-stop."""
-        return Verbs(self, entropy=self._ports.entropy).mapping()
+        """For the local door: status, doctor, explain, preview, pay, stop-cuts, lift-stop; field works."""
+        field_verbs = FieldVerbs(
+            self.rooms.field_desk,
+            self.people,
+            works=self.store.field_works,
+            registries=self.store.registries,
+            photos=Photos(self.config.data_dir),
+            clock=self._ports.clock,
+            entropy=self._ports.entropy,
+            compute=self._ports.compute,
+        )
+        return {**Verbs(self, entropy=self._ports.entropy).mapping(), **field_verbs.mapping()}
 
     async def run(self) -> None:
         """Run every room until `stop`; raises SupervisionFault when one of them cannot be kept alive."""

@@ -1,9 +1,10 @@
 """Versions of what is installed where; the highest holds, with the field works of this office. Floor: edge_node/store.
 
-On the reading walk. A registry comes down from the hub as a whole document, is checked whole, and stands beside the earlier ones: batches
-name the version they were made under. The newest is kept parsed in memory; parsing 120,000 points is work for `compute`
-and happens before the transaction that takes the version in. Field works (`field_works`) are put over whatever version
-came last (`gridmodel.field_merge`): what a fitter did holds here at once, and survives a version without it.
+On the reading walk. A registry comes down from the hub as a whole document, is checked whole, and stands beside the
+earlier ones: batches name the version they were made under. The newest is kept parsed in memory; parsing 120,000 points
+is work for `compute` and happens before the transaction that takes the version in. Field works (`field_works`) are put
+over whatever version came last (`gridmodel.field_merge`): what a fitter did holds here at once, and survives a version
+without it.
 
 Codes: TQ-ST-01 no registry yet, -02 for another node, -03 one version with two contents.
 """
