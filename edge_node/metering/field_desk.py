@@ -7,7 +7,8 @@ between two meters. `commission` reads the meter itself: its serial number prove
 
 Codes beside those of `gridmodel.field_work` and `.field_merge`: TQ-FW-20 a time ahead, -21 too long ago, -22 an unknown
 profile, -23 a final register below what was read, -24 or beyond what can have flowed, -25 the old meter was read after
-its end, -26 a meter that tells no serial number, -27 no answer, -28 the registry changed all the while, -29 it is on record.
+its end, -26 a meter that tells no serial number, -27 no answer, -28 the registry changed all the while, -29 it is on
+record.
 """
 
 import asyncio
