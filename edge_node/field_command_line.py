@@ -5,7 +5,6 @@ shows them, in kWh.
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from edge_node.command_line import Config, Json, SecretFile, answer_of, load, sh
 from edge_node.field_verbs import CHANNELS
 from edge_node.verbs import wrong_argument
 from gridmodel.identity import new_id
-from gridmodel.period import zone as zone_of
+from gridmodel.period import parse_local
 from gridmodel.quantity import parse_kwh
 from hosting.clocks import SystemEntropy
 
@@ -179,7 +178,7 @@ def _common(  # noqa: PLR0917
         "request": request or new_id("work", SystemEntropy()),
         **({} if photo is None else {"photo": str(photo.resolve())}),
     }
-    return told | ({"at": _moment(at, load(config).zone)} if at else {})
+    return told | ({"at": parse_local(at, load(config).zone)} if at else {})
 
 
 def _new(meter: str, serial: str, profile: str, address: str, unit: int) -> dict[str, Any]:
@@ -207,11 +206,3 @@ def _multiplier(told: str | None) -> dict[str, Any]:
     if not top.isdecimal() or not (bottom or "1").isdecimal():
         raise wrong_argument("multiplier", "40 or 40/1")
     return {"multiplier": [int(top), int(bottom or "1")]}
-
-
-def _moment(text: str, zone: str) -> int:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise wrong_argument("at", "a time such as 2026-05-04T10:30") from error
-    return int((at if at.tzinfo else at.replace(tzinfo=zone_of(zone))).timestamp())

@@ -4,6 +4,7 @@ Above the rooms; on the reading walk. Arguments are checked here; a photo is nam
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from edge_node.store.field_works import LISTED_MAX, FieldWorks
 from edge_node.store.photos import Photos
 from edge_node.store.registries import Registries
 from edge_node.verbs import checked_name, checked_text, only, wrong_argument
-from gridmodel.clock import Compute, Entropy, UtilityClock
+from gridmodel.clock import Compute, Entropy
 from gridmodel.field_work import SEALS_MAX, FieldWork, Photo, WorkKind
 from gridmodel.identity import MeterId, PersonId, new_id
 from gridmodel.network import Meter
@@ -34,6 +35,12 @@ _ARGUMENTS: Mapping[WorkKind, tuple[str, ...]] = {
     WorkKind.REMOVED: (*_SIGNED, *_WHEN, "old_meter", "final_wh"),
     WorkKind.COMMISSIONED: (*_SIGNED, "meter"),
 }
+_KINDS = {
+    "field-install": WorkKind.INSTALLED,
+    "field-exchange": WorkKind.EXCHANGED,
+    "field-move": WorkKind.MOVED,
+    "field-remove": WorkKind.REMOVED,
+}
 UNIT_MAX = 65_535
 
 
@@ -48,7 +55,6 @@ class FieldVerbs:
         works: FieldWorks,
         registries: Registries,
         photos: Photos,
-        clock: UtilityClock,
         entropy: Entropy,
         compute: Compute,
     ) -> None:
@@ -57,28 +63,28 @@ class FieldVerbs:
         self._works = works
         self._registries = registries
         self._photos = photos
-        self._clock = clock
         self._entropy = entropy
         self._compute = compute
 
     def mapping(self) -> Mapping[str, Verb]:
         """For `hosting.door.serve_door`."""
-        return {
-            "field-install": lambda body: self._record(WorkKind.INSTALLED, body),
-            "field-exchange": lambda body: self._record(WorkKind.EXCHANGED, body),
-            "field-move": lambda body: self._record(WorkKind.MOVED, body),
-            "field-remove": lambda body: self._record(WorkKind.REMOVED, body),
-            "field-commission": self._commission,
-            "field-list": self._list,
-        }
+        return {name: partial(self.ask, name) for name in (*_KINDS, "field-commission", "field-list")}
 
-    async def _record(self, kind: WorkKind, body: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, verb: str, body: dict[str, Any], photo: bytes | None = None) -> dict[str, Any]:
+        """One verb; a page gives the picture itself as `photo`, in place of the name of a file."""
+        if verb == "field-list":
+            return await self._list(body)
+        if verb == "field-commission":
+            return await self._commission(body)
+        return await self._record(_KINDS[verb], body, photo)
+
+    async def _record(self, kind: WorkKind, body: dict[str, Any], photo: bytes | None) -> dict[str, Any]:
         only(body, *_ARGUMENTS[kind])
         by, name = await self._signed(body)
         draft = Draft(
             id=name,
             kind=kind,
-            at=_moment(body, self._clock.now()),
+            at=_moment(body),
             by=by,
             point=checked_name(body, "usage_point"),
             to_point=checked_name(body, "to_usage_point") if kind is WorkKind.MOVED else "",
@@ -88,7 +94,7 @@ class FieldVerbs:
             start_wh=_registers(body, "start_wh"),
             multiplier=_multiplier(body),
             seals=_seals(body),
-            photo=await self._photo(body),
+            photo=await self._photo(body) if photo is None else await self._compute.run(self._photos.keep, photo),
         )
         return self._told(await self._desk.record(draft))
 
@@ -143,11 +149,9 @@ def _file_of(photos: Photos, photo: Photo) -> str | None:
     return None if path is None else str(path)
 
 
-def _moment(body: Mapping[str, Any], now: int) -> int:
+def _moment(body: Mapping[str, Any]) -> int | None:
     at = body.get("at")
-    if at is None:
-        return now
-    if not isinstance(at, int) or isinstance(at, bool) or at < 0:
+    if at is not None and (not isinstance(at, int) or isinstance(at, bool) or at < 0):
         raise wrong_argument("at", "UTC seconds")
     return at
 

@@ -49,6 +49,15 @@ class Node:
         self._stopping = asyncio.Event()
         self._group: Supervisor | None = None
         self.rooms: Rooms = build_rooms(config, ports, store, self.wakeups, self.tasks)
+        self._field_verbs = FieldVerbs(
+            self.rooms.field_desk,
+            self.rooms.people,
+            works=store.field_works,
+            registries=store.registries,
+            photos=Photos(config.data_dir),
+            entropy=ports.entropy,
+            compute=ports.compute,
+        )
 
     @property
     def people(self) -> People:
@@ -72,17 +81,11 @@ class Node:
     @property
     def verbs(self) -> Mapping[str, Verb]:
         """For the local door: status, doctor, explain, preview, pay, stop-cuts, lift-stop; field works."""
-        field_verbs = FieldVerbs(
-            self.rooms.field_desk,
-            self.people,
-            works=self.store.field_works,
-            registries=self.store.registries,
-            photos=Photos(self.config.data_dir),
-            clock=self._ports.clock,
-            entropy=self._ports.entropy,
-            compute=self._ports.compute,
-        )
-        return {**Verbs(self, entropy=self._ports.entropy).mapping(), **field_verbs.mapping()}
+        return {**Verbs(self, entropy=self._ports.entropy).mapping(), **self._field_verbs.mapping()}
+
+    async def field_work(self, verb: str, body: dict[str, Any], photo: bytes | None) -> dict[str, Any]:
+        """What a fitter asks by a page; see field_verbs."""
+        return await self._field_verbs.ask(verb, body, photo)
 
     async def run(self) -> None:
         """Run every room until `stop`; raises SupervisionFault when one of them cannot be kept alive."""

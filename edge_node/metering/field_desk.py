@@ -50,7 +50,8 @@ class Draft:
     id: str
     """Made by who sends it: recorded twice it is one."""
     kind: WorkKind
-    at: int
+    at: int | None
+    """When it was done; None: now."""
     by: PersonId
     point: str = ""
     """Where it was done; of a move, where the meter came from."""
@@ -127,9 +128,10 @@ class FieldDesk:
         """Check a draft and make it durable; raises FieldWorkFault, IdentityFault or ProtocolFault, nothing done."""
         now = self._clock.now()
         known = await self._works.get(draft.id)
-        if draft.at > now:
-            raise work_fault(20, f"{draft.at - now} s in the future", "give the time at which it was done")
-        if now - draft.at > AGE_S_MAX:
+        at = now if draft.at is None else draft.at
+        if at > now:
+            raise work_fault(20, f"{at - now} s in the future", "give the time at which it was done")
+        if now - at > AGE_S_MAX:
             raise work_fault(
                 21, f"more than {AGE_S_MAX // 86_400} days ago", "let the centre enter it: those hours are closed here"
             )
@@ -137,7 +139,7 @@ class FieldDesk:
             if not _same(known, draft):
                 raise work_fault(10, f"work {draft.id} is recorded with another content", "give this one another name")
             return Recorded(known, new=False)
-        work = self._work(draft, now)
+        work = self._work(draft, at, now)
         self._check_reachable(work)
         self._check_finals(work)
         return await self._put(work)
@@ -206,15 +208,11 @@ class FieldDesk:
         known = self._registries.outcomes.get(work)
         return known is not None and known.fault is None
 
-    def _work(self, draft: Draft, now: int) -> FieldWork:
+    def _work(self, draft: Draft, at: int, now: int) -> FieldWork:
         """The draft as a work, with what the registry knows filled in."""
         registry = self._registries.current()
         standing = next(
-            (
-                one
-                for one in _standing(registry, draft.at)
-                if one.point == draft.point and draft.old in {None, one.meter}
-            ),
+            (one for one in _standing(registry, at) if one.point == draft.point and draft.old in {None, one.meter}),
             None,
         )
         taken = fitted = None
@@ -227,7 +225,7 @@ class FieldDesk:
             if new is None:
                 raise work_fault(1, "no meter is named", "give the meter that was put up")
             fitted = _fitted(draft, new, standing)
-        return FieldWork(draft.id, draft.kind, draft.at, draft.by, now, taken, fitted, photo=draft.photo)
+        return FieldWork(draft.id, draft.kind, at, draft.by, now, taken, fitted, photo=draft.photo)
 
     def _check_reachable(self, work: FieldWork) -> None:
         """The new meter's profile is known, and its address one that its driver can read."""
@@ -290,7 +288,8 @@ def _same(known: FieldWork, draft: Draft) -> bool:
     point = draft.to_point or draft.point
     finals = sorted(draft.final_wh.values()) == sorted(() if taken is None else taken.final_registers_wh)
     starts = sorted(draft.start_wh.values()) == sorted(() if fitted is None else fitted.start_registers_wh)
-    same = (known.kind, known.at, known.by, known.point) == (draft.kind, draft.at, draft.by, point)
+    at = known.at if draft.at is None else draft.at
+    same = (known.kind, known.at, known.by, known.point) == (draft.kind, at, draft.by, point)
     meter = draft.new is None or known.meter == draft.new.id
     return same and finals and (starts or known.kind is WorkKind.MOVED) and meter and known.photo == draft.photo
 

@@ -262,6 +262,6 @@ def test_a_fitter_types_what_the_display_shows(tmp_path: Path) -> None:
             wrong = await typed("remove", "--usage-point", second, "--final", "import=12.34567")
             assert (wrong.exit_code, json.loads(wrong.stdout)["error"]["code"]) == (2, "TQ-QT-04")
             early = await typed("remove", "--usage-point", second, "--at", "2026-05-04T25:00")
-            assert (early.exit_code, json.loads(early.stdout)["error"]["code"]) == (2, "TQ-VB-01")
+            assert (early.exit_code, json.loads(early.stdout)["error"]["code"]) == (2, "TQ-PD-03")
 
     asyncio.run(story())
