@@ -181,13 +181,13 @@ LIFE_TABLE: dict[LifeState, dict[LifeStep, LifeState]] = {
 
 
 def life_of(registry: Registry, stays: Iterable[Installation], at: int, *, may_control: bool) -> LifeState:
-    """How far the life of a meter of the registry has come at `at`, from all its stays.
+    """How far the life of a meter of the registry has come at `at`, from all its stays; one covers (from, to].
 
     `may_control` says whether its model has a relay and the office lets it be moved.
     """
     state = LifeState.STOCK
     for stay in sorted(stays, key=lambda one: one.valid_from):
-        if stay.valid_from <= at:
+        if stay.valid_from < at:
             state = LIFE_TABLE[state][LifeStep.FIT]
             for step in _steps(registry, stay, at, may_control=may_control):
                 state = LIFE_TABLE[state][step]
@@ -195,7 +195,7 @@ def life_of(registry: Registry, stays: Iterable[Installation], at: int, *, may_c
 
 
 def _steps(registry: Registry, stay: Installation, at: int, *, may_control: bool) -> list[LifeStep]:
-    if stay.valid_to <= at:
+    if stay.valid_to < at:
         return [LifeStep.TAKE]
     if stay.unproven:
         return []

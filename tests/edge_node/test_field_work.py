@@ -150,6 +150,7 @@ def test_an_exchange_typed_offline_is_merged_at_the_hub_and_known_again_at_home(
             now = await at.ask("field-exchange", **(swap | FITTER | final_of(at, first)), request="work-b")
             assert (now["state"]["code"], now["meter"], now["repeated"]) == ("applied", meter, False)
             assert await asyncio.to_thread(Path(now["photo_file"]).read_bytes) == JPEG
+            await at.office.clock.sleep(2)  # a stay begins after its second
             told = await at.ask("explain", usage_point=first)
             assert told["place"]["meter"] == meter
             assert told["place"]["life"]["code"] == "installed"

@@ -227,11 +227,11 @@ def test_a_meters_life_follows_the_table() -> None:
             registry, [one for one in registry.installations if one.meter == "n1"], at, may_control=may_control
         )
 
-    assert state(T - 1) is LifeState.STOCK
+    assert state(T) is LifeState.STOCK
     assert state(T + 1, merged(base(), story[:1]).registry) is LifeState.INSTALLED
     assert state(T + 700) is LifeState.CONTROLLABLE
     assert state(T + 700, may_control=False) is LifeState.LINKED
-    assert state(T + 900) is LifeState.REMOVED
+    assert state(T + 901) is LifeState.REMOVED
     unlinked = replace(told, transformer_links=())
     assert life_of(unlinked, stays, T + 700, may_control=True) is LifeState.COMMISSIONED
     assert life_of(told, [Installation(MeterId("n1"), "u1", (Channel.IMPORT,), Multiplier(), 0)], 5, may_control=True)
