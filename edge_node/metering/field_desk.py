@@ -228,10 +228,13 @@ class FieldDesk:
         return FieldWork(draft.id, draft.kind, at, draft.by, now, taken, fitted, photo=draft.photo)
 
     def _check_reachable(self, work: FieldWork) -> None:
-        """The new meter's profile is known, and its address one that its driver can read."""
+        """The new meter's profile is known, its serial number is nobody else's, its driver can read its address."""
         if work.fitted is None:
             return
         meter = work.fitted.meter
+        for one in self._registries.current().meters:
+            if (one.serial.strip(), one.profile) == (meter.serial.strip(), meter.profile) and one.id != meter.id:
+                raise work_fault(15, f"serial number {one.serial:.64} is that of meter {one.id}", "name that one")
         keeper = self._keepers.get(self._profile(meter.profile).protocol)
         if keeper is not None:
             keeper.line(_target(meter))

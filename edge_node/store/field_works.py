@@ -33,16 +33,13 @@ class StoredWorks:
     damaged: tuple[str, ...]
 
 
-async def count_works(conn: Connection) -> int:
-    """How many works were recorded, damaged ones too."""
-    row = await conn.fetch_one("SELECT count(*) FROM field_work")
-    return 0 if row is None else int(row[0])
-
-
 async def held_registry(conn: Connection) -> Held:
-    """(version, works) of the registry that holds; (0, …) before the first version."""
+    """(version, works) of the registry that holds; (0, …) before the first version.
+
+    Asked for every decision about supply: nothing is ever deleted, so that the last row's number is the count.
+    """
     row = await conn.fetch_one(
-        "SELECT (SELECT coalesce(max(version), 0) FROM registry), (SELECT count(*) FROM field_work)"
+        "SELECT (SELECT coalesce(max(version), 0) FROM registry), (SELECT coalesce(max(rowid), 0) FROM field_work)"
     )
     return (0, 0) if row is None else (int(row[0]), int(row[1]))
 

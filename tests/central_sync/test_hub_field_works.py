@@ -6,6 +6,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
+
 from central_sync.hub import Hub
 from central_sync.store.sqlite import open_sqlite
 from gridmodel.field_merge import WorkState, merged
@@ -18,6 +20,7 @@ from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_from_document
 from hosting.database import open_database
 from hosting.migrations import load_migrations
+from protocols.sync import field_works
 from protocols.sync.chunk import document as documents
 from protocols.sync.facts import AlarmFact
 from protocols.sync.field_works import FIELD_WORK, work_to_body
@@ -164,6 +167,20 @@ def test_a_spoilt_or_misdated_work_is_set_aside(tmp_path: Path) -> None:
         clock.at += 4 * 86_400
         assert await hub.link.retry(None) == 1, "its time has come"
         assert (await works(hub)).keys() == {"work-7"}
+
+    run_hub(tmp_path, story)
+
+
+def test_a_newer_hub_reads_what_an_older_one_could_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(hub: Hub, _: HandClock) -> None:
+        node = await ready(hub)
+        with monkeypatch.context() as older:
+            older.setattr(field_works, "FIELD_WORK", "not_invented_yet")
+            ack = await node.send(Lane.CONTROL, record(exchange()))
+            assert (ack.outcome, ack.reason[:8]) == (AckOutcome.QUARANTINED, "TQ-HQ-10")
+            assert await hub.link.retry(None) == 0
+        assert await hub.link.retry(None) == 1
+        assert (await works(hub))["work-1"]["state"] == "waiting"
 
     run_hub(tmp_path, story)
 

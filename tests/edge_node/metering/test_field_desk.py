@@ -195,6 +195,7 @@ async def refusal(asked: Any) -> str:
         (lambda: draft(new=replace(NEW, id=MeterId("m-2"), serial="serial-m-2")), "TQ-FW-14"),
         (lambda: draft(new=replace(NEW, id=MeterId("m-old"))), "TQ-FW-01"),
         (lambda: draft(new=replace(NEW, serial=" ")), "TQ-FW-05"),
+        (lambda: draft(new=replace(NEW, serial="serial-m-2")), "TQ-FW-15"),
         (lambda: installed(point="up-2"), "TQ-FW-13"),
         (lambda: installed(point="up-of-another-node"), "TQ-FW-11"),
         (lambda: installed(new=None), "TQ-FW-01"),
@@ -254,6 +255,27 @@ def test_install_move_and_remove_in_the_order_of_their_times(tmp_path: Path) -> 
             assert stays["m-new", "up-2"].start_registers_wh == (20_000,)
             early = installed(id="work-5", at=NOON + 500, new=replace(NEW, id=MeterId("m-3"), serial="3"), point="up-2")
             assert await refusal(desk.record(early)) == "TQ-FW-13"
+
+    run_virtual(story())
+
+
+def test_alarms_of_a_meter_that_hangs_no_more_are_cleared_with_its_exchange(tmp_path: Path) -> None:
+    """The fitter was there at noon, the paper came at two: till then another serial number answered there."""
+
+    async def story() -> None:
+        async with office(tmp_path, now=NOON - HOUR_S) as one:
+            play(one)
+            await one.take(before())
+            await one.live(NOON + 200)
+            one.meters.serials["m-old"] = "serial-m-new"
+            await one.live(NOON + 2 * HOUR_S)
+            assert await one.alarms.subjects(AlarmKind.WRONG_METER) == {"m-old"}
+            await desk_of(one).record(draft(new=replace(NEW, address="10.0.0.1:502")))
+            await one.live(NOON + 3 * HOUR_S)
+            assert await one.alarms.subjects(AlarmKind.WRONG_METER) == frozenset()
+            one.meters.serials["m-new"] = "another"
+            await one.live(NOON + 4 * HOUR_S)
+            assert await one.alarms.subjects(AlarmKind.WRONG_METER) == {"m-new"}
 
     run_virtual(story())
 
