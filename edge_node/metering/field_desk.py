@@ -139,9 +139,8 @@ class FieldDesk:
             if not _same(known, draft):
                 raise work_fault(10, f"work {draft.id} is recorded with another content", "give this one another name")
             return Recorded(known, new=False)
-        work = self._work(draft, at, now)
-        self._check_reachable(work)
-        self._check_finals(work)
+        work = await self._readings.compute.run(self._checked, draft, at, now)
+        self._check_address(work)
         return await self._put(work)
 
     async def commission(self, meter: MeterId, by: PersonId, name: str) -> Recorded:
@@ -208,6 +207,13 @@ class FieldDesk:
         known = self._registries.outcomes.get(work)
         return known is not None and known.fault is None
 
+    def _checked(self, draft: Draft, at: int, now: int) -> FieldWork:
+        """The draft as a work that the registry and the readings do not contradict. Walks over all meters: heavy."""
+        work = self._work(draft, at, now)
+        self._check_new(work)
+        self._check_finals(work)
+        return work
+
     def _work(self, draft: Draft, at: int, now: int) -> FieldWork:
         """The draft as a work, with what the registry knows filled in."""
         registry = self._registries.current()
@@ -227,17 +233,23 @@ class FieldDesk:
             fitted = _fitted(draft, new, standing)
         return FieldWork(draft.id, draft.kind, at, draft.by, now, taken, fitted, photo=draft.photo)
 
-    def _check_reachable(self, work: FieldWork) -> None:
-        """The new meter's profile is known, its serial number is nobody else's, its driver can read its address."""
+    def _check_new(self, work: FieldWork) -> None:
+        """The new meter's profile is known, and its serial number is nobody else's."""
         if work.fitted is None:
             return
         meter = work.fitted.meter
+        self._profile(meter.profile)
         for one in self._registries.current().meters:
-            if (one.serial.strip(), one.profile) == (meter.serial.strip(), meter.profile) and one.id != meter.id:
+            if one.serial == meter.serial and one.profile == meter.profile and one.id != meter.id:
                 raise work_fault(15, f"serial number {one.serial:.64} is that of meter {one.id}", "name that one")
-        keeper = self._keepers.get(self._profile(meter.profile).protocol)
-        if keeper is not None:
-            keeper.line(_target(meter))
+
+    def _check_address(self, work: FieldWork) -> None:
+        """The new meter's address is one that its driver can read."""
+        if work.fitted is not None:
+            meter = work.fitted.meter
+            keeper = self._keepers.get(self._profile(meter.profile).protocol)
+            if keeper is not None:
+                keeper.line(_target(meter))
 
     def _profile(self, name: str) -> MeterProfile:
         profile = self._profiles.get(name)
@@ -281,7 +293,7 @@ class FieldDesk:
 
 
 def _standing(registry: Registry, at: int) -> Iterator[Installation]:
-    """Everything that stands at `at`: a walk over all, milliseconds where a topology would take a tenth of a second."""
+    """Everything that stands at `at`: a walk over all takes milliseconds, a topology a tenth of a second."""
     return (one for one in registry.installations if one.valid_from <= at < one.valid_to)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from edge_node.store.field_works import FieldWorks, Held, StoredWorks, held_registry
+from edge_node.store.field_works import FieldWorks, Held, held_registry
 from gridmodel.clock import Compute
 from gridmodel.fault import Fault
 from gridmodel.field_merge import Merged, Outcome, merged
@@ -37,11 +37,16 @@ def read_document(packed: bytes) -> Registry:
     return registry_from_document(documents.unpack_document(packed))
 
 
-def _over(base: Registry, stored: StoredWorks) -> Merged:
-    """The registry that holds, indexed; heavy."""
-    told = merged(base, stored.works)
+def _over(base: Registry, works: FieldWorks, rows: list[tuple[Any, ...]]) -> Merged:
+    """The registry that holds, indexed, from the rows of the works; heavy."""
+    told = merged(base, works.read(rows).works)
     told.registry.indexed()
     return told
+
+
+def _tried(base: Registry, works: FieldWorks, rows: list[tuple[Any, ...]], tried: tuple[FieldWork, ...]) -> Merged:
+    """The same with works that are not stored, and not indexed; heavy."""
+    return merged(base, (*works.read(rows).works, *tried))
 
 
 def read_item(body: bytes) -> tuple[Registry, bytes]:
@@ -138,7 +143,7 @@ class Registries:
             if document is not None:
                 self._base = await self._compute.run(read_document, document)
             if self._base is not None:
-                told = await self._compute.run(_over, self._base, self._works.read(rows))
+                told = await self._compute.run(_over, self._base, self._works, rows)
                 self._newest, self._outcomes, self._held = told.registry, told.outcomes, held
         return self._newest
 
@@ -148,8 +153,8 @@ class Registries:
         held, base = self._held, self._base
         if base is None:
             raise RuntimeError("a registry holds, and none was read")
-        stored = self._works.read(await self._control.read(self._works.stored))
-        return held, await self._compute.run(merged, base, (*stored.works, *works))
+        rows = await self._control.read(self._works.stored)
+        return held, await self._compute.run(_tried, base, self._works, rows, works)
 
     async def from_item(self, body: bytes) -> tuple[Registry, bytes]:
         """The registry in an item down, and its document; raises its faults, or TQ-ST-02 for another node's."""
