@@ -35,6 +35,7 @@ from edge_node.metering.collector import Collector
 from edge_node.metering.polling import offset_s
 from edge_node.metering.rounds import Rounds
 from edge_node.store.alarms import Alarms
+from edge_node.store.field_works import FieldWorks
 from edge_node.store.meter_counters import MeterCounters
 from edge_node.store.readings import Readings
 from edge_node.store.registries import Registries
@@ -200,7 +201,7 @@ async def _node_path(folder: Path, plan: FleetPlan, seen: Watched) -> AsyncItera
     )
     registry = registry_of(plan)
     readings = Readings(Segments(folder, open_database, registry.zone), bytes(32), compute)
-    registries = Registries(control, registry.node, compute)
+    registries = Registries(control, registry.node, compute, FieldWorks(control, bytes(32)))
     registries._newest = registry.indexed()  # noqa: SLF001 — a document down the link has 200,000 points at most
     await readings.load()
     profiles = load_profiles()

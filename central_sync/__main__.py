@@ -109,7 +109,11 @@ def nodes(
         if node is None:
             return {"nodes": await hub.situation.nodes()}
         told = await hub.situation.node(node)
-        return {"nodes": [told], "quarantine": await hub.situation.quarantine(node, 100)}
+        return {
+            "nodes": [told],
+            "quarantine": await hub.situation.quarantine(node, 100),
+            "field_works": await hub.situation.field_works(node, 100),
+        }
 
     told = _ask(json_, lambda: _look(config, look))
     _tell(told, json_, _spoken(config) if node is not None else lambda told: reports.node_lines(told["nodes"]))

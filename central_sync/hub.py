@@ -15,6 +15,7 @@ from central_sync.authority.mandates import MandateOffice
 from central_sync.balance.audit import AuditReport, BalanceAudit
 from central_sync.balance.reading import BalanceReader, question
 from central_sync.balance.topology import RegistryShelf
+from central_sync.billing.field_works import FieldWorkMerge, WorksReport
 from central_sync.billing.imports import ImportReport, LedgerImport, read_ledger
 from central_sync.billing.records import RecordImport, RecordKind, read_records
 from central_sync.billing.registries import ReadRegistry, RegistryImport, RegistryReport
@@ -38,6 +39,8 @@ INCARNATION = "incarnation"
 AUDITED = "audited"
 SWEEP_S = 900
 """Utility seconds between two tries of what is quarantined: hours that were not over are by then."""
+MERGE_S = 300
+"""Utility seconds between two looks for field works to put into registries: a day's exchanges become a few versions."""
 CHECKPOINT_S = 900
 """Real seconds between two moves of the whole write-ahead log into the file, beside SQLite's own at 16 MB."""
 AUDIT_DAYS = 40
@@ -66,6 +69,7 @@ class Hub:
     _ledger: LedgerImport
     _records: RecordImport
     _registries: RegistryImport
+    _field_works: FieldWorkMerge
     _tasks: tuple[TaskState, ...] = ()
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -77,6 +81,7 @@ class Hub:
         """Background work until `stop` is called; raises SupervisionFault when a task cannot be kept alive."""
         async with Supervisor(self.io_clock, report=self._report) as group:
             group.start("quarantine", self._sweep)
+            group.start("field works", self._merge_field_works)
             group.start("audit", self._audit_nightly)
             group.start("checkpoint", self._checkpoint)
             self._tasks = group.states()
@@ -161,6 +166,18 @@ class Hub:
             self._changed(done=True)
         return report
 
+    async def merge_field_works(self) -> list[WorksReport]:
+        """Put what offices recorded of meters into their registries, and send those down; see `billing.field_works`."""
+        reports = []
+        for node in await self._field_works.waiting():
+            async with self.link.node_lock(node):
+                report = await self._field_works.merge(node)
+            if report is not None:
+                reports.append(report)
+                await self.link.retry(node)
+                self._changed(done=True)
+        return reports
+
     async def publish_mandate(self, document: bytes) -> dict[str, Any]:
         """Carry a signed mandate to its node; see `authority.mandates`."""
         told = await self.mandates.publish(document)
@@ -192,6 +209,13 @@ class Hub:
         while True:
             await self.clock.sleep(SWEEP_S * self.rng.uniform(0.9, 1.1))
             await self.link.retry(None)
+
+    async def _merge_field_works(self) -> None:
+        while True:
+            await self.clock.sleep(MERGE_S * self.rng.uniform(0.9, 1.1))
+            for report in await self.merge_field_works():
+                if report.refused:
+                    logger("registry").warning("field_works_refused", node=report.node, count=report.refused)
 
     async def _audit_nightly(self) -> None:
         while True:
@@ -305,4 +329,5 @@ def _wired(
         _ledger=LedgerImport(store, clock, compute),
         _records=RecordImport(store, clock, config.node_of_district()),
         _registries=RegistryImport(store, clock, compute),
+        _field_works=FieldWorkMerge(store, clock, compute),
     )

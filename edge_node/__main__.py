@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_node import commands, key_command_line, reports
+from edge_node import commands, field_command_line, key_command_line, reports
 from edge_node.command_line import (
     Config,
     Json,
@@ -40,6 +40,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="An office's edge node."
 )
 app.add_typer(key_command_line.app, name="keys")
+app.add_typer(field_command_line.app, name="field-work")
 
 Point = Annotated[str, typer.Option("--usage-point", help="Id of the usage point.")]
 

@@ -78,6 +78,8 @@ class PersonRole(StrEnum):
     """Stop cuts and look at everything."""
     CHIEF = "chief"
     """Lift a stop."""
+    FITTER = "fitter"
+    """Record what was done to meters."""
 
 
 class HubConfig(ConfigModel):

@@ -99,7 +99,13 @@ class Doctor:
 
     async def _rows(self) -> Check:
         store = self._store
-        damaged = (*await store.ledger.verify(), *await store.records.verify(), *await store.operations.verify())
+        works = (f"field_work {one}" for one in await store.field_works.verify())
+        damaged = (
+            *await store.ledger.verify(),
+            *await store.records.verify(),
+            *await store.operations.verify(),
+            *works,
+        )
         if damaged:
             named = ", ".join(damaged[:NAMED_MAX])
             hint = "nobody is cut on them; restore a copy or fetch them from the hub again"

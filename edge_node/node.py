@@ -14,8 +14,10 @@ from edge_node.config import NodeConfig
 from edge_node.console.areas import hour_areas
 from edge_node.console.people import People
 from edge_node.doctor import Doctor
+from edge_node.field_verbs import FieldVerbs
 from edge_node.rooms import Ports, Rooms, build_rooms
 from edge_node.store.opening import EdgeStore, StoreKeys, open_store
+from edge_node.store.photos import Photos
 from edge_node.store.state import Mark
 from edge_node.supply.explain import explain
 from edge_node.supply.preview import preview
@@ -47,6 +49,15 @@ class Node:
         self._stopping = asyncio.Event()
         self._group: Supervisor | None = None
         self.rooms: Rooms = build_rooms(config, ports, store, self.wakeups, self.tasks)
+        self._field_verbs = FieldVerbs(
+            self.rooms.field_desk,
+            self.rooms.people,
+            works=store.field_works,
+            registries=store.registries,
+            photos=Photos(config.data_dir),
+            entropy=ports.entropy,
+            compute=ports.compute,
+        )
 
     @property
     def people(self) -> People:
@@ -69,8 +80,12 @@ class Node:
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
-        """For the local door: status, doctor, explain, preview, pay, stop-cuts, lift-stop."""
-        return Verbs(self, entropy=self._ports.entropy).mapping()
+        """For the local door: status, doctor, explain, preview, pay, stop-cuts, lift-stop; field works."""
+        return {**Verbs(self, entropy=self._ports.entropy).mapping(), **self._field_verbs.mapping()}
+
+    async def field_work(self, verb: str, body: dict[str, Any], photo: bytes | None) -> dict[str, Any]:
+        """What a fitter asks by a page; see field_verbs."""
+        return await self._field_verbs.ask(verb, body, photo)
 
     async def run(self) -> None:
         """Run every room until `stop`; raises SupervisionFault when one of them cannot be kept alive."""

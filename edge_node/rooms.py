@@ -18,6 +18,7 @@ from edge_node.metering.clock_steps import ClockRules
 from edge_node.metering.collector import Collector
 from edge_node.metering.day_close import DayClose
 from edge_node.metering.event_reading import EventReading
+from edge_node.metering.field_desk import FieldDesk
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.late_exchanges import LateExchanges
 from edge_node.metering.outage_watch import OutageWatch
@@ -80,6 +81,7 @@ class Rooms:
     event_reading: EventReading
     outage_watch: OutageWatch
     late_exchanges: LateExchanges
+    field_desk: FieldDesk
     hour_close: HourClose
     day_close: DayClose
     hub_link: HubLink
@@ -101,6 +103,7 @@ class Rooms:
             ("meter events", self.event_reading.run),
             ("outages", self.outage_watch.run),
             ("late exchanges", self.late_exchanges.run),
+            ("field works", self.field_desk.run),
             ("hour close", self.hour_close.run),
             ("day close", self.day_close.run),
             ("uplink", self.hub_link.run),
@@ -125,6 +128,7 @@ def build_rooms(
         event_reading=_event_reading(config, ports, store, wakeups),
         outage_watch=_outage_watch(ports, store, wakeups),
         late_exchanges=_late_exchanges(ports, store, wakeups),
+        field_desk=_field_desk(ports, store, wakeups),
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
@@ -291,6 +295,19 @@ def _late_exchanges(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> LateExc
         readings=store.readings,
         hours=store.hours,
         registries=store.registries,
+        profiles=ports.profiles,
+        clock=ports.clock,
+        wakeups=wakeups,
+    )
+
+
+def _field_desk(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> FieldDesk:
+    return FieldDesk(
+        works=store.field_works,
+        registries=store.registries,
+        readings=store.readings,
+        alarms=store.alarms,
+        drivers=ports.drivers,
         profiles=ports.profiles,
         clock=ports.clock,
         wakeups=wakeups,

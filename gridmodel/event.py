@@ -48,6 +48,8 @@ class AlarmKind(StrEnum):
     """The hub refuses a lane."""
     CHUNK_UNREADABLE = "chunk_unreadable"
     """A day's chunk cannot be read back from the segments."""
+    FIELD_WORK_REFUSED = "field_work_refused"
+    """The registry contradicts what an office recorded of a meter; the record is kept and shown."""
     DOWNLINK_REFUSED = "downlink_refused"
     """An item from the hub could not be taken in; it is kept and shown."""
 

@@ -143,6 +143,8 @@ class Installation:
     """The meter's own registers at `valid_from`, one for each of `channels`; empty when nobody recorded them."""
     final_registers_wh: tuple[int, ...] = ()
     """Those at `valid_to`."""
+    unproven: bool = False
+    """Recorded in the field, and nobody has read yet that it is the right meter: it is polled, its relay stays."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,17 @@ def parse_rfc3339(text: str) -> int:
     return int(moment.timestamp())
 
 
+def parse_local(text: str, zone_name: str) -> int:
+    """UTC seconds of ``2026-05-04T10:30`` in local time, or with its own offset; raises PeriodFault (TQ-PD-03)."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise PeriodFault("TQ-PD-03", f"{text!r:.40} is not a time", "write 2026-05-04T10:30") from error
+    if not 2000 <= moment.year < 2200:
+        raise PeriodFault("TQ-PD-03", f"{text!r:.40} is not a time of this network", "write 2026-05-04T10:30")
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=zone(zone_name))).timestamp())
+
+
 def rfc3339(at: int) -> str:
     """``2026-05-04T05:00:00Z``."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

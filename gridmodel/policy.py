@@ -61,6 +61,7 @@ class Reason(StrEnum):
     NOT_RECONCILED = "not_reconciled"
     NO_REMOTE_RELAY = "no_remote_relay"
     READING_DOUBTFUL = "reading_doubtful"
+    METER_UNPROVEN = "meter_unproven"
     RECORDS_DOUBTFUL = "records_doubtful"
     BRAKE_10_MINUTES = "brake_10_minutes"
     BRAKE_TRANSFORMER_HOUR = "brake_transformer_hour"
@@ -126,6 +127,8 @@ class Facts:
     brakes: tuple[Reason, ...]
     """The brakes that hold at this moment."""
     zone: str
+    meter_proven: bool = True
+    """Somebody read the meter since it was put there, and it is the one that was entered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +283,8 @@ def _against_by_knowledge(facts: Facts, rules: PolicyRules, now: TimeBounds) -> 
         against.append(Reason.WATERMARK_STALE)
     if not facts.reading_actual:
         against.append(Reason.READING_DOUBTFUL)
+    if not facts.meter_proven:
+        against.append(Reason.METER_UNPROVEN)
     if not facts.records_sound:
         against.append(Reason.RECORDS_DOUBTFUL)
     return tuple(against)

@@ -22,6 +22,7 @@ POWER_W_MAX = 2_000_000_000
 """Two gigawatts: above the largest boundary line of the model country."""
 
 _SOM = re.compile(r"(-?)(\d{1,14})(?:[.,](\d{1,2}))?\Z", re.ASCII)
+_KWH = re.compile(r"(\d{1,13})(?:[.,](\d{1,3}))?\Z", re.ASCII)
 _SPACES = {ord(space): None for space in " \u00a0\u202f'"}
 
 
@@ -39,6 +40,17 @@ def parse_som(text: str) -> int:
     sign, whole, cents = match.groups()
     tiyin = int(whole) * TIYIN_PER_SOM + int((cents or "0").ljust(2, "0"))
     return checked_money(-tiyin if sign else tiyin)
+
+
+def parse_kwh(text: str) -> int:
+    """A meter's display, ``12 345,678`` or ``12345.6`` in kWh, as Wh; raises QuantityFault (TQ-QT-04)."""
+    match = _KWH.match(text.strip().translate(_SPACES))
+    register_wh = -1 if match is None else int(match[1]) * WH_PER_KWH + int((match[2] or "").ljust(3, "0"))
+    if not 0 <= register_wh <= REGISTER_WH_MAX:
+        raise QuantityFault(
+            "TQ-QT-04", f"{text!r:.40} is no register in kWh", "copy the display: digits with at most three decimals"
+        )
+    return register_wh
 
 
 def checked_money(tiyin: object) -> int:

@@ -77,6 +77,8 @@ class Registry:
     installations: tuple[Installation, ...]
     transformer_links: tuple[TransformerLink, ...]
     feeder_links: tuple[FeederLink, ...]
+    works: int = field(default=0, compare=False)
+    """Field works that were looked at over this version (`gridmodel.field_merge`); no part of the document."""
     _topologies: dict[int, Topology] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

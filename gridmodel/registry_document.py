@@ -52,6 +52,12 @@ def _whole(value: object) -> int:
     return value
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise RegistryFault("TQ-RG-18", f"{value!r:.60} is neither true nor false", "write true or false")
+    return value
+
+
 def _degrees(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not -180 <= value <= 180:
         raise RegistryFault("TQ-RG-13", f"{value!r:.60} is no latitude or longitude", "write degrees, 41.31")
@@ -132,6 +138,7 @@ _READERS: dict[type, dict[str, Reader]] = {
         "valid_to": _whole,
         "start_registers_wh": _registers,
         "final_registers_wh": _registers,
+        "unproven": _flag,
     },
     TransformerLink: {"usage_point": _id, "transformer": _id, "valid_from": _whole, "valid_to": _whole},
     FeederLink: {"transformer": _id, "feeder": _id, "valid_from": _whole, "valid_to": _whole},
@@ -149,7 +156,9 @@ _TABLES: dict[str, type] = {
     "transformer_links": TransformerLink,
     "feeder_links": FeederLink,
 }
-_OPTIONAL: Mapping[type, frozenset[str]] = {Installation: frozenset({"start_registers_wh", "final_registers_wh"})}
+_OPTIONAL: Mapping[type, frozenset[str]] = {
+    Installation: frozenset({"start_registers_wh", "final_registers_wh", "unproven"})
+}
 """Columns that came later: left out where they are empty, so that an older node reads what an older hub wrote."""
 _HEAD = ("node", "version", "zone", "interval_minutes", "districts")
 
@@ -174,13 +183,14 @@ def registry_from_document(document: object) -> Registry:
     _same_keys("the registry", document, (*_HEAD, *_TABLES))
     if not isinstance(document["districts"], list | tuple):
         raise RegistryFault("TQ-RG-10", "districts is no list", 'write ["1703202"]')
+    tables: dict[str, Any] = {name: _rows(name, document[name], kind) for name, kind in _TABLES.items()}
     return Registry(
         node=NodeId(_id(document["node"])),
         version=_whole(document["version"]),
         zone=_text(document["zone"]),
         interval_minutes=_whole(document["interval_minutes"]),
         districts=tuple(_district(one) for one in document["districts"]),
-        **{name: _rows(name, document[name], kind) for name, kind in _TABLES.items()},
+        **tables,
     )
 
 

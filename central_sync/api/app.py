@@ -67,6 +67,7 @@ def hub_app(hub: HubFace, entropy: Entropy) -> web.Application:
         ("/api/v1/alarms", _alarms),
         ("/api/v1/relay-operations", _operations),
         ("/api/v1/quarantine", _quarantine),
+        ("/api/v1/field-works", _field_works),
         ("/api/v1/mandates", _mandates),
         ("/api/v1/consumers", _consumers),
         ("/api/v1/consumers/{point}", _explain),
@@ -185,6 +186,11 @@ async def _operations(request: web.Request) -> web.Response:
         _optional(request, "node"), _optional(request, "usage_point"), _limit(request)
     )
     return _answer(request, {"relay_operations": rows})
+
+
+async def _field_works(request: web.Request) -> web.Response:
+    rows = await request.app[HUB].situation.field_works(_optional(request, "node"), _limit(request))
+    return _answer(request, {"field_works": rows})
 
 
 async def _quarantine(request: web.Request) -> web.Response:

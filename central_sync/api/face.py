@@ -25,7 +25,7 @@ class HubFace(Protocol):
 
     @property
     def situation(self) -> Situation:
-        """Nodes, alarms, relay operations, quarantine."""
+        """Nodes, alarms, relay operations, field works, quarantine."""
         ...
 
     @property

@@ -6,13 +6,15 @@ event loop, it may have megabytes) and shared. Energy stays booked under the par
 
 from bisect import bisect_left
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from central_sync.balance.cells import TRANSFORMER, Booking
-from central_sync.store.port import AreaKey, HubStore
+from central_sync.store.port import AreaKey, HubStore, HubTransaction
+from central_sync.store.rows import FieldWorkRow
 from gridmodel.clock import Compute
+from gridmodel.field_merge import merged
 from gridmodel.identity import FeederId, NodeId, SupplyPointId, TransformerId
 from gridmodel.network import FeederLink, Installation, SupplyPointKind, TransformerLink
 from gridmodel.period import HOUR_S, day_bounds
@@ -166,24 +168,37 @@ class KnownRegistry:
 
 
 class RegistryShelf:
-    """Decoded registries by node and version, the least recently used let go."""
+    """Decoded registries by node and version, the least recently used let go.
+
+    The field works of the node are put over each version, as its office does (`gridmodel.field_merge`): a chunk names
+    the version under which it was made, and may already tell what the next one will say.
+    """
 
     def __init__(self, store: HubStore, compute: Compute) -> None:
         self._store = store
         self._compute = compute
-        self._kept: OrderedDict[tuple[NodeId, int], KnownRegistry] = OrderedDict()
+        self._kept: OrderedDict[tuple[NodeId, int], tuple[int, KnownRegistry]] = OrderedDict()
+        """With the count of works that were put over each."""
 
     async def get(self, node: NodeId, version: int) -> KnownRegistry | None:
         """One version, or None when it is not here. Never call it inside a store verb: it reads by itself."""
-        known = self._kept.get((node, version))
-        if known is None:
-            document = await self._store.read(lambda tx: tx.registry_document(node, version))
+        kept = self._kept.get((node, version))
+
+        async def verb(tx: HubTransaction) -> tuple[bytes | None, list[FieldWorkRow]] | None:
+            if kept is not None and await tx.count_field_works(node) == kept[0]:
+                return None
+            return await tx.registry_document(node, version), await tx.field_works(node)
+
+        found = await self._store.read(verb)
+        if found is not None:
+            document, rows = found
             if document is None:
                 return None
-            known = await self._compute.run(decoded, document)
-            self.put(known)
+            kept = self._kept[node, version] = len(rows), await self._compute.run(decoded, document, rows)
+            while len(self._kept) > REGISTRIES_KEPT_MAX:
+                self._kept.popitem(last=False)
         self._kept.move_to_end((node, version))
-        return known
+        return None if kept is None else kept[1]
 
     async def newest(self) -> dict[NodeId, KnownRegistry]:
         """The newest registry of every node that has one."""
@@ -195,13 +210,8 @@ class RegistryShelf:
                 found[node] = known
         return found
 
-    def put(self, known: KnownRegistry) -> None:
-        """Keep a registry that was just imported."""
-        self._kept[known.registry.node, known.registry.version] = known
-        while len(self._kept) > REGISTRIES_KEPT_MAX:
-            self._kept.popitem(last=False)
 
-
-def decoded(document: bytes) -> KnownRegistry:
-    """A registry from its packed document; heavy for a large node."""
-    return KnownRegistry(registry_from_document(unpack_document(document)))
+def decoded(document: bytes, works: Sequence[FieldWorkRow] = ()) -> KnownRegistry:
+    """A registry from its packed document, with works in it; heavy for a large node."""
+    registry = registry_from_document(unpack_document(document))
+    return KnownRegistry(merged(registry, [row.work() for row in works]).registry)

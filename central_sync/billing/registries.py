@@ -131,6 +131,7 @@ class RegistryImport:
                 await tx.put_registry(node, registry.version, read.document, read.owners, now)
                 name = f"registry-{registry.version}"
                 await tx.append_down(node, DownLane.REGISTRY, [("registry", name, read.item)], now)
+                await tx.rejudge_field_works(node)
             return RegistryReport(
                 node,
                 registry.version,

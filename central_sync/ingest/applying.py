@@ -14,20 +14,20 @@ from central_sync.balance.booking import book
 from central_sync.balance.hours import content_fault
 from central_sync.ingest.content import Content, ControlContent, EnergyContent, LedgerContent
 from central_sync.store.port import HubTransaction
-from central_sync.store.rows import HUB, AlarmRow, ConflictRow
+from central_sync.store.rows import HUB, AlarmRow, ConflictRow, FieldWorkRow
 from gridmodel.account import LedgerEntry
 from gridmodel.clock import Compute
 from gridmodel.event import AlarmKind
 from gridmodel.identity import NodeId
 from protocols.sync.facts import ledger_entry_to_body
+from protocols.sync.field_works import work_to_body
 
 
 async def apply_content(tx: HubTransaction, compute: Compute, node: NodeId, content: Content, now: int) -> str:
     """Apply it; gives a note for the acknowledgement (empty when there is nothing to say). Raises ContentFault."""
     match content:
         case ControlContent():
-            await _control(tx, node, content, now)
-            return ""
+            return await _control(tx, node, content, now)
         case LedgerContent():
             return await _ledger(tx, node, content.entries, now)
         case EnergyContent():
@@ -37,7 +37,7 @@ async def apply_content(tx: HubTransaction, compute: Compute, node: NodeId, cont
             assert_never(content)
 
 
-async def _control(tx: HubTransaction, node: NodeId, content: ControlContent, now: int) -> None:
+async def _control(tx: HubTransaction, node: NodeId, content: ControlContent, now: int) -> str:
     await _own(tx, node, "usage_point", [one.usage_point for one in content.operations])
     await tx.put_operations(content.operations, now)
     await tx.put_alarms(content.alarms)
@@ -45,6 +45,21 @@ async def _control(tx: HubTransaction, node: NodeId, content: ControlContent, no
         await tx.put_status(node, status, at)
     for head_id, at, head in content.heads:
         await tx.put_audit_head(node, head_id, at, head)
+    return await _field_works(tx, node, content.works, now)
+
+
+async def _field_works(tx: HubTransaction, node: NodeId, works: Sequence[FieldWorkRow], now: int) -> str:
+    """Keep them to be judged by `billing.field_works`; the first content of an id stands, another is a conflict."""
+    conflicts = 0
+    for row in works:
+        held = await tx.field_work(node, row.id)
+        if held is None:
+            await tx.put_field_works([row])
+        elif held.body != row.body:
+            conflicts += 1
+            content = json.dumps(work_to_body(row.work()), sort_keys=True, ensure_ascii=False)
+            await _note(tx, node, row.id, content, f"field work {row.id} of meter {row.meter}", row.meter, now)
+    return f"{conflicts} field works stand with another content: see the conflicts" if conflicts else ""
 
 
 async def _energy(tx: HubTransaction, compute: Compute, node: NodeId, content: EnergyContent) -> None:
@@ -79,10 +94,16 @@ async def _ledger(tx: HubTransaction, node: NodeId, entries: Sequence[LedgerEntr
 async def note_conflict(tx: HubTransaction, node: NodeId, entry: LedgerEntry, now: int) -> None:
     """Keep the second content of an id, and alarm: somebody has to find out which of the two is true."""
     content = json.dumps(ledger_entry_to_body(entry), sort_keys=True, ensure_ascii=False)
-    await tx.put_conflict(ConflictRow(entry.id, content, node, now))
+    await _note(tx, node, entry.id, content, f"entry {entry.id} of account {entry.account}", entry.account, now)
+
+
+async def _note(  # noqa: PLR0917
+    tx: HubTransaction, node: NodeId, name: str, content: str, what: str, subject: str, now: int
+) -> None:
+    await tx.put_conflict(ConflictRow(name, content, node, now))
     alarm_id = "conflict-" + sha256(content.encode("utf-8")).hexdigest()[:24]
-    detail = f"entry {entry.id} of account {entry.account} came with two contents; the first stands"
-    await tx.put_alarms([AlarmRow(HUB, alarm_id, AlarmKind.LEDGER_CONFLICT.value, entry.account, now, detail, None)])
+    detail = f"{what} came with two contents; the first stands"
+    await tx.put_alarms([AlarmRow(HUB, alarm_id, AlarmKind.LEDGER_CONFLICT.value, subject, now, detail, None)])
 
 
 async def _own(tx: HubTransaction, node: NodeId, kind: str, ids: Sequence[str]) -> None:

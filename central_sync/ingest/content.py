@@ -5,7 +5,7 @@ gives content that can be applied, or raises ContentFault, WireFault, MessageFau
 aside.
 
 Codes beside those of `balance.hours`: TQ-HQ-01 the registry it names is not here, -09 a channel that is not the node's
-to speak for, -10 a kind of record that its lane does not carry.
+to speak for, -10 a kind of record that its lane does not carry (of lane control the other records count all the same).
 """
 
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from hashlib import sha256
 from typing import Any
 
 from central_sync.balance.cells import NewHours
-from central_sync.balance.hours import content_fault, hours_of_chunk, hours_of_facts
+from central_sync.balance.hours import ContentFault, content_fault, hours_of_chunk, hours_of_facts
 from central_sync.balance.topology import KnownRegistry
-from central_sync.store.rows import AlarmRow, ChunkRow, OperationRow
+from central_sync.store.rows import WAITING, AlarmRow, ChunkRow, FieldWorkRow, OperationRow
 from gridmodel.account import LedgerEntry
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
-from protocols.sync import facts, wire
+from protocols.sync import facts, field_works, wire
 from protocols.sync.batch import Batch
 from protocols.sync.chunk import ChunkHead, decode_columns
-from protocols.sync.lanes import Lane, Record, records_from_payload
+from protocols.sync.lanes import RECORD_LIMITS, Lane, Record, records_from_payload
 
 CREATED_AHEAD_S_MAX = 24 * 3_600
 """A batch from beyond a day ahead comes from a broken clock: set aside, and tried again when its time is near."""
@@ -48,6 +48,9 @@ class ControlContent:
     """(at, packed)."""
     heads: tuple[tuple[str, int, bytes], ...] = ()
     """(id, at, packed)."""
+    works: tuple[FieldWorkRow, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Kinds of records that this hub does not know: they wait in quarantine for a newer one, the others count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ def _control(node: NodeId, records: tuple[Record, ...], now: int) -> ControlCont
     operations: list[OperationRow] = []
     statuses: list[tuple[int, bytes]] = []
     heads: list[tuple[str, int, bytes]] = []
+    works: list[FieldWorkRow] = []
+    unknown: set[str] = set()
     for record in records:
         match record.kind:
             case facts.ALARM:
@@ -115,9 +120,30 @@ def _control(node: NodeId, records: tuple[Record, ...], now: int) -> ControlCont
                 at, head = facts.head_from_body(record.body)
                 _dated(record, now, at)
                 heads.append((record.id, at, wire.pack(dict(head), facts.ITEM_LIMITS)))
+            case field_works.FIELD_WORK:
+                works.append(_field_work(node, record, now))
             case _:
-                raise content_fault(10, f"lane control carries no {record.kind}")
-    return ControlContent(tuple(alarms), tuple(operations), tuple(statuses), tuple(heads))
+                unknown.add(record.kind)
+    return ControlContent(
+        tuple(alarms), tuple(operations), tuple(statuses), tuple(heads), tuple(works), tuple(sorted(unknown))
+    )
+
+
+def _field_work(node: NodeId, record: Record, now: int) -> FieldWorkRow:
+    work = field_works.work_from_body(record.body)
+    if work.id != record.id:
+        raise content_fault(6, f"the record {record.id} holds the work {work.id}")
+    _dated(record, now, work.at, work.recorded_at)
+    body = wire.pack(field_works.work_to_body(work), RECORD_LIMITS)
+    return FieldWorkRow(node, work.id, work.at, work.meter, body, now, WAITING, "", "", None)
+
+
+def unknown_fault(content: Content) -> ContentFault | None:
+    """Why a batch whose content was applied is kept all the same: a newer hub will read the rest of it."""
+    if not isinstance(content, ControlContent) or not content.unknown:
+        return None
+    kinds = ", ".join(content.unknown)
+    return content_fault(10, f"this hub knows no {kinds}; the other records of the batch are applied")
 
 
 def _dated(record: Record, now: int, *moments: int | None) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from central_sync.balance.hours import ContentFault
 from central_sync.balance.topology import RegistryShelf
 from central_sync.ingest.applying import apply_content
-from central_sync.ingest.content import Content, prepared_or_fault
+from central_sync.ingest.content import Content, prepared_or_fault, unknown_fault
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import BatchRow
 from gridmodel.clock import Compute, UtilityClock
@@ -41,8 +41,8 @@ SEEN_S = 60
 """How often a mere pull writes last_seen: the states of nodes are told in minutes, a commit costs milliseconds."""
 RETRIED_AT_ONCE_MAX = 16
 """Quarantined batches read at once to be tried again: each may hold a megabyte."""
-RETRIED_CODES = ("TQ-HQ-01", "TQ-HQ-02", "TQ-HQ-03")
-"""What a registry or time itself can put right; other contents stay wrong until a person looks."""
+RETRIED_CODES = ("TQ-HQ-01", "TQ-HQ-02", "TQ-HQ-03", "TQ-HQ-10")
+"""What a registry, time itself or a newer hub can put right; other contents stay wrong until a person looks."""
 DOWN_BODY_BYTES_MAX = PULL_REPLY_BYTES_MAX - 131_072
 """Bodies of one reply, leaving room for what is around up to 512 items."""
 REASON_CHARACTERS_MAX = 400
@@ -210,9 +210,11 @@ class RegionLink:
         if isinstance(content, Fault):
             return content.code, content.what
         try:
-            return "", await apply_content(tx, self._compute, node, content, now)
+            note = await apply_content(tx, self._compute, node, content, now)
         except ContentFault as fault:
             return fault.code, fault.what
+        unknown = unknown_fault(content)
+        return ("", note) if unknown is None else (unknown.code, unknown.what)
 
     async def _retry_one(self, row: BatchRow) -> int:
         if row.data is None:
@@ -225,7 +227,8 @@ class RegionLink:
             return 0
         now = self._clock.now()
         content = await self._content(batch, now)
-        if isinstance(content, Fault) and (content.code, content.what) == (row.quarantine, row.reason):
+        still = content if isinstance(content, Fault) else unknown_fault(content)
+        if still is not None and (still.code, still.what) == (row.quarantine, row.reason):
             return 0
 
         async def verb(tx: HubTransaction) -> int:

@@ -19,6 +19,7 @@ from gridmodel.identity import NodeId
 from gridmodel.period import rfc3339
 from protocols.sync import wire
 from protocols.sync.facts import ITEM_LIMITS
+from protocols.sync.field_works import work_to_body
 from protocols.sync.lanes import Lane
 
 SPANS_SHOWN_MAX = 50
@@ -112,6 +113,25 @@ class Situation:
         wanted = None if node is None else NodeId(node)
         rows = await self._store.read(lambda tx: tx.operations(wanted, usage_point, min(limit, LISTED_MAX)))
         return [operation_told(row) for row in rows]
+
+    async def field_works(self, node: str | None, limit: int) -> list[dict[str, Any]]:
+        """What offices recorded of meters, the latest first, and what became of it."""
+        wanted = None if node is None else NodeId(node)
+        rows = await self._store.read(lambda tx: tx.recent_field_works(wanted, min(limit, LISTED_MAX)))
+        return [
+            {
+                "node": row.node,
+                **work_to_body(row.work()),
+                "meter": row.meter,
+                "at": rfc3339(row.at),
+                "received_at": rfc3339(row.received_at),
+                "state": row.state,
+                "code": row.code or None,
+                "reason": row.reason or None,
+                "registry_version": row.version,
+            }
+            for row in rows
+        ]
 
     async def quarantine(self, node: str | None, limit: int) -> list[dict[str, Any]]:
         """Batches set aside, oldest first, each with the reason."""

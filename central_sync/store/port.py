@@ -16,6 +16,7 @@ from central_sync.store.rows import (
     BatchRow,
     ChunkRow,
     ConflictRow,
+    FieldWorkRow,
     IssuedRow,
     LedgerRow,
     LinkSpan,
@@ -295,6 +296,38 @@ class ReportVerbs(Protocol):
         ...
 
 
+class FieldWorkVerbs(Protocol):
+    """What offices recorded of meters."""
+
+    async def put_field_works(self, rows: Sequence[FieldWorkRow]) -> None:
+        """Keep works, or what became of them; the caller has looked for conflicts in the same transaction."""
+        ...
+
+    async def field_work(self, node: NodeId, work: str) -> FieldWorkRow | None:
+        """One work."""
+        ...
+
+    async def field_works(self, node: NodeId) -> list[FieldWorkRow]:
+        """All works of a node, by id."""
+        ...
+
+    async def recent_field_works(self, node: NodeId | None, limit: int) -> list[FieldWorkRow]:
+        """The latest to arrive, newest first."""
+        ...
+
+    async def count_field_works(self, node: NodeId) -> int:
+        """How many there are of a node."""
+        ...
+
+    async def nodes_with_field_works(self) -> list[NodeId]:
+        """Nodes that have works which wait to be judged."""
+        ...
+
+    async def rejudge_field_works(self, node: NodeId) -> None:
+        """Let every work of the node wait again: its registry changed."""
+        ...
+
+
 class DownVerbs(Protocol):
     """The per-node logs down."""
 
@@ -321,7 +354,9 @@ class DownVerbs(Protocol):
         ...
 
 
-class HubTransaction(LaneVerbs, RegistryVerbs, EnergyVerbs, MoneyVerbs, ReportVerbs, DownVerbs, Protocol):
+class HubTransaction(
+    LaneVerbs, RegistryVerbs, EnergyVerbs, MoneyVerbs, ReportVerbs, FieldWorkVerbs, DownVerbs, Protocol
+):
     """Everything a verb may do."""
 
 

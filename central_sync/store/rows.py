@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from gridmodel.account import LedgerEntry
+from gridmodel.field_work import FieldWork
 from gridmodel.identity import NodeId
-from protocols.sync.lanes import Lane
+from protocols.sync import wire
+from protocols.sync.field_works import work_from_body
+from protocols.sync.lanes import RECORD_LIMITS, Lane
 
 HUB = NodeId("")
 """In the alarms' `node`: the hub itself noticed it."""
@@ -159,6 +162,33 @@ class OperationRow:
     sent_at: int | None
     result_at: int | None
     outcome: str | None
+
+
+WAITING, MERGED, REFUSED = "waiting", "merged", "refused"
+"""What became of a field work."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldWorkRow:
+    """A field work as its office recorded it, and what became of it."""
+
+    node: NodeId
+    id: str
+    at: int
+    meter: str
+    body: bytes
+    """Packed, as it came."""
+    received_at: int
+    state: str
+    code: str
+    """Of the refusal; else empty."""
+    reason: str
+    version: int | None
+    """The registry that has it."""
+
+    def work(self) -> FieldWork:
+        """The work itself."""
+        return work_from_body(wire.unpack(self.body, RECORD_LIMITS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from central_sync.store.port import T, Verb
 from central_sync.store.sqlite_down import SqliteDown
 from central_sync.store.sqlite_energy import SqliteEnergy
+from central_sync.store.sqlite_field_works import SqliteFieldWorks
 from central_sync.store.sqlite_lanes import SqliteLanes
 from central_sync.store.sqlite_money import SqliteMoney
 from central_sync.store.sqlite_reports import SqliteReports
@@ -30,7 +31,7 @@ class StoreFault(Fault):
     """A store that cannot be opened."""
 
 
-class SqliteTransaction(SqliteLanes, SqliteEnergy, SqliteMoney, SqliteReports, SqliteDown):
+class SqliteTransaction(SqliteLanes, SqliteEnergy, SqliteMoney, SqliteReports, SqliteFieldWorks, SqliteDown):
     """`HubTransaction` over one connection, for the length of one verb."""
 
     def __init__(self, connection: Connection, hasher: RowHasher) -> None:

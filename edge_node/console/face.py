@@ -61,6 +61,10 @@ class NodeFace(Protocol):
         """Take a payment, once per request."""
         ...
 
+    async def field_work(self, verb: str, body: dict[str, Any], photo: bytes | None) -> dict[str, Any]:
+        """Record what was done to a meter, or list it; the verbs of the local door."""
+        ...
+
     async def stop_cuts(self, by: str, why: str) -> dict[str, Any]:
         """Stop every cut of this node."""
         ...

@@ -13,6 +13,7 @@ from edge_node.console.consumer import consumer
 from edge_node.console.consumers import ConsumerIndex, Matter, find
 from edge_node.console.day import energy_of_day
 from edge_node.console.desk import DeskPages
+from edge_node.console.meters import MeterPages
 from edge_node.console.office import Office
 from edge_node.console.overview import overview
 from gridmodel.identity import UsagePointId, checked_id
@@ -32,6 +33,7 @@ def add_pages(application: web.Application, office: Office) -> None:
     application.router.add_get("/consumers/{point}", pages.consumer)
     application.router.add_get("/energy", pages.energy)
     DeskPages(office, face, index).attach(application)
+    MeterPages(office, face).attach(application)
     Pulse(pages.look, digest=face.digest, io_clock=office.io_clock).attach(application)
 
 

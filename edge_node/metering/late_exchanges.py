@@ -72,7 +72,8 @@ class LateExchanges:
         self._profiles = profiles
         self._clock = clock
         self._wakeups = wakeups
-        self._seen = 0
+        self._seen = (0, 0)
+        """(version, field works) of the registry gone through last."""
 
     async def run(self) -> None:
         """Go through every registry version, for ever."""
@@ -83,7 +84,11 @@ class LateExchanges:
     async def tick(self, now: int) -> int:
         """Go through the newest registry unless that was done; gives how many channels were booked."""
         registry = self._registries.newest
-        if registry is None or registry.version == self._seen or self._clock.trust() is ClockTrust.DOUBTFUL:
+        if (
+            registry is None
+            or (registry.version, registry.works) == self._seen
+            or self._clock.trust() is ClockTrust.DOUBTFUL
+        ):
             return 0
         holes = await self._readings.compute.run(_holes, registry, self._profiles, now)
         bookings = [booking for hole in holes if (booking := await self._booking(hole, now)) is not None]
@@ -93,7 +98,7 @@ class LateExchanges:
             rows = self._readings.rule_counts.rows(max(one.intervals[-1].end for one in bookings), counts)
             await self._readings.rule_counts.add(rows)
             self._wakeups.hour.set()
-        self._seen = registry.version
+        self._seen = (registry.version, registry.works)
         return len(bookings)
 
     async def _booking(self, hole: _Hole, now: int) -> Booking | None:

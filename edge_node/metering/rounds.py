@@ -160,8 +160,9 @@ class Rounds:
         await self._freshness.all_absent(missing, reason, end)
 
     async def polled(self, meters: frozenset[str]) -> None:
-        """These meters are polled from now on, and no others: nothing is missing of others any more."""
+        """These meters are polled from now on, and no others: nothing is missing of others, and no alarm stands."""
         await self._freshness.keep_only(meters)
+        await self._put_alarms({}, {(kind, meter) for kind, meter in self._standing if meter not in meters})
 
     async def silent(self, missing: Sequence[tuple[str, str]]) -> None:
         """Raise METER_SILENT for these (meter, why), where it does not stand yet."""

@@ -13,6 +13,7 @@ from edge_node.store.absences import Absences
 from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
+from edge_node.store.field_works import FieldWorks
 from edge_node.store.hours import Hours
 from edge_node.store.ledger import Ledger
 from edge_node.store.mandates import mandate_checker
@@ -54,6 +55,7 @@ class EdgeStore:
     control: Database
     state: NodeState
     registries: Registries
+    field_works: FieldWorks
     outbox: Outbox
     downlink: Downlink
     alarms: Alarms
@@ -181,7 +183,8 @@ async def _name_store(conn: Connection, entropy: Entropy) -> bool:
 
 def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Compute, *, fresh: bool) -> EdgeStore:
     node = place.node
-    registries = Registries(control, node, compute)
+    field_works = FieldWorks(control, keys.row)
+    registries = Registries(control, node, compute, field_works)
     ledger = Ledger(control, keys.row)
     records = Records(control, keys.row, node, mandate_checker(keys.keyring, node))
     readings = Readings(Segments(place.directory, place.open_database, place.zone), keys.row, compute)
@@ -190,6 +193,7 @@ def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Comput
         control=control,
         state=NodeState(control),
         registries=registries,
+        field_works=field_works,
         outbox=Outbox(control, node=node, signer=keys.signer, compute=compute, chunks=readings.chunks),
         downlink=Downlink(
             control,

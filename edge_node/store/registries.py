@@ -1,17 +1,23 @@
-"""Versions of what is installed where; the highest one holds. Floor: edge_node/store; walk: reading.
+"""Versions of what is installed where; the highest holds, with the field works of this office. Floor: edge_node/store.
 
-A registry comes down from the hub as a whole document, is checked whole, and stands beside the earlier ones: batches
-name the version they were made under. The newest is kept parsed in memory; parsing 120,000 points is work for `compute`
-and happens before the transaction that takes the version in.
+On the reading walk. A registry comes down from the hub as a whole document, is checked whole, and stands beside the
+earlier ones: batches name the version they were made under. The newest is kept parsed in memory; parsing 120,000 points
+is work for `compute` and happens before the transaction that takes the version in. Field works (`field_works`) are put
+over whatever version came last (`gridmodel.field_merge`): what a fitter did holds here at once, and survives a version
+without it.
 
 Codes: TQ-ST-01 no registry yet, -02 for another node, -03 one version with two contents.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from edge_node.store.field_works import FieldWorks, Held, held_registry
 from gridmodel.clock import Compute
 from gridmodel.fault import Fault
+from gridmodel.field_merge import Merged, Outcome, merged
+from gridmodel.field_work import FieldWork
 from gridmodel.identity import NodeId
 from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_from_document, registry_to_document
@@ -28,7 +34,19 @@ class RegistryStoreFault(Fault):
 
 def read_document(packed: bytes) -> Registry:
     """The registry in a packed document; pure and heavy: hand it to `compute`. Raises WireFault or RegistryFault."""
-    return registry_from_document(documents.unpack_document(packed)).indexed()
+    return registry_from_document(documents.unpack_document(packed))
+
+
+def _over(base: Registry, works: FieldWorks, rows: list[tuple[Any, ...]]) -> Merged:
+    """The registry that holds, indexed, from the rows of the works; heavy."""
+    told = merged(base, works.read(rows).works)
+    told.registry.indexed()
+    return told
+
+
+def _tried(base: Registry, works: FieldWorks, rows: list[tuple[Any, ...]], tried: tuple[FieldWork, ...]) -> Merged:
+    """The same with works that are not stored, and not indexed; heavy."""
+    return merged(base, (*works.read(rows).works, *tried))
 
 
 def read_item(body: bytes) -> tuple[Registry, bytes]:
@@ -79,16 +97,26 @@ async def newest_version(conn: Connection) -> int:
 class Registries:
     """The registry versions of one node. `load` is called at opening and after every new version."""
 
-    def __init__(self, control: Database, node: NodeId, compute: Compute) -> None:
+    def __init__(self, control: Database, node: NodeId, compute: Compute, works: FieldWorks) -> None:
         self._control = control
         self._node = node
         self._compute = compute
+        self._works = works
+        self._base: Registry | None = None
+        """The newest version as the hub sent it."""
         self._newest: Registry | None = None
+        self._held: Held = (0, 0)
+        self._outcomes: Mapping[str, Outcome] = MappingProxyType({})
 
     @property
     def newest(self) -> Registry | None:
         """The registry that holds, or None before the first came. Immutable; shared by all rooms."""
         return self._newest
+
+    @property
+    def outcomes(self) -> Mapping[str, Outcome]:
+        """What became of each field work in the registry that holds, by the work's id."""
+        return self._outcomes
 
     def current(self) -> Registry:
         """The registry that holds; raises RegistryStoreFault (TQ-ST-01) before the first came."""
@@ -99,19 +127,34 @@ class Registries:
         return self._newest
 
     async def load(self) -> Registry | None:
-        """Parse the newest stored version unless it is the one in memory; gives it."""
+        """Parse the newest stored version and put the field works over it, unless that is in memory; gives it."""
 
-        async def verb(conn: Connection) -> tuple[int, bytes] | None:
-            version = await newest_version(conn)
-            if version == 0 or (self._newest is not None and self._newest.version == version):
+        async def verb(conn: Connection) -> tuple[Held, bytes | None, list[tuple[Any, ...]]] | None:
+            held = await held_registry(conn)
+            if held[0] == 0 or held == self._held:
                 return None
-            row = await conn.fetch_one("SELECT document FROM registry WHERE version = ?", (version,))
-            return None if row is None else (version, bytes(row[0]))
+            known = self._base is not None and self._base.version == held[0]
+            row = None if known else await conn.fetch_one("SELECT document FROM registry WHERE version = ?", held[:1])
+            return held, None if row is None else bytes(row[0]), await self._works.stored(conn)
 
         found = await self._control.read(verb)
         if found is not None:
-            self._newest = await self._compute.run(read_document, found[1])
+            held, document, rows = found
+            if document is not None:
+                self._base = await self._compute.run(read_document, document)
+            if self._base is not None:
+                told = await self._compute.run(_over, self._base, self._works, rows)
+                self._newest, self._outcomes, self._held = told.registry, told.outcomes, held
         return self._newest
+
+    async def tried(self, works: tuple[FieldWork, ...]) -> tuple[Held, Merged]:
+        """What would become of `works` over everything that holds; nothing is written. Raises TQ-ST-01."""
+        self.current()
+        held, base = self._held, self._base
+        if base is None:
+            raise RuntimeError("a registry holds, and none was read")
+        rows = await self._control.read(self._works.stored)
+        return held, await self._compute.run(_tried, base, self._works, rows, works)
 
     async def from_item(self, body: bytes) -> tuple[Registry, bytes]:
         """The registry in an item down, and its document; raises its faults, or TQ-ST-02 for another node's."""

@@ -12,10 +12,11 @@ from edge_node.store.operations import Operation
 from edge_node.supply.door import Judged
 from edge_node.supply.enforcement import Enforcement
 from edge_node.supply.facts import Moment, Sources
-from edge_node.supply.place import Place
+from edge_node.supply.place import Place, Places
 from gridmodel.account import credit_tiyin, open_debts
 from gridmodel.control import Cause, RelayState
 from gridmodel.fault import Fault
+from gridmodel.field_work import life_of
 from gridmodel.identity import UsagePointId
 from gridmodel.policy import Action, Reason, Remedy, fresh
 from gridmodel.record import ProtectionKind
@@ -79,9 +80,19 @@ async def explain(enforcement: Enforcement, sources: Sources, point: UsagePointI
             "transformer": place.transformer,
             "district": place.point.district,
             "registry": place.registry_version,
+            "life": _life(places, place, moment.now),
         },
         "operations": [operation_as_dict(operation) for operation in operations],
     }
+
+
+def _life(places: Places, place: Place, now: int) -> dict[str, str] | None:
+    """How far the life of the meter has come that stands here; None without one."""
+    placed = places.registry.topology(now).installation_at.get(place.point.id)
+    if placed is None:
+        return None
+    may_control = place.remote_relay and place.may_open
+    return _worded(life_of(places.registry, [placed], now, may_control=may_control))
 
 
 def operation_as_dict(operation: Operation) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 from edge_node.store.alarms import alarm_stands
 from edge_node.store.downlink import may_lack_protection
+from edge_node.store.field_works import held_registry
 from edge_node.store.ledger import AccountState, Ledger
 from edge_node.store.operations import HOUR_S, CutPlan, Operations
 from edge_node.store.readings import Latest
 from edge_node.store.records import Records
-from edge_node.store.registries import newest_version
 from edge_node.store.relays import RelayRow, Relays
 from edge_node.store.state import is_reconciled
 from edge_node.supply.brakes import brakes
@@ -114,7 +114,8 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
     torn_relay = () if row is None or row.sound else (f"relay {point.id}",)
     damaged = (*account.damaged, *torn_notices, *torn_protections, *watermarks.damaged, *torn_relay)
     whole = not damaged and place.accounts == 1 and not await may_lack_protection(conn)
-    current = place.registry_version == await newest_version(conn)  # a later one is durable before it is parsed
+    holds = await held_registry(conn)  # a later one is durable before it is parsed
+    current = (place.registry_version, place.registry_works) == holds
     permitted = (
         mandate is not None
         and mandate.policy_version == moment.rules.version
@@ -143,6 +144,7 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
         records_sound=whole and current,
         brakes=brakes(counts, moment.rules, place.counts, now.earliest),
         zone=place.zone,
+        meter_proven=place.proven,
     )
     plan = await sources.operations.plan(conn, point.id)
     return Gathered(facts, row, mandate, plan, damaged, account.credited_at, counts.node_day)

@@ -31,6 +31,10 @@ class Place:
     counts: PointCounts
     zone: str
     registry_version: int
+    registry_works: int
+    """Field works in it."""
+    proven: bool
+    """The meter that stands here was read and is the right one, or the centre vouches for it; true without a meter."""
 
     @property
     def remote_relay(self) -> bool:
@@ -77,6 +81,8 @@ class Places:
             ),
             zone=self.registry.zone,
             registry_version=self.registry.version,
+            registry_works=self.registry.works,
+            proven=placed is None or not placed.unproven,
         )
 
     def accounts_of(self, point: UsagePointId) -> tuple[AccountId, ...]:

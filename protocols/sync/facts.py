@@ -5,7 +5,7 @@ raises MessageFault (the hub then quarantines the batch). Whether a value is *tr
 for the hub's ingest to judge, which has the registry. Entries of the ledger travel alike in both directions.
 
     lane up   kinds
-    control   alarm, relay_operation, node_status, audit_head
+    control   alarm, relay_operation, node_status, audit_head; field_work (`field_works`)
     ledger    ledger_entry
     summary   transformer_hour, supply_hour: `PlaceHour`
 """

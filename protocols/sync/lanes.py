@@ -43,7 +43,7 @@ class Lane(StrEnum):
     """A lane up, in order of priority: control before money, money before balances, balances before detail."""
 
     CONTROL = "control"
-    """relay_operation, alarm, node_status, audit_head."""
+    """relay_operation, alarm, field_work, node_status, audit_head."""
     LEDGER = "ledger"
     """ledger_entry."""
     SUMMARY = "summary"

@@ -187,6 +187,24 @@ def test_control_facts_are_shown(tmp_path: Path) -> None:
     run_hub(tmp_path, story)
 
 
+def test_a_record_that_only_a_newer_hub_knows_waits_and_hides_no_alarm(tmp_path: Path) -> None:
+    async def story(hub: Hub, _: HandClock) -> None:
+        await import_registry(hub, registry_of(A))
+        node = Speaker(hub, A)
+        alarm = AlarmFact("meter_silent", "m-1", START, "no answer", None)
+        ack = await node.send(
+            Lane.CONTROL, Record("note_of_2030", "note-1", {"text": "x"}), Record("alarm", "alarm-1", alarm.to_body())
+        )
+        assert (ack.outcome, ack.reason[:8]) == (AckOutcome.QUARANTINED, "TQ-HQ-10")
+        assert "note_of_2030" in ack.reason
+        assert [one["id"] for one in await hub.situation.alarms(A, 10, standing=True)] == ["alarm-1"]
+        assert await hub.link.retry(None) == 0
+        assert (await hub.status())["quarantined"] == 1, "it waits for a hub that can read it"
+        assert (await node.send(Lane.CONTROL, operation("up-t-a0-0"))).outcome is AckOutcome.APPLIED
+
+    run_hub(tmp_path, story)
+
+
 def test_why_a_cut_was_withheld_is_told(tmp_path: Path) -> None:
     async def story(hub: Hub, _: HandClock) -> None:
         await import_registry(hub, registry_of(A))

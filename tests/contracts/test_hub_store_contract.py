@@ -10,10 +10,14 @@ import pytest
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import (
     HUB,
+    MERGED,
+    REFUSED,
+    WAITING,
     AlarmRow,
     BatchRow,
     ChunkRow,
     ConflictRow,
+    FieldWorkRow,
     IssuedRow,
     LinkSpan,
     OperationRow,
@@ -327,6 +331,36 @@ def test_reports_only_become_fuller(run: Runner) -> None:
             assert await tx.alarms(A, 9, standing=False) == [replace(alarm, cleared_at=8)]
 
         await store.read(look)
+
+    run(story)
+
+
+def test_field_works_are_kept_with_what_became_of_them(run: Runner) -> None:
+    async def story(store: HubStore) -> None:
+        one = FieldWorkRow(A, "work-1", 50, "m-1", b"body", 60, WAITING, "", "", None)
+        other = replace(one, node=B, state=REFUSED, code="TQ-FW-12", reason="no", received_at=70)
+
+        async def verb(tx: HubTransaction) -> None:
+            await tx.put_field_works([one, other, replace(one, id="work-2")])
+            await tx.put_field_works([replace(one, state=MERGED, version=4)])
+
+        await store.write(verb)
+
+        async def look(tx: HubTransaction) -> None:
+            done = replace(one, state=MERGED, version=4)
+            assert await tx.field_work(A, "work-1") == done
+            assert await tx.field_work(A, "work-9") is None
+            assert await tx.field_works(A) == [done, replace(one, id="work-2")]
+            assert await tx.recent_field_works(None, 1) == [other]
+            assert len(await tx.recent_field_works(A, 9)) == 2
+            assert (await tx.count_field_works(A), await tx.count_field_works(B)) == (2, 1)
+            assert await tx.nodes_with_field_works() == [A]
+
+        await store.read(look)
+        await store.write(lambda tx: tx.rejudge_field_works(B))
+        assert await store.read(lambda tx: tx.nodes_with_field_works()) == [A, B]
+        again = await store.read(lambda tx: tx.field_work(B, "work-1"))
+        assert again == replace(other, state=WAITING), "why it was refused is still told"
 
     run(story)
 

@@ -33,7 +33,7 @@ BORN = ORIGIN + 10 * 3600
 """Utility time at which the story begins: ten in the morning."""
 SPEED = 60.0
 """A minute of the utility's in a second: a round of readings is booked within one."""
-CASHIER_SECRET, CHIEF_SECRET = "kassa-1", "rais-1"
+CASHIER_SECRET, CHIEF_SECRET, FITTER_SECRET = "kassa-1", "rais-1", "usta-1"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 TEXT = """
 node = "{node}"
@@ -59,6 +59,11 @@ id = "p-chief"
 name = "Chief"
 secret = "{chief}"
 roles = ["chief"]
+[[people]]
+id = "p-fitter"
+name = "Fitter"
+secret = "{fitter}"
+roles = ["fitter"]
 """
 
 
@@ -101,9 +106,10 @@ async def office(
     wall, hub = ScaledClock().now(), "http://127.0.0.1:9"
     clock, environ = ScaledClock(born, wall, speed), clock_to_environment(born, wall, speed)
     given = spec(points)
-    cashier, chief = CHEAP.hash(CASHIER_SECRET), CHEAP.hash(CHIEF_SECRET)
+    people = {"cashier": CASHIER_SECRET, "chief": CHIEF_SECRET, "fitter": FITTER_SECRET}
+    hashes = {role: CHEAP.hash(secret) for role, secret in people.items()}
     path = folder / "node.toml"
-    path.write_text(TEXT.format(node=given.node, zone=ZONE, hub=hub, cashier=cashier, chief=chief), "utf-8")
+    path.write_text(TEXT.format(node=given.node, zone=ZONE, hub=hub, **hashes), "utf-8")
     config = load_toml(path, NodeConfig, {})
     config.data_dir.mkdir(mode=0o700)
     create_signing_key(config.keys.signing, SystemEntropy(), KeyDomain.DEMO)

@@ -19,7 +19,7 @@ from hosting.door import call_door
 from protocols.dlms.section import dlms_plan
 from protocols.profile import load_profiles
 from simulate.grid import RELAY_PROFILE
-from tests.edge_node.offices import BORN, CHIEF_SECRET, Office, office
+from tests.edge_node.offices import BORN, CHIEF_SECRET, FITTER_SECRET, Office, office
 from tests.protocols.dlms.served import ServedMeter, served
 from tests.protocols.dlms.table_keys import TableKeys
 from tests.simulate.rigs import dlms_source
@@ -119,3 +119,45 @@ def test_a_running_office_takes_sealed_keys_up_and_works_on_through_a_rotation(t
                 await read_all(given, config, meters, BORN + HOUR_S)
 
     asyncio.run(asyncio.wait_for(story(), 120))
+
+
+def test_a_meter_put_up_elsewhere_is_proven_by_reading_it(tmp_path: Path) -> None:
+    """The second home's meter comes to the first home; another serial number in the paper is no proof."""
+
+    async def story() -> None:
+        given = await office(tmp_path)
+        async with AsyncExitStack() as stack:
+            config, meters = await with_dlms_meters(given, stack, 'meters = "meters.toml"')
+            async with working(given, config) as serving:
+                await read_all(given, config, meters, BORN)
+                registries, readings = serving.node.store.registries, serving.node.store.readings
+                first, second = (one.id for one in registries.current().usage_points[:2])
+                placed = registries.current().topology(given.clock.now()).installation_at
+                new, old = registries.current().meter[placed[second].meter], placed[first]
+                fitter = {"by": "p-fitter", "secret": FITTER_SECRET}
+                await call_door(config.door, "field-remove", {"usage_point": second} | fitter)
+                photo = tmp_path / "old.png"
+                photo.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+                finals = {one.name.lower(): readings.last(first, one).register_wh + 5 for one in old.channels}  # type: ignore[union-attr]
+                exchange = {
+                    "usage_point": first,
+                    "meter": new.id,
+                    "serial": new.serial,
+                    "profile": new.profile,
+                    "address": new.address,
+                    "unit": new.unit,
+                    "start_wh": {"import": 0},
+                    "final_wh": finals,
+                    "seals": ["A-1"],
+                    "photo": str(photo),
+                }
+                await call_door(config.door, "field-exchange", exchange | fitter)
+                await given.clock.sleep(2)  # a stay begins after its second
+                told = await call_door(config.door, "explain", {"usage_point": first})
+                assert (told["place"]["meter"], told["place"]["life"]["code"]) == (new.id, "installed")
+                proven = await call_door(config.door, "field-commission", {"meter": new.id} | fitter)
+                assert proven["proof"]["serial"] == new.serial
+                told = await call_door(config.door, "explain", {"usage_point": first})
+                assert told["place"]["life"]["code"] in {"linked", "controllable"}
+
+    asyncio.run(asyncio.wait_for(story(), 90))

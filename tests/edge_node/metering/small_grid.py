@@ -11,6 +11,7 @@ from edge_node.metering.day_close import DayClose
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.rounds import Rounds
 from edge_node.store.alarms import Alarms
+from edge_node.store.field_works import FieldWorks
 from edge_node.store.hours import Hours
 from edge_node.store.readings import Readings
 from edge_node.store.registries import Registries, insert_registry, pack_document
@@ -296,7 +297,7 @@ async def office(
     compute, wakeups, meters = InlineCompute(), Wakeups(), ScriptedMeters(clock)
     readings = Readings(Segments(folder, open_database, ZONE), ROW_KEY, compute)
     hours, alarms, relays = Hours(control), Alarms(control, NODE), Relays(control)
-    registries = Registries(control, NODE, compute)
+    registries = Registries(control, NODE, compute, FieldWorks(control, ROW_KEY))
     await registries.load()
     await readings.load()
     common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_node.money.payments import Desk
+from edge_node.store.field_works import FieldWorks
 from edge_node.store.ledger import Ledger, Origin, PaymentTaken
 from edge_node.store.mandates import mandate_checker
 from edge_node.store.operations import Operation, Operations
@@ -227,7 +228,7 @@ async def opened(
     control = await disk(folder / "control.db", "control", load_migrations("edge_node.store", "schema/control"))
     qualities, wakeups = Qualities(clock), Wakeups()
     sources = sources_of(control, qualities)
-    registries = Registries(control, NODE, InlineCompute())
+    registries = Registries(control, NODE, InlineCompute(), FieldWorks(control, bytes(32)))
     await registries.put(registry_to_document(network or registry()), clock.at)
     entropy = SeededEntropy(seed, f"office-{clock.at}")
     enforcement = Enforcement(

@@ -11,6 +11,7 @@ from typing import Any
 from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
+from edge_node.store.field_works import FieldWorks
 from edge_node.store.registries import Registries
 from edge_node.store.state import NodeState
 from edge_node.uplink.hub_link import HubLink
@@ -85,7 +86,7 @@ async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator
             taken.append((kind, item_id))
 
         wakeups, alarms = Wakeups(), Alarms(control, NODE)
-        registries = Registries(control, NODE, InlineCompute())
+        registries = Registries(control, NODE, InlineCompute(), FieldWorks(control, bytes(32)))
         appliers = {DownLane.LEDGER: take, DownLane.AUTHORITY: take}
         downlink = Downlink(control, registries=registries, appliers=appliers)
         hub.now = clock.now

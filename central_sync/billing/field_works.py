@@ -1,0 +1,141 @@
+"""Field works put into the registry of their node, and the next version sent down. Floor: central_sync/billing.
+
+On the reading walk. The district owns what is installed where: what an office recorded is a fact, and an import made
+without it is the older paper. So works are put over whatever registry is the newest, by the very function that the
+office uses (`gridmodel.field_merge`), again after each import. Those that changed something become one new version;
+those that the registry contradicts are kept, refused by name.
+
+A version is a whole document, so works are gathered for a while (`MERGE_S` in `hub`) before one is made.
+
+Codes: TQ-FW-40 a meter of another node.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from central_sync.billing.registries import ReadRegistry, packed_registry
+from central_sync.store.port import HubStore, HubTransaction
+from central_sync.store.rows import HUB, MERGED, REFUSED, WAITING, AlarmRow, FieldWorkRow, OwnerRow
+from gridmodel.clock import Compute, UtilityClock
+from gridmodel.event import AlarmKind
+from gridmodel.field_merge import Outcome, merged
+from gridmodel.identity import NodeId
+from gridmodel.registry_document import registry_from_document
+from protocols.sync.chunk import document as documents
+from protocols.sync.lanes import DownLane
+
+FOREIGN = "TQ-FW-40"
+
+
+@dataclass(frozen=True, slots=True)
+class WorksReport:
+    """What one merge did."""
+
+    node: NodeId
+    version: int | None
+    """The new one; None when nothing changed the registry."""
+    merged: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What a merge starts from."""
+
+    version: int
+    document: bytes
+    rows: tuple[FieldWorkRow, ...]
+    foreign: Mapping[str, str]
+    """Meters of other nodes among the works, and whose they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Worked:
+    read: ReadRegistry | None
+    outcomes: Mapping[str, Outcome]
+
+
+class FieldWorkMerge:
+    """Merges the works of nodes. The caller holds the node's turn (`RegionLink.node_lock`)."""
+
+    def __init__(self, store: HubStore, clock: UtilityClock, compute: Compute) -> None:
+        self._store = store
+        self._clock = clock
+        self._compute = compute
+
+    async def waiting(self) -> list[NodeId]:
+        """Nodes whose works are to be judged."""
+        return await self._store.read(lambda tx: tx.nodes_with_field_works())
+
+    async def merge(self, node: NodeId) -> WorksReport | None:
+        """Judge every work of the node and issue what comes of it; None when its registry is not here, or changed."""
+        ground = await self._store.read(lambda tx: _ground(tx, node))
+        if ground is None:
+            return None
+        worked = await self._compute.run(_work_out, ground)
+        now = self._clock.now()
+
+        async def verb(tx: HubTransaction) -> WorksReport | None:
+            versions, count = await tx.registry_versions(), await tx.count_field_works(node)
+            if (versions.get(node), count) != (ground.version, len(ground.rows)):
+                return None  # judged again at the next look
+            version = ground.version
+            if worked.read is not None:
+                version += 1
+                read = worked.read
+                await tx.put_registry(node, version, read.document, read.owners, now)
+                await tx.append_down(node, DownLane.REGISTRY, [("registry", f"registry-{version}", read.item)], now)
+            judged = [_judged(row, ground, worked.outcomes.get(row.id), version) for row in ground.rows]
+            await tx.put_field_works(judged)
+            await tx.put_alarms(
+                [alarm for pair in zip(ground.rows, judged, strict=True) for alarm in _alarms(*pair, now)]
+            )
+            refused = sum(row.state == REFUSED for row in judged)
+            return WorksReport(node, version if worked.read else None, len(judged) - refused, refused)
+
+        return await self._store.write_for(node, verb)
+
+
+async def _ground(tx: HubTransaction, node: NodeId) -> _Ground | None:
+    version = (await tx.registry_versions()).get(node)
+    document = None if version is None else await tx.registry_document(node, version)
+    if version is None or document is None:
+        return None
+    rows = await tx.field_works(node)
+    owners: Mapping[str, OwnerRow] = await tx.owners("meter", sorted({row.meter for row in rows}))
+    foreign = {one.id: str(one.node) for one in owners.values() if one.node != node}
+    return _Ground(version, document, tuple(rows), foreign)
+
+
+def _work_out(ground: _Ground) -> _Worked:
+    """Heavy for a large node."""
+    registry = registry_from_document(documents.unpack_document(ground.document))
+    told = merged(registry, [row.work() for row in ground.rows if row.meter not in ground.foreign])
+    if not told.applied:
+        return _Worked(None, told.outcomes)
+    return _Worked(packed_registry(replace(told.registry, version=ground.version + 1)), told.outcomes)
+
+
+def _judged(row: FieldWorkRow, ground: _Ground, outcome: Outcome | None, version: int) -> FieldWorkRow:
+    if outcome is None:
+        owner = ground.foreign.get(row.meter, "another node")
+        why = f"meter {row.meter} belongs to {owner}: a move between nodes waits for leases"
+        return replace(row, state=REFUSED, code=FOREIGN, reason=why, version=None)
+    if outcome.fault is not None:
+        return replace(row, state=REFUSED, code=outcome.fault.code, reason=outcome.fault.what, version=None)
+    return replace(row, state=MERGED, code="", reason="", version=row.version if row.state != WAITING else version)
+
+
+def _alarms(before: FieldWorkRow, after: FieldWorkRow, now: int) -> Iterator[AlarmRow]:
+    """What people are told when a work is refused, and when it is refused no more."""
+    if before.code and before.code != after.code:
+        yield _alarm(before, now, now)
+    if after.code and before.code != after.code:
+        yield _alarm(after, now, None)
+
+
+def _alarm(row: FieldWorkRow, at: int, cleared_at: int | None) -> AlarmRow:
+    name = "field-work-" + sha256(f"{row.node}\0{row.id}\0{row.code}".encode()).hexdigest()[:24]
+    detail = f"{row.code}: work {row.id} of {row.node}: {row.reason}"
+    return AlarmRow(HUB, name, AlarmKind.FIELD_WORK_REFUSED.value, row.meter, at, detail, cleared_at)
