@@ -10,7 +10,6 @@ Codes: TQ-EN-01 a policy file that cannot be read.
 import tomllib
 from enum import StrEnum
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -21,12 +20,13 @@ from gridmodel.identity import NodeId, checked_id
 from gridmodel.period import zone as checked_zone
 from gridmodel.policy_rules import PolicyFault, PolicyRules, rules_from_parameters
 from hosting.config import ConfigModel, LocalPath
+from hosting.files import read_text
 from hosting.i18n import Language
 from hosting.keys_envelope import RecoveryPublic
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import KeyRing, NamedKey, Role, key_from_text
 
-POLICY_CHARACTERS_MAX = 256 * 1024
+POLICY_SIZE_BYTES_MAX = 256 * 1024
 """A policy is some dozens of parameters with their reasons."""
 
 
@@ -270,13 +270,11 @@ def load_rules(path: Path | None) -> PolicyRules:
 
     Raises PolicyFault naming file and parameter.
     """
-    file: Path | Traversable = path if path is not None else files("configs").joinpath("policy", "default.toml")
+    file = path if path is not None else files("configs").joinpath("policy", "default.toml")
     try:
-        text = file.read_text(encoding="utf-8")
-        if len(text) > POLICY_CHARACTERS_MAX:
-            raise PolicyFault("TQ-EN-01", f"{file} is too large for a policy", "give supply.policy the right file")
+        text = file.read_text(encoding="utf-8") if path is None else read_text(path, POLICY_SIZE_BYTES_MAX)
         table = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PolicyFault(
             "TQ-EN-01", f"the policy {file} cannot be read: {error}", "give supply.policy the right file"
         ) from error

@@ -223,7 +223,7 @@ def read_table(path: Path) -> dict[str, Any]:
         ) from error
     try:
         return tomllib.loads(text)
-    except ValueError:  # tomllib's own words may quote the line, and with it a key
+    except (ValueError, RecursionError):  # tomllib's own words may quote the line, and with it a key
         raise MeterKeyFault("TQ-MK-03", f"{path} is not TOML", "texts need quotes, tables need [brackets]") from None
 
 

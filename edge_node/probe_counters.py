@@ -13,9 +13,22 @@ from typing import Any
 from edge_node.meter_keys import MeterKeyFault
 from gridmodel.clock import Entropy
 from hosting.files import create_private, publish, read_private
+from protocols.dlms.counters import COUNTER_MAX
+from protocols.dlms.security import TITLE_SIZE
 
 COUNTER_FILE_SIZE_BYTES_MAX = 16 * 1024 * 1024
 """A mark for each key that was ever probed from here; more is the wrong file."""
+
+
+def _understood(raw: bytes) -> tuple[bytes, dict[str, int]]:
+    """Title and marks; raises what is wrong with them, beside ValueError whatever the reader of JSON raises."""
+    told: Any = json.loads(raw)
+    title, marks = bytes.fromhex(told["title"]), dict(told["marks"])
+    if len(title) != TITLE_SIZE or not all(
+        type(mark) is int and 1 <= mark <= COUNTER_MAX + 1 for mark in marks.values()
+    ):
+        raise ValueError("a title or mark that cannot be")
+    return title, marks
 
 
 class FileCounters:
@@ -59,17 +72,15 @@ class FileCounters:
 
     def _load(self, entropy: Entropy) -> tuple[bytes, dict[str, int]]:
         try:
-            told: Any = json.loads(read_private(self._path, COUNTER_FILE_SIZE_BYTES_MAX))
-            title, marks = bytes.fromhex(told["title"]), {str(key): int(mark) for key, mark in told["marks"].items()}
+            return _understood(read_private(self._path, COUNTER_FILE_SIZE_BYTES_MAX))
         except FileNotFoundError:
             return b"TMQ" + entropy.token(5), {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise MeterKeyFault(
                 "TQ-MK-03",
                 f"the counters in {self._path} cannot be read ({type(error).__name__})",
                 "do not delete it lightly: counters that are used twice give the keys away; restore it from its safe",
             ) from error
-        return title, marks
 
     def _save(self) -> None:
         fresh = self._path.with_name(f"{self._path.name}.new")

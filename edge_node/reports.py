@@ -99,9 +99,16 @@ def probe_lines(result: Mapping[str, Any]) -> list[str]:
     if result["relay"] is not None:
         lines.append(f"relay {result['relay']['state']}, load {result['relay']['load_w']} W")
     readings = [
-        (row["channel"], ABSENT if row["value"] is None else row["value"], row["unit"], row["raw_hex"] or "")
+        (
+            row["channel"],
+            ABSENT if row["value"] is None else row["value"],
+            row["unit"],
+            "" if row["resolution_wh"] is None else row["resolution_wh"],
+            row["mark"] or "",
+            row["raw_hex"] or "",
+        )
         for row in result["readings"]
     ]
-    lines += table(readings, ("channel", "value", "unit", "bytes"))
+    lines += table(readings, ("channel", "value", "unit", "step", "mark", "bytes"))
     lines += [f"{error['code']}: {error.get('what', '')} ({error['hint']})" for error in result["errors"]]
     return lines

@@ -104,9 +104,14 @@ def checked_name(body: Mapping[str, Any], name: str) -> str:
 def checked_text(body: Mapping[str, Any], name: str) -> str:
     """A short text among the arguments; raises VerbFault."""
     value = body.get(name)
-    if not isinstance(value, str) or len(value) > TEXT_LENGTH_MAX:
+    if not isinstance(value, str) or len(value) > TEXT_LENGTH_MAX or not _encodable(value):
         raise wrong_argument(name, f"a text of at most {TEXT_LENGTH_MAX} characters")
     return value
+
+
+def _encodable(text: str) -> bool:
+    """Whether a file or a database can hold it: half of a surrogate pair, which JSON can spell, cannot be held."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def wrong_argument(name: str, expected: str) -> VerbFault:

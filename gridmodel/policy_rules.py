@@ -111,7 +111,9 @@ def _windows(value: object) -> tuple[tuple[int, int], ...]:
 
 def _minute_of_day(text: str) -> int:
     hours, colon, minutes = text.partition(":")
-    if not (colon and text.isascii() and hours.isdecimal() and minutes.isdecimal() and len(minutes) == 2):
+    if not (
+        colon and text.isascii() and hours.isdecimal() and len(hours) <= 2 and minutes.isdecimal() and len(minutes) == 2
+    ):
         raise PolicyFault("TQ-PO-02", f"{text!r:.40} is no time of day", 'write "09:00"')
     minute = int(hours) * 60 + int(minutes)
     if not 0 <= minute <= MINUTES_PER_DAY or int(minutes) > 59:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
+from math import ceil
 
 from gridmodel.fault import Fault
 
@@ -113,6 +114,13 @@ class Resolution:
     float_numerator: int = 1
     """The energy of 1.0 in a float register, Wh, as a fraction: 1000/1 for kWh."""
     float_denominator: int = 1
+
+    @classmethod
+    def of(cls, one_wh: Fraction, float_bits: int = 0) -> "Resolution":
+        """Of a register in which 1 stands for `one_wh` Wh: a whole number, or a float of so many digits."""
+        if float_bits:
+            return cls(1, float_bits, one_wh.numerator, one_wh.denominator)
+        return cls(max(1, ceil(one_wh)))
 
     def at(self, register_wh: int) -> int:
         """The step in Wh, rounded up, where the register shows `register_wh`."""

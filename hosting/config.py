@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, Val
 from pydantic_core import ErrorDetails
 
 from gridmodel.fault import Fault
-from hosting.files import read_private
+from hosting.files import read_private, read_text
 
 ENVIRONMENT_PREFIX = "TARMOQ_"
 """`TARMOQ_HUB__URL` overrides `url` in `[hub]`; two underscores descend one level."""
@@ -103,13 +103,12 @@ def read_secret(path: Path) -> str:
 
 def _text_of(path: Path) -> str:
     try:
-        if path.stat().st_size > CONFIG_SIZE_BYTES_MAX:
-            raise ConfigFault("TQ-CF-01", f"{path} is too large for a configuration", "give --config the right file")
-        return path.read_text(encoding="utf-8")
+        return read_text(path, CONFIG_SIZE_BYTES_MAX)
     except FileNotFoundError as error:
         raise ConfigFault("TQ-CF-01", f"there is no configuration {path}", "give --config an existing file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigFault("TQ-CF-01", f"{path} cannot be read: {error}", "check its owner; save it as UTF-8") from error
+    except (OSError, ValueError) as error:
+        hint = "give --config the right file; check its owner; save it as UTF-8"
+        raise ConfigFault("TQ-CF-01", f"{path} cannot be read: {error}", hint) from error
 
 
 def _override(data: dict[str, Any], model: type[BaseModel], environ: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar, cast
 import aiosqlite
 
 from hosting import migrations as migrations_
-from hosting.database_faults import DatabaseFault, fault_of
+from hosting.database_faults import DatabaseFault, fault_of, fresh_partial, must_exist
 from hosting.files import publish
 
 T = TypeVar("T")
@@ -97,11 +97,14 @@ class Database:
     itself for ever. `name` appears in faults.
     """
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, name: str, *, beside_a_writer: bool = False) -> None:
+        """`beside_a_writer`: another process writes the file while this connection reads it."""
         self.name = name
+        self._beside_a_writer = beside_a_writer
         self.commits = 0
         """Transactions through this object that changed something. Who finds it unchanged need not look again."""
         self._connection = connection
+        self._view = _ReadOnly(connection, name)
         self._lock = asyncio.Lock()
         self._holder: asyncio.Task[Any] | None = None
         self._broken: BaseException | None = None
@@ -116,11 +119,15 @@ class Database:
         A caller cancelled while it waits for its turn has begun nothing; cancelled later, the transaction ends first
         and `CancelledError` comes after. Raises what the verb raises; trouble with the file as `DatabaseFault`.
         """
-        return await self._alone(self._transaction("BEGIN IMMEDIATE", verb))
+        return await self._alone(self._transaction(verb))
 
     async def read(self, verb: Verb[T]) -> T:
-        """Run `verb` on one consistent snapshot. `execute` and `execute_many` are refused inside."""
-        return await self._alone(self._transaction("BEGIN DEFERRED", verb))
+        """Run `verb` on one consistent snapshot. `execute` and `execute_many` are refused inside.
+
+        Whoever has the turn on the file's one writer connection is alone with it: what he reads is a snapshot without a
+        transaction, and two statements (on production's connection two changes of thread) are saved.
+        """
+        return await self._alone(self._snapshot(verb))
 
     async def checkpoint(self) -> tuple[int, int]:
         """Move the WAL into the file and cut it to nothing; gives (pages in the WAL, pages moved)."""
@@ -136,7 +143,7 @@ class Database:
 
         Raises `DatabaseFault` ``TQ-DB-10`` when `path` exists.
         """
-        partial = _fresh_partial(path, self.name)
+        partial = fresh_partial(path, self.name)
 
         async def verb() -> None:
             await self._connection.execute("VACUUM INTO ?", (str(partial),))
@@ -186,30 +193,48 @@ class Database:
             raise interrupted from (None if task.cancelled() else task.exception())
         return task.result()
 
-    async def _transaction(self, begin: str, verb: Verb[T]) -> T:
+    async def _snapshot(self, verb: Verb[T]) -> T:
+        self._must_be_whole()
+        try:
+            changes = self._connection.total_changes
+            if self._beside_a_writer:
+                await self._connection.execute("BEGIN DEFERRED")
+            result = await verb(self._view)
+            if self._beside_a_writer:
+                await self._connection.rollback()
+        except BaseException as error:
+            await self._failed(error)
+            raise
+        if self._connection.total_changes != changes:
+            raise RuntimeError(f"a read verb of {self.name} has written")
+        return result
+
+    async def _transaction(self, verb: Verb[T]) -> T:
+        self._must_be_whole()
+        try:
+            changes = self._connection.total_changes
+            await self._connection.execute("BEGIN IMMEDIATE")
+            result = await verb(self._connection)
+            await self._connection.commit()
+            self.commits += self._connection.total_changes != changes
+        except BaseException as error:
+            await self._failed(error)
+            raise
+        return result
+
+    def _must_be_whole(self) -> None:
         if self._broken is not None:
             raise DatabaseFault(
                 "TQ-DB-09",
                 f"{self.name} could not undo a transaction earlier",
                 "restart the process; what was acknowledged is safe",
             ) from self._broken
-        reading = begin == "BEGIN DEFERRED"
-        view = _ReadOnly(self._connection, self.name) if reading else self._connection
-        try:
-            changes = self._connection.total_changes
-            await self._connection.execute(begin)
-            result = await verb(view)
-            if reading:
-                await self._connection.rollback()
-            else:
-                await self._connection.commit()
-                self.commits += self._connection.total_changes != changes
-        except BaseException as error:
-            await self._undo()
-            if isinstance(error, sqlite3.Error) and (fault := fault_of(error, self.name)) is not None:
-                raise fault from error
-            raise
-        return result
+
+    async def _failed(self, error: BaseException) -> None:
+        """Undo what is open; raises the fault that `error` of SQLite means, if it means one."""
+        await self._undo()
+        if isinstance(error, sqlite3.Error) and (fault := fault_of(error, self.name)) is not None:
+            raise fault from error
 
     async def _undo(self) -> None:
         try:
@@ -310,11 +335,12 @@ async def open_database(path: Path, name: str, migrations: Sequence[str]) -> Dat
         raise DatabaseFault(
             "TQ-DB-01", f"the folder {path.parent} for {name} is missing", "make it, or correct the path"
         )
-    return await _opened(
+    connection = await _opened(
         name,
         lambda: aiosqlite.connect(path, isolation_level=None, cached_statements=STATEMENTS_CACHED),
         lambda connection: prepare(connection, name, migrations),
     )
+    return Database(connection, name)
 
 
 async def open_reader(path: Path, name: str, migrations: Sequence[str]) -> Database:
@@ -323,7 +349,7 @@ async def open_reader(path: Path, name: str, migrations: Sequence[str]) -> Datab
     Raises `DatabaseFault`: ``TQ-DB-02`` missing, ``TQ-DB-03`` no database, ``TQ-DB-04`` locked, ``TQ-DB-05`` newer than
     this program, ``TQ-DB-06`` older than this program.
     """
-    _must_exist(path, name)
+    must_exist(path, name)
 
     async def settle(connection: Connection) -> None:
         await connection.execute("PRAGMA query_only = ON")
@@ -336,12 +362,13 @@ async def open_reader(path: Path, name: str, migrations: Sequence[str]) -> Datab
         return lambda: aiosqlite.connect(uri, uri=True, isolation_level=None, cached_statements=STATEMENTS_CACHED)
 
     try:
-        return await _opened(name, opener("ro"), settle)
+        connection = await _opened(name, opener("ro"), settle)
     except DatabaseFault as fault:
         if fault.code != "TQ-DB-11":
             raise
-    # A WAL database whose writer is not running needs its shared index made anew, which mode=ro may not do.
-    return await _opened(name, opener("rw"), settle)
+        # A WAL database whose writer is not running needs its shared index made anew, which mode=ro may not do.
+        connection = await _opened(name, opener("rw"), settle)
+    return Database(connection, name, beside_a_writer=True)
 
 
 async def prepare(
@@ -357,7 +384,7 @@ async def _opened(
     name: str,
     connect: Callable[[], aiosqlite.Connection],
     settle: Callable[[Connection], Awaitable[None]],
-) -> Database:
+) -> AioConnection:
     try:
         connection = AioConnection(await connect())
     except sqlite3.Error as error:
@@ -370,20 +397,4 @@ async def _opened(
         if isinstance(error, sqlite3.Error) and (fault := fault_of(error, name)) is not None:
             raise fault from error
         raise
-    return Database(connection, name)
-
-
-def _must_exist(path: Path, name: str) -> None:
-    if not path.is_file():
-        raise DatabaseFault(
-            "TQ-DB-02", f"there is no database {path} for {name}", "run the process once, or correct the path"
-        )
-
-
-def _fresh_partial(path: Path, name: str) -> Path:
-    """Where a copy grows before it gets its name; a rest from an interrupted copy is removed."""
-    if path.exists():
-        raise DatabaseFault("TQ-DB-10", f"a copy of {name} would overwrite {path}", "choose a name not yet used")
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    return partial
+    return connection

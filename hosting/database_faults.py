@@ -1,6 +1,7 @@
 """SQLite's trouble with a file, as faults that an operator can act on. Floor: hosting; part of the database door."""
 
 import sqlite3
+from pathlib import Path
 
 from gridmodel.fault import Fault
 
@@ -50,3 +51,20 @@ def fault_of(error: sqlite3.Error, name: str) -> DatabaseFault | None:
         return None
     code, what, hint = trouble
     return DatabaseFault(code, f"{name} {what}: {error}", hint)
+
+
+def must_exist(path: Path, name: str) -> None:
+    """Raise ``TQ-DB-02`` when there is no file `path`."""
+    if not path.is_file():
+        raise DatabaseFault(
+            "TQ-DB-02", f"there is no database {path} for {name}", "run the process once, or correct the path"
+        )
+
+
+def fresh_partial(path: Path, name: str) -> Path:
+    """Where a copy grows before it gets its name; a rest from an interrupted copy is removed. Raises ``TQ-DB-10``."""
+    if path.exists():
+        raise DatabaseFault("TQ-DB-10", f"a copy of {name} would overwrite {path}", "choose a name not yet used")
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    return partial

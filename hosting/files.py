@@ -43,13 +43,29 @@ def read_private(path: Path, size_bytes_max: int) -> bytes:
 
     Raises `PermissionError` when others may, `ValueError` when it is too long, `OSError` when it is not there.
     """
-    with path.open("rb") as file:
+    return _read(path, size_bytes_max, private=True)
+
+
+def read_text(path: Path, size_bytes_max: int) -> str:
+    """Read a UTF-8 file that a person wrote on any machine; its line ends become newlines.
+
+    Raises `ValueError` when it is too long, no text or no file (a pipe, a device), `OSError` when it is not there.
+    """
+    return _read(path, size_bytes_max).decode("utf-8").replace("\r\n", "\n")
+
+
+def _read(path: Path, size_bytes_max: int, *, private: bool = False) -> bytes:
+    with open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path} is not a file")
-        if status.st_mode & 0o077:
+        if private and status.st_mode & 0o077:
             raise PermissionError(f"others may read it (mode {stat.S_IMODE(status.st_mode):o})")
         content = file.read(size_bytes_max + 1)
     if len(content) > size_bytes_max:
         raise ValueError(f"longer than {size_bytes_max} bytes")
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -121,7 +121,7 @@ def country_from(folder: Traversable) -> Country:
             continue
         try:
             regions.append(_region(tomllib.loads(entry.read_text("utf-8"))))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        except (ValueError, RecursionError, KeyError, TypeError) as error:
             raise TerritoryFault(
                 "TQ-TE-03",
                 f"{entry.name} does not describe a region: {type(error).__name__} {error}",

@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from gridmodel.identity import MeterId
+from gridmodel.quantity import Resolution
 from gridmodel.reading import Channel
 
 
@@ -104,6 +105,8 @@ class MeterSnapshot:
     """The wire's bytes behind each value as hex, keyed by the lower-case channel name or the measurement name."""
     places: Mapping[str, str] = field(default_factory=dict)
     """Where each value stands in the meter, keyed as `raw`: ``3:000A`` (function and register) on Modbus."""
+    resolutions: Mapping[Channel, Resolution] = field(default_factory=dict)
+    """How fine each energy register is; one that is not named here tells every watt-hour, as far as is known."""
 
 
 class MeterDriver(Protocol):

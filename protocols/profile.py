@@ -6,6 +6,7 @@ keeps the protocol's own table as it is; `protocols/modbus/section.py` reads the
 *golden* bytes, an exchange with the values it means, and a test replays them: a profile without them is refused.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from enum import StrEnum
 from fractions import Fraction
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from math import ceil
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -90,7 +90,7 @@ class Golden(BaseModel):
 class VeeLimits(BaseModel):
     """The table ``[vee]``: thresholds of validation where this model's differ from the usual; meter-side units."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     stuck_days: int = Field(default=14, ge=1, le=366)
     """So long without one watt-hour is worth a look."""
@@ -114,8 +114,8 @@ class _Neutral(BaseModel):
     model: str = Field(min_length=1, max_length=60)
     protocol: Name
     relay: RelayCapability
-    register_wh_wrap: int | None = Field(default=None, gt=0, le=REGISTER_WH_MAX)
-    power_w_max: int = Field(gt=0, le=POWER_W_MAX)
+    register_wh_wrap: int | None = Field(default=None, strict=True, gt=0, le=REGISTER_WH_MAX)
+    power_w_max: int = Field(strict=True, gt=0, le=POWER_W_MAX)
     writes_allowed: tuple[str, ...] = Field(default=(), max_length=32)
     golden: tuple[Golden, ...] = Field(min_length=1, max_length=16)
     vee: VeeLimits = VeeLimits()
@@ -153,14 +153,7 @@ class MeterProfile:
 
 def parse_profile(name: str, text: str) -> MeterProfile:
     """A profile from the text of its file. Raises `ProfileFault` TQ-MP-01 (no TOML) or 02 (a wrong or missing key)."""
-    if len(text) > PROFILE_SIZE_MAX:
-        raise ProfileFault("TQ-MP-01", f"meter profile {name} is {len(text)} characters long", "use a profile file")
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ProfileFault(
-            "TQ-MP-01", f"meter profile {name} is not TOML: {error}", "mend the line it names"
-        ) from error
+    table = table_of(f"meter profile {name}", text)
     try:
         neutral = _Neutral.model_validate(table)
     except ValidationError as error:
@@ -190,7 +183,41 @@ def parse_profile(name: str, text: str) -> MeterProfile:
     )
 
 
-_FLOAT_BITS = {"f32": 24, "f64": 53}
+def table_of(whose: str, text: str) -> dict[str, Any]:
+    """The TOML of a profile or concentrator. Raises `ProfileFault` TQ-MP-01."""
+    if len(text) > PROFILE_SIZE_MAX:
+        raise _too_long(whose)
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # beside its own: a number of 5,000 digits, a nest without end
+        raise ProfileFault("TQ-MP-01", f"{whose} is not TOML: {error}", "mend the line it names") from error
+
+
+def text_of(whose: str, file: Traversable) -> str:
+    """The text of a file that is one, as far as a profile may be long. Raises `ProfileFault` TQ-MP-01."""
+    try:
+        if not file.is_file():
+            raise ProfileFault("TQ-MP-01", f"{whose} is no file", "put a file there, or take the name away")
+        with file.open("rb") as opened:
+            raw = opened.read(PROFILE_SIZE_MAX + 1)
+        if len(raw) > PROFILE_SIZE_MAX:
+            raise _too_long(whose)
+        return raw.decode("utf-8").replace("\r\n", "\n")
+    except OSError as error:
+        raise ProfileFault("TQ-MP-01", f"{whose} cannot be read: {error}", "let the program read it") from error
+    except UnicodeDecodeError as error:
+        raise ProfileFault("TQ-MP-01", f"{whose} is not UTF-8 text", "save it as UTF-8") from error
+
+
+def _too_long(whose: str) -> ProfileFault:
+    return ProfileFault("TQ-MP-01", f"{whose} is longer than {PROFILE_SIZE_MAX} bytes", "use a profile file")
+
+
+FLOAT_BITS = {"f32": 24, "f64": 53}
+"""Digits of each float type's mantissa, the hidden one included."""
+SCALE_PATTERN = r"^\d{1,12}(\.\d{1,12}|/[1-9]\d{0,11})?$"
+"""Exact and never long to work out, which 1e-999999999 would be."""
+_SCALE = re.compile(SCALE_PATTERN)
 _WH = {"kWh": WH_PER_KWH, "Wh": 1}
 
 
@@ -204,15 +231,10 @@ def _resolution(section: Mapping[str, Any]) -> Resolution:
     for entry in registers.values() if isinstance(registers, dict) else ():
         if not isinstance(entry, dict) or "type" not in entry or entry.get("unit") not in _WH:
             continue
-        try:
-            of_one = Fraction(str(entry.get("scale", "1"))) * _WH[entry["unit"]]
-        except (ValueError, ZeroDivisionError):
+        scale = entry.get("scale", "1")
+        if not isinstance(scale, str) or not _SCALE.match(scale):
             continue
-        bits = _FLOAT_BITS.get(str(entry["type"]), 0)
-        if bits:
-            found.append(Resolution(1, bits, of_one.numerator, of_one.denominator))
-        else:
-            found.append(Resolution(max(1, ceil(of_one))))
+        found.append(Resolution.of(Fraction(scale) * _WH[entry["unit"]], FLOAT_BITS.get(str(entry["type"]), 0)))
     return max(found, key=lambda one: one.at(COARSE_AT_WH))
 
 
@@ -230,14 +252,10 @@ def profile_fault(name: str, error: ValidationError) -> ProfileFault:
 def load_profile(name: str, folder: Traversable | None = None) -> MeterProfile:
     """The profile of that name from `folder`, or from those shipped. Raises `ProfileFault` TQ-MP-01…03."""
     place = _shipped() if folder is None else folder
-    file = place.joinpath(f"{name}.toml")
-    if "/" in name or "\\" in name or name.startswith((".", "_")) or not file.is_file():
+    if name not in _names(place):
         known = ", ".join(_names(place)) or "none"
         raise ProfileFault("TQ-MP-03", f"there is no meter profile {name!r:.60}", f"known profiles: {known}")
-    try:
-        return parse_profile(name, file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ProfileFault("TQ-MP-01", f"meter profile {name} is not UTF-8 text", "save it as UTF-8") from error
+    return parse_profile(name, text_of(f"meter profile {name}", place.joinpath(f"{name}.toml")))
 
 
 def load_profiles(folder: Traversable | None = None) -> Mapping[str, MeterProfile]:

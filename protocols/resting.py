@@ -52,6 +52,10 @@ class Resting(Generic[K]):
         health = self._units.get(unit)
         return health is not None and self._left_s(health.rest_until, SUSPENSION_S) > 0
 
+    def rests(self, unit: K) -> bool:
+        """Whether the unit, or the address as a whole, is left alone at this moment."""
+        return self.suspended(unit) or self.address_left_s() > 0
+
     def address_left_s(self) -> int:
         """For how many seconds more the address is left alone; 0: not at all."""
         return self._left_s(self._retry_at, BACKOFF_S_MAX * (1 + BACKOFF_JITTER))

@@ -87,7 +87,8 @@ class Turns(Generic[K]):
 
     def take_free(self, meter: K, priority: Priority) -> bool:
         """Take a turn if one is free for that meter, without waiting; says whether it did."""
-        if meter in self._held or len(self._held) >= (self._width_max if priority.urgent else self._width):
+        held = len(self._held)
+        if meter in self._held or (held >= self._width and (held >= self._width_max or not priority.urgent)):
             return False
         self._held.add(meter)
         return True

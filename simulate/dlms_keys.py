@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
+from hosting.files import read_text
 from protocols.dlms.apdu.acse import Mechanism
 from protocols.dlms.faults import DlmsFault
 from protocols.dlms.meter_side.association import ClientAccess
@@ -48,12 +49,12 @@ def read_secrets(path: Path) -> FleetSecrets:
     """
     usual = FleetSecrets()
     try:
-        table = tomllib.loads(path.read_bytes()[:KEYS_SIZE_MAX].decode("utf-8"))
+        table = tomllib.loads(read_text(path, KEYS_SIZE_MAX))
         unknown = sorted(set(table) - {"block_key", "authentication_key", "password", "master_key", "system_title"})
         found = {name: bytes.fromhex(value) for name, value in table.items()}
         block, authentication = usual.keys.block_key, usual.keys.authentication_key
         keys = SecurityKeys(found.get("block_key", block), found.get("authentication_key", authentication))
-    except (OSError, ValueError, TypeError, DlmsFault) as error:
+    except (OSError, ValueError, RecursionError, TypeError, DlmsFault) as error:
         raise GridFault(
             "TQ-SM-16", f"no keys can be read from {path}: {type(error).__name__}", "write TOML with hex"
         ) from error

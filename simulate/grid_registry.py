@@ -26,11 +26,12 @@ from gridmodel.network import (
     TransformerLink,
     UsagePoint,
 )
+from gridmodel.period import INTERVAL_MINUTES
 from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel
 from gridmodel.registry import Registry
 from protocols.dlms.concentrators import METERS_FROM
-from simulate.grid import Grid, GridSpec, SupplyPlan
+from simulate.grid import FEEDERS_PER_DISTRICT_MIN, Grid, GridSpec, SupplyPlan
 from simulate.loads import Climate
 
 UNITS_PER_GATEWAY_MAX = 247
@@ -39,6 +40,9 @@ METERS_PER_CONCENTRATOR_MAX = 1_000
 """Wrapper ports behind one concentrator; a large one serves as many."""
 
 
+PERCENT = 100
+POINTS_MAX = 5_000_000
+"""Beside one another in one process: each costs a kilobyte."""
 NOWHERE_ELSE: Mapping[str, "Listen"] = MappingProxyType({})
 
 
@@ -171,7 +175,25 @@ def spec_from_document(document: object) -> GridSpec:
         spec = GridSpec(**given, districts=tuple(districts), climate=None if climate is None else Climate(**climate))
     except TypeError as error:
         raise GridFault("TQ-SM-11", f"the grid file does not fit: {error}", "compare its keys with GridSpec") from error
-    whole = (spec.points, spec.seed, spec.origin, spec.interval_minutes)
-    if not all(isinstance(one, int) for one in whole) or not all(isinstance(one, str) for one in spec.districts):
-        raise GridFault("TQ-SM-11", "points, seed, origin and interval_minutes are whole numbers", "mend the grid file")
+    wrong = _unsound(spec)
+    if wrong is not None:
+        raise GridFault("TQ-SM-11", f"the grid file does not fit: {wrong}", "mend the grid file")
     return spec
+
+
+def _unsound(spec: GridSpec) -> str | None:
+    """Why no grid can be built after it; None: one can."""
+    whole = (spec.points, spec.seed, spec.origin, spec.interval_minutes)
+    shares = (spec.planted_pct, spec.company_pct, spec.producer_pct, spec.thief_pct)
+    texts = (spec.node, spec.zone, spec.profile or "", spec.home_profile or "", *spec.districts)
+    if not all(type(one) is int and one >= 0 for one in whole):
+        return "points, seed, origin and interval_minutes are whole numbers"
+    if not all(type(one) in {int, float} and 0 <= one <= PERCENT for one in shares):
+        return f"planted, company, producer and thief_pct are numbers from 0 to {PERCENT}"
+    if not all(isinstance(one, str) for one in texts):
+        return "node, zone, districts and profiles are texts"
+    if not spec.districts or not FEEDERS_PER_DISTRICT_MIN * len(spec.districts) <= spec.points <= POINTS_MAX:
+        return f"{spec.points} points cannot be spread over {len(spec.districts)} districts"
+    if spec.interval_minutes not in INTERVAL_MINUTES:
+        return f"intervals of {spec.interval_minutes} minutes"
+    return None

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from gridmodel.clock import UtilityClock
 from gridmodel.period import day_bounds, local_day
 from hosting.clocks import SystemEntropy
+from hosting.files import read_text
 from hosting.process import FilesFault, make_room_for_files
 from protocols.modbus.codec import Framing
 from protocols.profile import load_profile, load_profiles
@@ -25,7 +26,7 @@ from simulate.dlms_models import shape_named
 from simulate.face import MeterFaces
 from simulate.fleet_door import FleetDoor
 from simulate.grid import GridSpec, build_grid
-from simulate.grid_registry import METERS_PER_CONCENTRATOR_MAX, GridFault, Listen, spec_from_document
+from simulate.grid_registry import METERS_PER_CONCENTRATOR_MAX, POINTS_MAX, GridFault, Listen, spec_from_document
 from simulate.meters import Fleet
 from simulate.mixed_fleet import DLMS, MODBUS, MixedFleet
 from simulate.relay_memory import RelayMemory
@@ -39,6 +40,8 @@ BEHIND_CONCENTRATOR = "plc_wrapper"
 """The model that readers are to name in their addresses."""
 FILES_SPARE = 200
 """File descriptors beside those of meters: the process's own, and a little air."""
+GRID_SIZE_BYTES_MAX = 1024 * 1024
+"""Of a grid file, which holds some numbers and districts."""
 PORT_MAX = 32_767
 """Above it outgoing connections take ports of their own."""
 
@@ -66,8 +69,8 @@ def plain_spec(
 
     Raises `ProfileFault`, GridFault, and FleetFault for a model that is not known.
     """
-    if count < 1 or not 0 <= days <= HISTORY_DAYS_MAX:
-        hint = f"ask for one meter or more, with 0 to {HISTORY_DAYS_MAX} days"
+    if not 1 <= count <= POINTS_MAX or not 0 <= days <= HISTORY_DAYS_MAX:
+        hint = f"ask for 1 to {POINTS_MAX} meters, with 0 to {HISTORY_DAYS_MAX} days"
         raise GridFault("TQ-SM-13", f"{count} meters with {days} days make no fleet", hint)
     if dlms:
         shape_named(profile)
@@ -108,8 +111,8 @@ def dlms_options(model: str, security: str, keys: Path | None, *, hdlc: bool, dr
 def read_grid(path: Path) -> GridSpec:
     """The grid in a file that `spec_to_document` wrote as JSON. Raises GridFault TQ-SM-11."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        document = json.loads(read_text(path, GRID_SIZE_BYTES_MAX))
+    except (OSError, ValueError, RecursionError) as error:
         raise GridFault("TQ-SM-11", f"the grid file {path} cannot be read: {error!s:.80}", "name another") from error
     return spec_from_document(document)
 
@@ -117,7 +120,7 @@ def read_grid(path: Path) -> GridSpec:
 def parse_listen(text: str, units: int = 1, via: str | None = None) -> Listen:
     """``HOST:PORT`` with an IPv4 address to count from; `via` concentrators where given. Raises GridFault TQ-SM-10."""
     host, _, port = text.rpartition(":")
-    if not port.isdecimal() or not 0 < int(port) <= PORT_MAX:
+    if not port.isdecimal() or len(port) > len(str(PORT_MAX)) or not 0 < int(port) <= PORT_MAX:
         raise GridFault(
             "TQ-SM-10", f"{text!r:.60} is no place to listen", f"write HOST:PORT, port below {PORT_MAX + 1}"
         )

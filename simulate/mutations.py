@@ -146,23 +146,24 @@ def store_verb_without_lock() -> Iterator[None]:
         del self
         return await work
 
-    async def transaction(self: Database, begin: str, verb: Callable[[Connection], Awaitable[Any]]) -> Any:
+    async def snapshot(self: Database, verb: Callable[[Connection], Awaitable[Any]]) -> Any:
+        return await verb(self._view)
+
+    async def transaction(self: Database, verb: Callable[[Connection], Awaitable[Any]]) -> Any:
         connection = self._connection
         open_already = getattr(connection, "_connection").in_transaction  # noqa: B009
         try:
             if not open_already:
-                await connection.execute(begin)
+                await connection.execute("BEGIN IMMEDIATE")
             result = await verb(connection)
-            if begin == "BEGIN DEFERRED":
-                await connection.rollback()
-            elif getattr(connection, "_connection").in_transaction:  # noqa: B009
+            if getattr(connection, "_connection").in_transaction:  # noqa: B009
                 await connection.commit()
         except BaseException:
             await connection.rollback()
             raise
         return result
 
-    with patch.object(Database, "_alone", alone), patch.object(Database, "_transaction", transaction):
+    with patch.multiple(Database, _alone=alone, _snapshot=snapshot, _transaction=transaction):
         yield
 
 

@@ -38,8 +38,20 @@ class WireEnd(asyncio.Transport):
 
     def take(self, data: bytes) -> None:
         """Bytes arrive."""
-        if not self._ended and isinstance(self._protocol, asyncio.Protocol):
+        if self._ended:
+            return
+        if isinstance(self._protocol, asyncio.Protocol):
             self._protocol.data_received(data)
+        elif isinstance(self._protocol, asyncio.BufferedProtocol):
+            self._fill(self._protocol, data)
+
+    def _fill(self, protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+        while data and not self._ended:
+            buffer = memoryview(protocol.get_buffer(len(data)))
+            size = min(len(buffer), len(data))
+            buffer[:size] = data[:size]
+            protocol.buffer_updated(size)
+            data = data[size:]
 
     def is_closing(self) -> bool:
         """Whether nothing more can be written."""

@@ -95,7 +95,8 @@ class LateExchanges:
         if bookings:
             await self._readings.correct(bookings, Revision(await self._hours.epoch(), 1))
             counts = Counter({"exchange": len(bookings)})
-            await self._readings.rule_counts.add(max(one.intervals[-1].end for one in bookings), counts)
+            rows = self._readings.rule_counts.rows(max(one.intervals[-1].end for one in bookings), counts)
+            await self._readings.rule_counts.add(rows)
             self._wakeups.hour.set()
         self._seen = (registry.version, registry.works)
         return len(bookings)

@@ -9,7 +9,8 @@ from typing import Any
 
 from gridmodel.clock import UtilityClock
 from gridmodel.identity import MeterId
-from gridmodel.reading import Channel, Quality
+from gridmodel.quantity import WHOLE_WH
+from gridmodel.reading import Channel, Mark, Quality
 from protocols.driver import MeterDriver, MeterSnapshot, MeterTarget
 from protocols.errors import ProtocolFault
 from protocols.modbus.driver import parse_address
@@ -38,7 +39,9 @@ async def probe(
 
     Gives ok, profile, address, unit (of DLMS: client, server, physical), link (tcp, rtu, wrapper, hdlc), security
     (none, low, gmac), serial, meter_time, read_at, relay{state, load_w}, readings[{channel, register, value, unit,
-    quality, raw_hex}], errors[{code, blame, hint, …}]; integers in Wh, W, mV, mA, mHz, null where there is no reading.
+    quality, raw_hex, resolution_wh, mark}], errors[{code, blame, hint, …}]; integers in Wh, W, mV, mA, mHz, null where
+    there is no reading. `resolution_wh` is the smallest step of an energy register where it stands now (varh of a
+    reactive one), null for everything else; its `mark` is ``coarse`` where one step hides watt-hours, else null.
     Never raises a `ProtocolFault`; the driver is closed before it returns.
     """
     result: dict[str, Any] = {
@@ -83,10 +86,10 @@ def _relay(snapshot: MeterSnapshot) -> dict[str, Any] | None:
 def _readings(snapshot: MeterSnapshot) -> list[dict[str, Any]]:
     """Energy registers first, then what the meter measures at this moment."""
     values = [
-        (channel.name.lower(), value, "varh" if channel in _REACTIVE else "Wh")
+        (channel.name.lower(), value, "varh" if channel in _REACTIVE else "Wh", _step_wh(snapshot, channel, value))
         for channel, value in snapshot.registers.items()
     ]
-    values += [(name, value, _unit(name)) for name, value in snapshot.measurements.items()]
+    values += [(name, value, _unit(name), None) for name, value in snapshot.measurements.items()]
     return [
         {
             "channel": name,
@@ -95,9 +98,15 @@ def _readings(snapshot: MeterSnapshot) -> list[dict[str, Any]]:
             "unit": unit,
             "quality": (Quality.MISSING if value is None else Quality.ACTUAL).name.lower(),
             "raw_hex": snapshot.raw.get(name),
+            "resolution_wh": step_wh,
+            "mark": Mark.COARSE.value if step_wh is not None and step_wh > 1 else None,
         }
-        for name, value, unit in values
+        for name, value, unit, step_wh in values
     ]
+
+
+def _step_wh(snapshot: MeterSnapshot, channel: Channel, value: int | None) -> int | None:
+    return None if value is None else snapshot.resolutions.get(channel, WHOLE_WH).at(value)
 
 
 def _unit(name: str) -> str:

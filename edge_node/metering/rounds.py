@@ -299,16 +299,17 @@ class Rounds:
         await self._put_alarms(raised, cleared)
         if work.gaps:
             await self._estimate(work)
-        await self._readings.rule_counts.add(work.at, work.counts)
+        counts = self._readings.rule_counts.rows(work.at, work.counts)
         if not work.bookings and not work.sightings:
+            await self._readings.rule_counts.add(counts)
             return
 
         async def look(conn: Connection) -> tuple[int, list[Sighting]]:
             return await revision_epoch(conn), await self._relays.telling(conn, work.sightings)
 
         epoch, telling = await self._control.read(look)
-        if work.bookings:
-            await self._readings.book(work.bookings, Revision(epoch, 1))
+        if work.bookings or counts:
+            await self._readings.book(work.bookings, Revision(epoch, 1), counts)
         if telling:
             await self._relays.record_sightings(telling)
             self._wakeups.enforcement.set()

@@ -56,7 +56,8 @@ class Visits(Generic[P]):
     def __init__(self, grounds: Grounds, able: Callable[[object], P | None]) -> None:
         """`able` gives the driver as what it can do, or None."""
         self._grounds = grounds
-        self._able = able
+        self._able = {name: found for name, driver in grounds.drivers.items() if (found := able(driver)) is not None}
+        """By protocol, the drivers that can."""
         self._plan: tuple[Topology, PollPlan] | None = None
         self._place = 0
         """Where among the targets the next choice begins: nobody is looked at twice before all were looked at once."""
@@ -93,7 +94,7 @@ class Visits(Generic[P]):
         found: dict[str, Visit[P]] = {}
         for n in range(len(targets)):
             poll = targets[(self._place + n) % len(targets)]
-            driver = self._able(self._grounds.drivers.get(poll.protocol))
+            driver = self._able.get(poll.protocol)
             if driver is not None and due_at(poll.target.meter) <= now:
                 found.setdefault(poll.target.address, Visit(poll, driver))
                 if len(found) >= VISITS_PER_ROUND:

@@ -22,6 +22,8 @@ MONTHS_LOOKED_AT = 3
 """Local months that hold gaps worth asking for: hours older than that are not closed again."""
 DETAIL_CHARACTERS_MAX = 300
 """A fault with its hint."""
+NEVER = 2**60
+"""A time that no clock reaches."""
 GAPS_LISTED_MAX = 500
 """Rows of one page."""
 
@@ -156,7 +158,16 @@ class Gaps:
 
     async def due(self, now: int, limit: int) -> list[Gap]:
         """Gaps whose meters may be asked at `now`, the longest waiting first; at most `limit` of each month."""
-        return await self._listed("due_at <= ? ORDER BY due_at, end, point", now, limit)
+        found: list[Gap] = []
+        for month in self._months():
+            async with self._segments.lease(month) as segment:
+                if segment.gaps_from is not None and now < segment.gaps_from:
+                    continue
+                part = await self._of_month(segment, "due_at <= ? ORDER BY due_at, end, point", now, limit)
+                if not part:
+                    await segment.database.read(partial(_look_ahead, segment=segment))
+                found += part
+        return found
 
     async def standing(self, limit: int = GAPS_LISTED_MAX) -> list[Gap]:
         """The list for a person, newest first; at most `limit` of each month."""
@@ -187,7 +198,8 @@ class Gaps:
         wanted = [reason.value for reason in reasons]
         marks = ", ".join("?" for _ in wanted)
 
-        async def verb(conn: Connection) -> int:
+        async def verb(conn: Connection, segment: Segment) -> int:
+            segment.gaps_from = None
             return await conn.execute(
                 f"UPDATE gap SET due_at = ? WHERE due_at IS NULL AND reason IN ({marks})", (now, *wanted)
             )
@@ -195,7 +207,7 @@ class Gaps:
         again = 0
         for month in self._months():
             async with self._segments.lease(month) as segment:
-                again += await segment.database.write(verb)
+                again += await segment.database.write(partial(verb, segment=segment))
         return again
 
     async def settle(self, settled: Sequence[Settled]) -> None:
@@ -214,15 +226,18 @@ class Gaps:
         found: list[Gap] = []
         for month in self._months():
             async with self._segments.lease(month) as segment:
-                rows = await segment.database.read(
-                    lambda conn: conn.fetch_all(
-                        "SELECT point, meter, start, end, interval_s, start_register_wh, end_register_wh, energy_wh,"
-                        f" reason, detail, tries, due_at FROM gap WHERE {condition} LIMIT ?",
-                        (value, limit),
-                    )
-                )
-                found += [_gap(month, segment.names[row[0]], row) for row in rows]
+                found += await self._of_month(segment, condition, value, limit)
         return found
+
+    async def _of_month(self, segment: Segment, condition: str, value: int, limit: int) -> list[Gap]:
+        rows = await segment.database.read(
+            lambda conn: conn.fetch_all(
+                "SELECT point, meter, start, end, interval_s, start_register_wh, end_register_wh, energy_wh,"
+                f" reason, detail, tries, due_at FROM gap WHERE {condition} LIMIT ?",
+                (value, limit),
+            )
+        )
+        return [_gap(segment.month, segment.names[row[0]], row) for row in rows]
 
     async def _rows(self, month: str, query: str) -> list[tuple[Any, ...]]:
         async with self._segments.lease(month) as segment:
@@ -249,7 +264,14 @@ def _gap(month: str, name: PointChannel, row: tuple[Any, ...]) -> Gap:
     )
 
 
+async def _look_ahead(conn: Connection, segment: Segment) -> None:
+    """Remember when the month's next gap is due: most looks of a node find none, and need no look at the file."""
+    row = await conn.fetch_one("SELECT min(due_at) FROM gap WHERE due_at IS NOT NULL")
+    segment.gaps_from = NEVER if row is None or row[0] is None else int(row[0])
+
+
 async def _settle(conn: Connection, segment: Segment, settled: Sequence[Settled]) -> None:
+    segment.gaps_from = None
     numbers: Mapping[PointChannel, int] = segment.numbers
     keys = [(numbers[one.gap.point, int(one.gap.channel)], one) for one in settled]
     await conn.execute_many(

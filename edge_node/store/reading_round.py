@@ -11,6 +11,7 @@ from operator import attrgetter, concat
 
 from edge_node.store.gaps import Gap, noticed, put_gaps
 from edge_node.store.last_registers import FOLD_S, PUT_LAST, Known, carried, last_rows
+from edge_node.store.rule_counts import CountRow, add_counts
 from edge_node.store.segments import PointChannel, Segment, insert_points, put_mark
 from gridmodel.period import hour_end
 from gridmodel.reading import Channel, IntervalReading, Quality, Revision
@@ -96,10 +97,10 @@ class Round:
         self._gaps: list[tuple[int, Gap]] = []
         self._estimates: list[tuple[int, int, int, int]] = []
 
-    async def write(self, last_at: int) -> None:
+    async def write(self, last_at: int, counts: list[CountRow] | None = None) -> None:
         """Readings, estimates, gaps, last registers, touches and the dictionary together; memory follows the commit.
 
-        `last_at` is the latest time of the round's last registers.
+        `last_at` is the latest time of the round's last registers; `counts` those of the rules, of this month.
         """
         segment, known = self._segment, self._known
         fold = known is not None and last_at >= segment.folded_to + FOLD_S
@@ -110,12 +111,15 @@ class Round:
             if self._fresh:
                 await insert_points(conn, len(segment.names), list(self._fresh), self._hashers.point)
             if self._gaps:
+                segment.gaps_from = None
                 await put_gaps(conn, self._gaps)
             if self._moved:
                 await conn.execute_many(PUT_LAST, last_rows(self._moved, self._hashers.last))
             if self._estimates:
                 await conn.execute_many(_PUT_ESTIMATE, self._estimates)
             await conn.execute_many(_TOUCH, self._touches())
+            if counts:
+                await add_counts(conn, counts)
             if fold:
                 await put_mark(conn, "folded_to", str(last_at))
 

@@ -20,7 +20,7 @@ from edge_node.store.day_rows import day_rows
 from edge_node.store.gaps import Gap, Gaps
 from edge_node.store.last_registers import PUT_LAST, Known, as_last, last_rows, read_last
 from edge_node.store.reading_round import Booking, Hashers, Round
-from edge_node.store.rule_counts import RuleCounts
+from edge_node.store.rule_counts import CountRow, RuleCounts, counted_month
 from edge_node.store.segments import PointChannel, Segment, Segments, insert_points, put_mark
 from gridmodel.clock import Compute
 from gridmodel.period import local_day
@@ -130,26 +130,32 @@ class Readings:
 
     # One poll round ---------------------------------------------------------------------------------------------------
 
-    async def book(self, bookings: Sequence[Booking], revision: Revision) -> None:
+    async def book(self, bookings: Sequence[Booking], revision: Revision, counts: list[CountRow] | None = None) -> None:
         """Book one round, durably; at most one booking of a channel, each worked out from `last` as it is now.
+
+        `counts` say how often each rule spoke in it, for one local day.
 
         Raises DatabaseFault (nothing, or only intervals of an older month were booked: doing the round again is
         harmless), ValueError for a round that is too large.
         """
         if len(bookings) > BOOKINGS_PER_ROUND_MAX:
             raise ValueError(f"{len(bookings)} bookings in one round, {BOOKINGS_PER_ROUND_MAX} allowed")
-        if not bookings:
-            return
+        counts = counts or []
         async with self._turn:
             for month, part, last_at in self._by_month(bookings):
-                await self._book_in(month, part, last_at, revision)
+                told = counts if counts and counted_month(counts) == month else []
+                await self._book_in(month, part, last_at, revision, told)
                 self._newest_end = max(self._newest_end or 0, last_at)
+                counts = [] if told else counts
+            await self.rule_counts.add(counts)
 
     def _by_month(self, bookings: Sequence[Booking]) -> list[tuple[str, Sequence[Booking], int]]:
         """(month, its part of the round, its latest time): each read is kept in the month of its time.
 
         Only not in one before the newest segment, where the last registers are.
         """
+        if not bookings:
+            return []
         times = [booking.last.at for booking in bookings]
         first, last = self.month_of(min(times)), self.month_of(max(times))
         newest = self._newest or first
@@ -164,7 +170,9 @@ class Readings:
         """The local month (``2026-05``) whose segment keeps the interval ending at `end`."""
         return local_day(end, self.segments.zone)[:7]
 
-    async def _book_in(self, month: str, bookings: Sequence[Booking], last_at: int, revision: Revision) -> None:
+    async def _book_in(
+        self, month: str, bookings: Sequence[Booking], last_at: int, revision: Revision, counts: list[CountRow]
+    ) -> None:
         async with self.segments.lease(month) as segment:
             if month != self._newest:
                 await self._begin(segment)
@@ -175,7 +183,7 @@ class Readings:
                 if past < month:
                     async with self.segments.lease(past) as past_segment:
                         await Round(past_segment, over, revision, self.hashers).write(last_at)
-            await Round(segment, bookings, revision, self.hashers, self._known).write(last_at)
+            await Round(segment, bookings, revision, self.hashers, self._known).write(last_at, counts)
 
     async def _begin(self, segment: Segment) -> None:
         """Copy the last registers on into a new month, in one transaction with the mark that says so."""

@@ -1,6 +1,6 @@
 """How often each rule of validation spoke, by local day. Floor: edge_node/store; walk: reading.
 
-A statistic for people: a round that a crash tears apart between this and its readings may be counted twice.
+A round's counts are written together with its readings; those of a round that booked nothing by themselves.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,9 @@ _ADD = """
     INSERT INTO rule_count (day, rule, count) VALUES (?, ?, ?)
     ON CONFLICT (day, rule) DO UPDATE SET count = count + excluded.count"""
 
+CountRow = tuple[str, str, int]
+"""(local day, rule, how often)."""
+
 
 class RuleCounts:
     """The counts of one node, kept in the month of their day."""
@@ -21,14 +24,17 @@ class RuleCounts:
     def __init__(self, segments: Segments) -> None:
         self._segments = segments
 
-    async def add(self, at: int, counts: Mapping[str, int]) -> None:
-        """Count these rules for the local day of the interval ending at `at`; none is nothing to write."""
-        if not counts:
-            return
+    def rows(self, at: int, counts: Mapping[str, int]) -> list[CountRow]:
+        """These counts as rows of the local day of the interval ending at `at`."""
         day = local_day(at, self._segments.zone)
-        rows = [(day, str(rule), count) for rule, count in sorted(counts.items())]
-        async with self._segments.lease(day[:7]) as segment:
-            await segment.database.write(partial(_add, rows=rows))
+        return [(day, str(rule), count) for rule, count in sorted(counts.items())]
+
+    async def add(self, rows: list[CountRow]) -> None:
+        """Count rows of one day; none is nothing to write."""
+        if not rows:
+            return
+        async with self._segments.lease(counted_month(rows)) as segment:
+            await segment.database.write(partial(add_counts, rows=rows))
 
     async def of_day(self, day: str) -> dict[str, int]:
         """The counts of a local day by the name of the rule; rules that were silent are left out."""
@@ -38,7 +44,13 @@ class RuleCounts:
             return dict(await segment.database.read(partial(_of_day, day=day)))
 
 
-async def _add(conn: Connection, rows: list[tuple[str, str, int]]) -> None:
+def counted_month(rows: list[CountRow]) -> str:
+    """The local month of a day's rows."""
+    return rows[0][0][:7]
+
+
+async def add_counts(conn: Connection, rows: list[CountRow]) -> None:
+    """Count rows of a day of the segment's month, within the caller's transaction."""
     await conn.execute_many(_ADD, rows)
 
 

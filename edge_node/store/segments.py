@@ -47,6 +47,8 @@ class Segment:
         """Whether the last registers were copied here: only then it may be the newest segment."""
         self.folded_to = 0
         """Plain readings up to this end are in `last_register` already."""
+        self.gaps_from: int | None = None
+        """No gap is due before this time; None while nobody looked."""
 
     async def load(self) -> None:
         """Read dictionary and marks, page by page."""
@@ -112,14 +114,16 @@ class Segments:
         """In order of use, the latest last."""
         self._leases: dict[str, int] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
+        self._files: set[str] | None = None
+        """Months that have a file: looked for once, for nobody else makes or takes them while the node runs."""
 
     def months(self) -> list[str]:
         """Every month that has a file, in order."""
-        names = {path.name.removeprefix("readings-").removesuffix(".db") for path in self._files()}
-        return sorted(names | self._open.keys())
-
-    def _files(self) -> list[Path]:
-        return list(self._directory.glob(FILE_PATTERN))
+        if self._files is None:
+            found = self._directory.glob(FILE_PATTERN)
+            self._files = {path.name.removeprefix("readings-").removesuffix(".db") for path in found}
+        self._files.update(self._open)
+        return sorted(self._files)
 
     def has(self, month: str) -> bool:
         """Whether the month has a file."""

@@ -37,6 +37,8 @@ NO_CONNECTION = "TQ-DM-80"
 """The fault of an address that does not accept connections."""
 CHALLENGE_SIZE = 16
 """Bytes of our challenge."""
+RECOVERED_AGAIN_S = 86_400
+"""I/O seconds until a word that did not let us in is believed again: a key lasts for eleven years of lies then."""
 REFUSED_ASSOCIATION = "TQ-DM-40"
 """The fault of a meter that does not want us; some say no more than that about a counter they have seen."""
 CHEAP_COUNTERS, DEAR_COUNTERS = 64, 512
@@ -69,6 +71,8 @@ class Associations:
         self._io_clock = io_clock
         self._heard: dict[MeterId, dict[bytes, int]] = {}
         """Of whoever answered for a meter, by system title: each counts for itself."""
+        self._recovered_at: dict[str, float] = {}
+        """When a key's counter was moved by a meter's word that has not been proven since."""
         self._open: set[Connection] = set()
         self._closed: DlmsFault | None = None
 
@@ -83,18 +87,31 @@ class Associations:
         secrets = self._keys.secrets_of(target.meter)
         reserved = await self._reserve(plan, secrets, counters)
         try:
-            return await self._try(target, plan, way, secrets, reserved)
+            opened = await self._try(target, plan, way, secrets, reserved)
         except DlmsFault as fault:
             following = 0 if reserved.counter is None else reserved.counter.following
             self._blocks.give_back(reserved)
-            if not following or not await self._recovered(plan, way, reserved.key, following, fault):
+            if not following or self._lately_in_vain(reserved.key):
                 raise
+            if not await self._recovered(plan, way, reserved.key, following, fault):
+                raise
+        else:
+            self._recovered_at.pop(reserved.key, None)
+            return opened
+        self._recovered_at[reserved.key] = self._io_clock.monotonic()
         reserved = await self._reserve(plan, secrets, counters)
         try:
-            return await self._try(target, plan, way, secrets, reserved)
+            opened = await self._try(target, plan, way, secrets, reserved)
         except DlmsFault:
             self._blocks.give_back(reserved)
             raise
+        self._recovered_at.pop(reserved.key, None)
+        return opened
+
+    def _lately_in_vain(self, key: str) -> bool:
+        """Whether a meter's word moved this key's counter lately and it let us in nowhere since."""
+        at = self._recovered_at.get(key)
+        return at is not None and self._io_clock.monotonic() - at < RECOVERED_AGAIN_S
 
     def end(self, target: MeterTarget, conversation: Conversation) -> None:
         """Hang up, remember what was heard, and take unused counters back. Idempotent."""
@@ -170,7 +187,7 @@ class Associations:
                     place.host,
                     place.port,
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, ValueError) as error:  # the last of a name that none can be
             raise remote_fault(
                 NO_CONNECTION,
                 f"{place.host}:{place.port} does not accept a connection ({type(error).__name__})",

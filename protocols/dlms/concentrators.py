@@ -6,7 +6,6 @@ address and not to the meter's profile, since meters of several models stand beh
 ``wrapper://10.1.2.3:4059?server=273&via=plc_wrapper``. docs/adr/0011-concentrators.md says what was weighed.
 """
 
-import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -15,7 +14,7 @@ from types import MappingProxyType
 from pydantic import Field, ValidationError
 
 from protocols.dlms.tables import Table, TimingTable
-from protocols.profile import ProfileFault, profile_fault
+from protocols.profile import profile_fault, table_of, text_of
 
 FOLDER = "concentrators"
 ASSOCIATIONS_MAX = 32
@@ -42,9 +41,7 @@ class ConcentratorTable(Table):
 def parse_concentrator(name: str, text: str) -> ConcentratorTable:
     """A concentrator from the text of its file. Raises `ProfileFault` TQ-MP-01 (no TOML), 02 (a wrong key)."""
     try:
-        return ConcentratorTable.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ProfileFault("TQ-MP-01", f"concentrator {name} is not TOML: {error}", "mend the line it names") from error
+        return ConcentratorTable.model_validate(table_of(f"concentrator {name}", text))
     except ValidationError as error:
         raise profile_fault(name, error) from error
 
@@ -52,9 +49,6 @@ def parse_concentrator(name: str, text: str) -> ConcentratorTable:
 def load_concentrators(folder: Traversable | None = None) -> Mapping[str, ConcentratorTable]:
     """All models of `folder`, or all shipped ones, by name. Raises `ProfileFault` as `parse_concentrator`."""
     place = files("configs").joinpath(FOLDER) if folder is None else folder
-    names = sorted(entry.name for entry in place.iterdir() if entry.name.endswith(".toml"))
-    found = {
-        name.removesuffix(".toml"): parse_concentrator(name, place.joinpath(name).read_text(encoding="utf-8"))
-        for name in names
-    }
-    return MappingProxyType(found)
+    found = sorted(entry.name.removesuffix(".toml") for entry in place.iterdir() if entry.name.endswith(".toml"))
+    texts = {name: text_of(f"concentrator {name}", place.joinpath(f"{name}.toml")) for name in found}
+    return MappingProxyType({name: parse_concentrator(name, text) for name, text in texts.items()})

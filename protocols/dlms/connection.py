@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._heard_at = 0.0
         self._bytes = 0
         self._notices = 0
+        self._last = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The event loop hands over the open transport."""
@@ -61,7 +62,8 @@ class Connection(asyncio.Protocol):
         """Take bytes off the wire; what breaks a rule spoils the connection."""
         if self.spoiled is not None:
             return
-        self._heard_at = self._io_clock.monotonic()
+        if not self._last:
+            self._heard_at = self._io_clock.monotonic()
         self._bytes += len(data)
         try:
             out, outcomes = self.client.receive(data)
@@ -87,10 +89,14 @@ class Connection(asyncio.Protocol):
         """Open link and association; the future gives `Opened`, or raises the fault that ended the connection."""
         return self._expect(self.client.connect())
 
-    def ask(self, apdu: bytes) -> asyncio.Future[Outcome]:
-        """Send one request of the association's; the future gives its outcome or raises a DlmsFault."""
+    def ask(self, apdu: bytes, *, last: bool = False) -> asyncio.Future[Outcome]:
+        """Send one request of the association's; the future gives its outcome or raises a DlmsFault.
+
+        `last`: nobody needs the answer; a meter that drips bytes is silent then.
+        """
         if self.spoiled is not None:
             raise self.spoiled
+        self._last = last
         return self._expect(self.client.send(apdu))
 
     @property

@@ -89,7 +89,7 @@ class Conversation:
         if self._release == "none" or not self.connection.sound:
             return
         try:
-            await self.connection.ask(self.association.release())
+            await self.connection.ask(self.association.release(), last=True)
         except DlmsFault as fault:
             self.connection.abandon(fault)
 

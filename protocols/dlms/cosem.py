@@ -6,6 +6,7 @@ class is a `DlmsFault` TQ-DM-60, never a guess. Which object is which, and quirk
 
 import math
 from enum import IntEnum
+from fractions import Fraction
 from typing import NamedTuple
 
 from protocols.dlms.apdu.parts import AttributeDescriptor, MethodDescriptor
@@ -46,6 +47,11 @@ class ScalerUnit(NamedTuple):
     """The value is the register times ten to this power."""
     unit: int
     """The unit's number in the standard; see `Unit`."""
+
+    @property
+    def one(self) -> Fraction:
+        """What 1 on the wire is worth, in the units of `whole`; that has been asked before, and found no fault."""
+        return Fraction(10) ** (self.scaler - _EXPONENTS[self.unit])
 
     def whole(self, value: float) -> int:
         """The value in whole Wh, W, varh, var, VA, mA, mV or mHz, rounded down.

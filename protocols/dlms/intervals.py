@@ -7,7 +7,6 @@ profile is refused before any row is read: a row is numbers without names, and o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from gridmodel.reading import Channel
 from protocols.dlms.conversation import Conversation
@@ -26,7 +25,7 @@ from protocols.dlms.selection import (
     Selection,
     encode_selection,
 )
-from protocols.dlms.values import data_of, doubted, utc_of, value_of
+from protocols.dlms.values import data_of, doubted, resolution_of, utc_of, value_of
 from protocols.driver import MeterEvent, MeterEventKind, MeterTarget, ProfileRow, ProfileSlice
 from protocols.errors import Hope
 
@@ -34,6 +33,8 @@ ROWS_PER_CALL_MAX = 4_464
 """Intervals asked for in one call: 46 days of quarters; a longer gap is read in parts."""
 EVENTS_PER_CALL_MAX = 10_000
 """Events of all logs in one call: more than the logs of a meter hold."""
+CODE_MAX = 0xFFFF_FFFF
+"""Meters number their events in one byte or two; what is longer is no code, and no store of ours could hold it."""
 EVENTS_AT_ONCE = 64
 """Entries of an event log asked for in one piece, the newest first."""
 ENTRIES_SPARE = 4
@@ -166,7 +167,7 @@ async def _log_events(
 
 def _code(data: Data) -> int:
     code = number(data)
-    if not isinstance(code, int):
+    if not isinstance(code, int) or abs(code) > CODE_MAX:
         raise unfit("the code of an event", data)
     return code
 
@@ -243,7 +244,7 @@ def _interval(
 def _resolutions(profile: LoadProfilePlan, scales: Mapping[str, ScalerUnit]) -> dict[Channel, int]:
     """What one step of each column is worth, at least 1."""
     return {
-        Channel[value.key.upper()]: max(1, ceil(scales[value.key].whole(1) * value.multiplier))
+        Channel[value.key.upper()]: resolution_of(value, scales[value.key]).step_wh
         for value in profile.energies.values()
         if value.key in scales
     }

@@ -18,6 +18,8 @@ from protocols.dlms.wrapper import WrapperCarrier
 
 NUMBER_MAX = {"client": 0x7F, "server": 0x3FFF, "physical": 0x3FFF}
 """What HDLC can say: one byte for a client, two for each half of a server's address."""
+PORT_MAX = 0xFFFF
+"""Two bytes of the wrapper's header."""
 SHORT_MAX = 0x7F
 """What fits one byte of an HDLC address."""
 
@@ -71,9 +73,15 @@ class Place:
         return (self.server, self.physical)
 
     def carrier(self, client: int | None = None) -> Carrier:
-        """A fresh carrier, for another client's SAP where one is given. Raises DlmsFault TQ-DM-74 as `Address`."""
+        """A fresh carrier, for another client's SAP if one is given. Raises DlmsFault TQ-DM-74: too large a number."""
         sap = self.client if client is None else client
         if self.link is LinkKind.WRAPPER:
+            if self.server > PORT_MAX:
+                raise local_fault(
+                    "TQ-DM-74",
+                    f"{self.server} is no wrapper port",
+                    f"where the profile takes the unit for it, that is at most {PORT_MAX}: mend the registry",
+                )
             return WrapperCarrier(sap, self.server)
         address = Address(self.server, self.physical, self.address_size or self._shortest())
         address.encode()

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gridmodel.quantity import WHOLE_WH, Resolution
+from gridmodel.reading import Channel
 from protocols.dlms.apdu.parts import AccessResult, AttributeDescriptor, GetResult
 from protocols.dlms.cosem import (
     ControlState,
@@ -31,6 +33,7 @@ VALUE_MAX = 2**53
 """Of any value in its base unit: beyond it is a register gone wrong, which no store of ours can hold."""
 _ABSENT = frozenset({AccessResult.OBJECT_UNDEFINED, AccessResult.OBJECT_UNAVAILABLE})
 _PASSING = frozenset({AccessResult.TEMPORARY_FAILURE, AccessResult.DATA_BLOCK_UNAVAILABLE})
+_FLOAT_BITS = {int(Tag.FLOAT32): 24, int(Tag.FLOAT64): 53}
 _NOTHING = frozenset((int(Tag.NULL), int(Tag.DONT_CARE)))
 
 Scales = Mapping[str, ScalerUnit]
@@ -94,6 +97,13 @@ def value_of(plan: ValuePlan, scale: ScalerUnit | None, result: GetResult) -> in
     return whole if abs(whole) <= VALUE_MAX else None
 
 
+def resolution_of(plan: ValuePlan, scale: ScalerUnit, tag: int = Tag.DOUBLE_LONG_UNSIGNED) -> Resolution:
+    """How fine an energy register is that counts in `scale` and is told as a number of that type."""
+    if scale.scaler <= 0 and tag not in _FLOAT_BITS and plan.multiplier == 1:
+        return WHOLE_WH
+    return Resolution.of(scale.one * plan.multiplier, _FLOAT_BITS.get(tag, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Poll:
     """What is asked in one poll, in order; the answers are taken apart by the same object."""
@@ -118,10 +128,14 @@ class Poll:
         time = None if plan.clock is None else clock_of(plan, plan.clock, *next(at))[0]
         values: dict[str, int | None] = {}
         raw: dict[str, str] = {}
+        resolutions: dict[Channel, Resolution] = {}
         for value in plan.values:
             _, result = next(at)
-            values[value.key] = value_of(value, scales.get(value.key), result)
+            scale = scales.get(value.key)
+            values[value.key] = value_of(value, scale, result)
             raw[value.key] = result.encode().hex() if isinstance(result, Data) else ""
+            if scale is not None and value.key in plan.channels and isinstance(result, Data):
+                resolutions[plan.channels[value.key]] = resolution_of(value, scale, result.tag)
         relay = None
         if plan.relay is not None:
             relay = relay_reading(plan.relay, [one for _, one in at], values[POWER])
@@ -133,6 +147,7 @@ class Poll:
             measurements={key: value for key, value in values.items() if key not in plan.channels},
             raw=raw,
             places=plan.places,
+            resolutions=resolutions,
         )
 
 

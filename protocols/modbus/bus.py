@@ -3,8 +3,9 @@
 Theory of operation. A call waits for its turn, uses the one connection for all it asks of its unit, and gives the turn
 back. After a timeout, a cancelled call or any broken rule the connection is closed: the late answer dies with its
 socket and can never be taken for another's. Transparent serial gateways are worse, they hand a late answer to whoever
-is connected *now*, and RTU has no transaction to tell it by; so on RTU the bus listens for as long as it waited before
-it asks again, and throws away what it hears.
+is connected *now*, and RTU has no transaction to tell it by. It has the unit: neighbours are asked at once, and a late
+answer among theirs is told by its unit and thrown away. Only the late unit itself must not be asked again until the
+connection has listened for as long as it had waited; the call does so without its turn.
 
 A unit that stays silent three times is suspended and costs its neighbours nothing but one probe a minute. An address
 that does not accept connections is left alone for a growing, jittered while. Relay commands go before polls and are
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 
 from gridmodel.clock import IoClock, Rng, UtilityClock
 from protocols.errors import Blame, Hope
-from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, check_reply, local_fault, remote_fault
+from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, local_fault, remote_fault
 from protocols.modbus.connection import Connection
 from protocols.resting import Resting
 from protocols.turns import Priority, Turns
@@ -55,7 +56,9 @@ class Bus:
         self._turns = Turns[int](_queue_full)
         self._connection: Connection | None = None
         self._closed = False
-        self._quiet_s = 0.0
+        self._opened_at = 0.0
+        self._late: dict[int, float] = {}
+        """RTU units whose answer may still come, and how long it is listened for (seconds from `_opened_at`)."""
         self._last_reply_at = 0.0
 
     @property
@@ -84,10 +87,15 @@ class Bus:
         """
         if not self._turns.take_free(unit, priority):
             await self._turns.take(unit, priority)
+        while self._late and (left_s := await self._late_left_s(unit, timing, priority)) > 0:
+            await self._io_clock.sleep(left_s)
+            await self._turns.take(unit, priority)
         try:
-            if not priority.urgent and not self._resting.idle:
+            if not self._resting.idle and not priority.urgent:
                 self._refuse_if_resting(unit)
-            data = [await self._one(unit, pdu, timing) for pdu in pdus]
+            data = []
+            for pdu in pdus:  # a comprehension would be one more coroutine to wake
+                data.append(await self._one(unit, pdu, timing))  # noqa: PERF401
         except ExceptionReply:
             self._resting.answered(unit)
             raise
@@ -97,20 +105,75 @@ class Bus:
             self._resting.answered(unit)
         return data
 
+    async def _late_left_s(self, unit: int, timing: Timing, priority: Priority) -> float:
+        """How long the unit's late answer is to be listened for yet. Unless 0, the turn is given back; also by a fault.
+
+        The first connection after a silence listens: what a gateway had kept for nobody comes out of it.
+        """
+        if unit not in self._late or (not priority.urgent and self._resting.rests(unit)):
+            return 0.0
+        heard_out = False
+        try:
+            connection = await self._connected(timing)
+            left_s = max(self._opened_at + self._late[unit] - self._io_clock.monotonic(), 0.0)
+            if left_s == 0.0 and connection.midway:
+                self._drop(remote_fault("TQ-MB-09", "half of a late answer came", "check the gateway's line"))
+                left_s = self._late[unit]
+            heard_out = left_s == 0.0
+        finally:
+            if not heard_out:
+                self._turns.give(unit)
+        if heard_out:
+            del self._late[unit]
+        return left_s
+
     async def _one(self, unit: int, pdu: bytes, timing: Timing) -> bytes:
+        """Send, wait; only an answer to believe leaves the connection open."""
+        connection = self._connection
+        if connection is None or connection.spoiled is not None:
+            connection = await self._connected(timing)
+        elif timing.pause_s:
+            await self._pause(timing.pause_s)
+        try:
+            return await connection.send(unit, pdu, timing.timeout_s)
+        except ExceptionReply:
+            raise
+        except ModbusFault as fault:
+            self._unanswered(unit, timing, fault)
+            self._resting.silent(unit)
+            raise
+        except TimeoutError as error:
+            silence = remote_fault(
+                "TQ-MB-02",
+                f"unit {unit} at {self.host}:{self.port} did not answer within {timing.timeout_s} s",
+                "check the meter's supply, wiring and unit number",
+            )
+            self._unanswered(unit, timing, silence)
+            self._resting.silent(unit)
+            raise silence from error
+        except asyncio.CancelledError:
+            self._unanswered(unit, timing, _given_up())
+            raise
+        finally:
+            if timing.pause_s:
+                self._last_reply_at = self._io_clock.monotonic()
+
+    async def _connected(self, timing: Timing) -> Connection:
         if self._closed:
             raise _driver_closed()
         connection = self._connection
         if connection is None or connection.spoiled is not None:
             connection = await self._connect(timing)
-        elif timing.pause_s:
-            await self._pause(timing.pause_s)
-        return await self._ask(connection, unit, pdu, timing)
+        return connection
 
     def release(self) -> None:
-        """Close an idle connection to save sockets; the next call opens a new one."""
-        if self._connection is not None and not self._turns.waiting:
+        """Close an idle connection to save sockets; the next call opens a new one. One that listens is not idle."""
+        if self._connection is not None and not self._turns.waiting and not self._listening():
             self._drop(remote_fault("TQ-MB-08", "the idle connection was closed", "the next call opens a new one"))
+
+    def _listening(self) -> bool:
+        heard_s = self._io_clock.monotonic() - self._opened_at
+        return any(late_s > heard_s for late_s in self._late.values())
 
     def close(self) -> None:
         """Close for good; waiting calls end with TQ-MB-48."""
@@ -137,9 +200,9 @@ class Bus:
         try:
             async with asyncio.timeout(timing.connect_timeout_s):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self.framing, self._io_clock), self.host, self.port
+                    lambda: Connection(self.framing, self._io_clock, self._late), self.host, self.port
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, ValueError) as error:  # the last of a name that none can be
             self._resting.refused()
             raise remote_fault(
                 "TQ-MB-01",
@@ -151,15 +214,13 @@ class Bus:
         if self._closed:
             self._drop(_driver_closed())
             raise _driver_closed()
-        if delay_s := max(timing.connect_delay_s, self._quiet_s):
-            await self._settle(connection, delay_s)
+        self._opened_at = self._io_clock.monotonic()
+        if timing.connect_delay_s:
+            await self._settle(connection, timing.connect_delay_s)
         return connection
 
     async def _settle(self, connection: Connection, delay_s: float) -> None:
-        """Let the gateway become ready; after a silence on RTU hear out the late answer that may still come.
-
-        A late answer spoils the connection, and the call ends there: the one that follows starts afresh.
-        """
+        """Let the gateway become ready; one that speaks meanwhile spoils the connection, and the call ends there."""
         try:
             await self._io_clock.sleep(delay_s)
         except BaseException:
@@ -167,44 +228,17 @@ class Bus:
             raise
         if connection.spoiled is not None:
             raise connection.spoiled
-        self._quiet_s = 0.0
 
     async def _pause(self, pause_s: float) -> None:
         left_s = self._last_reply_at + pause_s - self._io_clock.monotonic()
         if left_s > 0:
             await self._io_clock.sleep(left_s)
 
-    async def _ask(self, connection: Connection, unit: int, pdu: bytes, timing: Timing) -> bytes:
-        """Send, wait, check; only an answer to believe leaves the connection open."""
-        try:
-            data = check_reply(pdu, await connection.send(unit, pdu, timing.timeout_s))
-        except ExceptionReply:
-            raise
-        except ModbusFault as fault:
-            self._silent(unit, fault)
-            raise
-        except TimeoutError as error:
-            silence = remote_fault(
-                "TQ-MB-02",
-                f"unit {unit} at {self.host}:{self.port} did not answer within {timing.timeout_s} s",
-                "check the meter's supply, wiring and unit number",
-            )
-            self._quiet_s = timing.timeout_s if self.framing is Framing.RTU else 0.0
-            self._silent(unit, silence)
-            raise silence from error
-        except asyncio.CancelledError:
-            self._quiet_s = timing.timeout_s if self.framing is Framing.RTU else 0.0
-            self._drop(_given_up())
-            raise
-        finally:
-            if timing.pause_s:
-                self._last_reply_at = self._io_clock.monotonic()
-        return data
-
-    def _silent(self, unit: int, fault: ModbusFault) -> None:
-        """Book a request without an answer to believe, and close the connection."""
+    def _unanswered(self, unit: int, timing: Timing, fault: ModbusFault) -> None:
+        """Book a request without an answer to believe: it may still come. Close the connection."""
+        if self.framing is Framing.RTU:
+            self._late[unit] = timing.timeout_s
         self._drop(fault)
-        self._resting.silent(unit)
 
     def _drop(self, fault: ModbusFault) -> None:
         connection, self._connection = self._connection, None

@@ -184,6 +184,18 @@ def encode_frame(framing: Framing, transaction: int, unit: int, pdu: bytes) -> b
     return body + crc16(body).to_bytes(2, "little")
 
 
+def sound_reply_head(framing: Framing, unit: int, pdu: bytes) -> bytes:
+    """What every reply to a read begins with that answers it in full, on TCP behind the transaction; else nothing.
+
+    On TCP such a reply differs from others of its kind by its registers alone: whoever finds this head and the right
+    size has checked unit, function and byte count. An RTU frame needs its checksum looked at, a write its echo.
+    """
+    count = int.from_bytes(pdu[3:5], "big")
+    if framing is not Framing.TCP or pdu[0] == WRITE_MULTIPLE or count > REGISTERS_READ_MAX:
+        return b""
+    return _MBAP.pack(0, 0, 2 * count + 3, unit)[2:] + bytes((pdu[0], 2 * count))
+
+
 def split_tcp(stream: bytes) -> Frame | None:
     """The first frame of a Modbus/TCP stream, None while it is incomplete. Raises `ModbusFault` (TQ-MB-03)."""
     if len(stream) < TCP_HEADER_SIZE:

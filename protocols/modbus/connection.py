@@ -2,40 +2,69 @@
 
 Replays and late answers cannot enter here: a reply is accepted only while its request waits, any byte at another time
 spoils the connection, and a spoiled connection is closed and never used again. The bus decides what happens next.
+Whole frames of units that the bus knows to be late are thrown away at any time.
+
+The common reply costs one comparison: its head is known before it comes. Whatever differs goes the long way, where it
+is taken apart and what is wrong with it gets a name. Bytes arrive in a buffer of the connection's own: asyncio would
+make one of 256 KiB for each reply, whose pages cost more than all the rest of a read.
 """
 
 import asyncio
+from collections.abc import Collection
+from functools import lru_cache
 from typing import cast
 
 from gridmodel.clock import IoClock
 from protocols.modbus.codec import (
     FRAME_SIZE_MAX,
+    ExceptionReply,
     Frame,
     Framing,
     ModbusFault,
+    check_reply,
     encode_frame,
     malformed,
     remote_fault,
+    sound_reply_head,
     split_rtu_reply,
     split_tcp,
 )
 
+ASKED_MAX = 8_192
+"""Requests kept ready: 247 units and the reads of some thirty models."""
 
-class Connection(asyncio.Protocol):
+
+@lru_cache(maxsize=ASKED_MAX)
+def _tcp_asked(unit: int, pdu: bytes) -> tuple[bytes, bytes, int]:
+    """Behind the transaction: the request's frame, the head of its sound reply, and where the reply's registers end."""
+    head = sound_reply_head(Framing.TCP, unit, pdu)
+    return encode_frame(Framing.TCP, 0, unit, pdu)[2:], head, 2 + len(head) + head[-1] if head else 0
+
+
+class Connection(asyncio.BufferedProtocol):
     """The client's end of one connection; `spoiled` says why it must not be used any more."""
 
-    def __init__(self, framing: Framing, io_clock: IoClock) -> None:
+    def __init__(self, framing: Framing, io_clock: IoClock, late: Collection[int] = ()) -> None:
+        """`late` are RTU units whose frames are thrown away: the bus keeps it, and asks no unit while it is in it."""
         self.spoiled: ModbusFault | None = None
         """None while the stream is sound."""
         self._framing = framing
         self._split = split_tcp if framing is Framing.TCP else split_rtu_reply
         self._transport: asyncio.Transport | None = None
+        self._arriving = bytearray(FRAME_SIZE_MAX)
+        """What came last; bytes are taken out of it at once."""
         self._buffer = b""
+        """The beginning of a frame whose end has not come."""
         self._transaction = 0
         self._unit = 0
+        self._request = b""
+        self._sound_head = b""
+        """What the reply begins with if all is well; nothing where that cannot be said beforehand."""
+        self._sound_size = 0
         self._waiting: asyncio.Future[bytes] | None = None
         self._loop = asyncio.get_running_loop()
         self._io_clock = io_clock
+        self._late = late
         self._deadline = 0.0
         self._rings_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -52,45 +81,90 @@ class Connection(asyncio.Protocol):
             remote_fault("TQ-MB-08", f"the connection was closed{half}{why}", "check the meter and its network")
         )
 
-    def data_received(self, data: bytes) -> None:
-        """Take bytes off the wire; anything but the one expected reply spoils the connection."""
+    @property
+    def midway(self) -> bool:
+        """Whether the beginning of a frame came and its end did not."""
+        return bool(self._buffer)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Where the event loop puts the next bytes."""
+        del sizehint
+        return self._arriving
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes came; anything but the one expected reply, or a late unit's, spoils the connection."""
         waiting = self._waiting
-        if waiting is None:
-            self._spoil(_unasked(data))
+        if (
+            waiting is not None
+            and nbytes == self._sound_size
+            and self._arriving.startswith(self._sound_head)
+            and not self._buffer
+        ):
+            self._waiting = None
+            if not waiting.done():
+                waiting.set_result(bytes(self._arriving[len(self._sound_head) : nbytes]))
             return
-        stream = self._buffer + data if self._buffer else data
         try:
-            frame = self._split(stream)
-            if frame is None:
-                if len(stream) > FRAME_SIZE_MAX:
-                    raise malformed(f"{len(stream)} bytes without an end", stream)
-                self._buffer = stream
-                return
-            self._check(frame, stream)
+            self._take(self._buffer + self._arriving[:nbytes])
         except ModbusFault as fault:
             self._spoil(fault)
+
+    def _take(self, stream: bytes) -> None:
+        """The long way. Raises the fault that spoils the connection."""
+        stream = self._without_late(stream)
+        waiting = self._waiting
+        frame = None
+        if waiting is not None:
+            frame = self._split(stream)
+        elif stream and stream[0] not in self._late:
+            raise _unasked(stream)
+        if waiting is None or frame is None:
+            if len(stream) > FRAME_SIZE_MAX:
+                raise malformed(f"{len(stream)} bytes without an end", stream)
+            self._buffer = stream
             return
+        self._check(frame, stream)
         self._buffer = b""
+        try:
+            data = check_reply(self._request, frame.pdu)
+        except ExceptionReply as refusal:
+            self._waiting = None
+            if not waiting.done():
+                waiting.set_exception(refusal)
+            return
         self._waiting = None
         if not waiting.done():
-            waiting.set_result(frame.pdu)
+            waiting.set_result(data)
+
+    def _without_late(self, stream: bytes) -> bytes:
+        """What is left behind whole frames of late units."""
+        while stream and stream[0] in self._late and (frame := split_rtu_reply(stream)) is not None:
+            stream = stream[frame.used :]
+        return stream
 
     def send(self, unit: int, pdu: bytes, timeout_s: float) -> asyncio.Future[bytes]:
-        """Send one request; the future gives the reply's PDU.
+        """Send one request; the future gives the register bytes of its reply (none for a write).
 
-        It raises TimeoutError after `timeout_s` (I/O seconds), or the fault that spoiled the connection.
+        It raises TimeoutError after `timeout_s` (I/O seconds), ExceptionReply, or what spoiled the connection.
         """
         reply: asyncio.Future[bytes] = self._loop.create_future()
         if self.spoiled is not None or self._transport is None:
             reply.set_exception(self.spoiled or remote_fault("TQ-MB-08", "there is no connection yet", "try again"))
             return reply
-        self._transaction = (self._transaction + 1) & 0xFFFF
+        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
         self._unit = unit
+        self._request = pdu
         self._waiting = reply
         self._deadline = self._io_clock.monotonic() + timeout_s
         if self._timer is None or self._rings_at > self._deadline:
             self._watch(timeout_s)
-        self._transport.write(encode_frame(self._framing, self._transaction, unit, pdu))
+        if self._framing is Framing.TCP:
+            number = transaction.to_bytes(2, "big")
+            behind, head, self._sound_size = _tcp_asked(unit, pdu)
+            self._sound_head = number + head
+            self._transport.write(number + behind)
+        else:
+            self._transport.write(encode_frame(self._framing, transaction, unit, pdu))
         return reply
 
     def _watch(self, left_s: float) -> None:

@@ -193,6 +193,7 @@ def snapshot_of(plan: ModbusPlan, values: Mapping[str, int | None], raw: Mapping
         measurements=measurements,
         raw=named,
         places=plan.places,
+        resolutions=plan.resolutions,
     )
 
 

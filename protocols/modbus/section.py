@@ -15,12 +15,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gridmodel.quantity import Resolution
 from gridmodel.reading import Channel
 from protocols.modbus.bus import TIMEOUT_S_MIN, Timing
 from protocols.modbus.codec import READ_HOLDING, READ_INPUT, REGISTERS_READ_MAX, read_pdu
-from protocols.profile import MeterProfile, ProfileFault, RelayCapability, profile_fault
+from protocols.profile import (
+    FLOAT_BITS,
+    SCALE_PATTERN,
+    MeterProfile,
+    ProfileFault,
+    RelayCapability,
+    profile_fault,
+)
 
-Address = Annotated[int, Field(ge=0, le=0xFFFF)]
+Address = Annotated[int, Field(strict=True, ge=0, le=0xFFFF)]
 FieldType = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]
 NullPattern = Annotated[str, Field(pattern=r"^([0-9A-F]{4}){1,4}$")]
 
@@ -63,7 +71,7 @@ class _Value(_Table):
     address: Address
     function: Literal[3, 4]
     type: FieldType
-    scale: str = Field(default="1", pattern=r"^\d{1,12}(\.\d{1,12}|/[1-9]\d{0,11})?$")
+    scale: str = Field(default="1", pattern=SCALE_PATTERN)
     unit: Unit
     word_order: Literal["high_first", "low_first"] = "high_first"
     nulls: tuple[NullPattern, ...] = ()
@@ -192,6 +200,8 @@ class ModbusPlan:
     """Field key to channel."""
     places: Mapping[str, str]
     """Name of each value as in `MeterSnapshot.raw` to ``function:register``."""
+    resolutions: Mapping[Channel, Resolution]
+    """How fine each energy register is."""
 
 
 def modbus_plan(profile: MeterProfile) -> ModbusPlan:
@@ -225,6 +235,14 @@ def modbus_plan(profile: MeterProfile) -> ModbusPlan:
                 one.key.removeprefix(f"{REGISTER_KEY}."): f"{block.function}:{block.address + one.offset // 2:04X}"
                 for block in poll
                 for one in block.fields
+            }
+        ),
+        resolutions=MappingProxyType(
+            {
+                Channel[name.upper()]: Resolution.of(
+                    Fraction(value.scale) * _UNITS[value.unit][1], FLOAT_BITS.get(value.type, 0)
+                )
+                for name, value in section.registers.items()
             }
         ),
     )

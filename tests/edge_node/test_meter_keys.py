@@ -86,6 +86,7 @@ def test_keys_that_everybody_knows_are_refused_outside_a_demo(tmp_path: Path) ->
         (GOOD.replace('"544D510000000701"', '"544D"'), 0o600, "TQ-MK-03"),
         (GOOD.replace("5000", "0"), 0o600, "TQ-MK-03"),
         ("\x00", 0o600, "TQ-MK-03"),
+        ("a = " + "[" * 20_000, 0o600, "TQ-MK-03"),
     ],
 )
 def test_a_wrong_file_is_named_and_no_secret_is_quoted(tmp_path: Path, text: str, mode: int, code: str) -> None:
@@ -128,3 +129,26 @@ def test_a_probes_counters_are_on_disk_before_they_are_used(tmp_path: Path) -> N
     for _ in range(2):
         with pytest.raises(MeterKeyFault, match="TQ-MK-03"):
             FileCounters(path, CountingEntropy())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 50_000,
+        '{"title": "", "marks": {}}',
+        '{"title": "0011", "marks": {}}',
+        '{"title": "0011223344556677", "marks": {"k": -5}}',
+        '{"title": "0011223344556677", "marks": {"k": 0}}',
+        '{"title": "0011223344556677", "marks": {"k": true}}',
+        '{"title": "0011223344556677", "marks": {"k": 1e400}}',
+        '{"title": "0011223344556677", "marks": {"k": 99999999999}}',
+    ],
+)
+def test_counters_that_could_be_used_twice_are_refused(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, GOOD)
+    counters = path.with_name(f"{path.name}.counters")
+    counters.write_text(text, "utf-8")
+    counters.chmod(0o600)
+    with pytest.raises(MeterKeyFault, match="TQ-MK-03"):
+        FileCounters(path, CountingEntropy())
+    assert counters.read_text("utf-8") == text

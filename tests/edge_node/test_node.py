@@ -102,6 +102,7 @@ def test_a_payment_is_taken_once_by_a_cashier_who_proves_it_and_waits_for_the_hu
         ({"amount_tiyin": True}, "TQ-QT-02"),
         ({"secret": 7}, "TQ-VB-01"),
         ({"secret": "x" * 500}, "TQ-VB-01"),
+        ({"secret": "\ud800"}, "TQ-VB-01"),
         ({"request": "no spaces"}, "TQ-ID-01"),
         ({"extra": 1}, "TQ-VB-01"),
     ],

@@ -67,6 +67,8 @@ def test_a_meter_is_read_once(  # noqa: PLR0917
             "unit": "Wh",
             "quality": "actual",
             "raw_hex": "0600bc614e",
+            "resolution_wh": 1,
+            "mark": None,
         }
         assert rows["voltage_l1_mv"]["unit"] == "mV"
 

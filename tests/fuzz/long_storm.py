@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from tests.fuzz import dlms_layers, other_layers
+from tests.fuzz import dlms_layers, file_layers, other_layers
 from tests.fuzz.storm import Layer, Tally, storm
 
 SLICE = 5_000
@@ -17,7 +17,7 @@ SLICE = 5_000
 
 @cache
 def all_layers() -> dict[str, Layer]:
-    return {layer.name: layer for layer in (*dlms_layers.layers(), *other_layers.layers())}
+    return {layer.name: layer for layer in (*dlms_layers.layers(), *other_layers.layers(), *file_layers.layers())}
 
 
 def one(job: tuple[str, int, str]) -> Tally:

@@ -1,14 +1,14 @@
-"""A short storm over Modbus and the sync wire, and the long one's own doings. `make fuzz` runs a million frames."""
+"""A short storm over Modbus, the sync wire and files, and what the long one does. `make fuzz` runs a million frames."""
 
 import json
 
 import pytest
 
-from tests.fuzz import other_layers
+from tests.fuzz import file_layers, other_layers
 from tests.fuzz.long_storm import all_layers, jobs_of, main
 from tests.fuzz.storm import storm
 
-LAYERS = {layer.name: layer for layer in other_layers.layers()}
+LAYERS = {layer.name: layer for layer in (*other_layers.layers(), *file_layers.layers())}
 
 
 @pytest.mark.parametrize("name", LAYERS)

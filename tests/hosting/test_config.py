@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,10 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
         load_toml(tmp_path / "latin.toml", Node, {})
     with pytest.raises(ConfigFault, match="TQ-CF-01"):
         load_toml(tmp_path, Node, {})
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path / "a\0b"):
+        with pytest.raises(ConfigFault, match="TQ-CF-01"):
+            load_toml(path, Node, {})
 
 
 def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path) -> None:

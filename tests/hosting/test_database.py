@@ -196,3 +196,14 @@ def test_schema_steps_come_in_order_without_a_gap(tmp_path: Path, monkeypatch: p
     (folder / "0001_first.sql").write_text("A;", encoding="utf-8")
     (folder / "notes.md").write_text("no step", encoding="utf-8")
     assert load_migrations(package) == ("A;", "B;")
+
+
+def test_a_read_that_writes_by_a_fetch_is_told_aloud(tmp_path: Path) -> None:
+    async def whole() -> None:
+        database = await open_database(tmp_path / "n.db", "n", STEPS)
+        with pytest.raises(RuntimeError, match="has written"):
+            await database.read(lambda conn: conn.fetch_all("INSERT INTO fact VALUES ('a') RETURNING id"))
+        assert await names(database) == ["a"], "the mistake is in the program: it is told, not hidden"
+        await database.close()
+
+    asyncio.run(whole())

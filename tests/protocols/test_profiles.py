@@ -121,6 +121,15 @@ def test_every_type_is_decoded(kind: str, extra: str, raw: str, value: int | Non
         ("[modbus]", "[modbus]\ntiming = { timeout_ms = 200 }", "TQ-MP-02"),
         ("registers = { import = 10 }", "registers = { imports = 10 }", "TQ-MP-02"),
         ("[[golden]]", "[[silver]]", "TQ-MP-02"),
+        ("power_w_max = 10000", "power_w_max = true", "TQ-MP-02"),
+        ("power_w_max = 10000", 'power_w_max = "10000"', "TQ-MP-02"),
+        ("power_w_max = 10000", "power_w_max = 10000.0", "TQ-MP-02"),
+        ("power_w_max = 10000", "power_w_max = 10000\nvee = { stuck_days = true }", "TQ-MP-02"),
+        ("open = 0", "open = false", "TQ-MP-02"),
+        ("power_w_max = 10000", "power_w_max = " + "[" * 20_000, "TQ-MP-01"),
+        ("power_w_max = 10000", "power_w_max = " + "9" * 5_000, "TQ-MP-01"),
+        ('scale = "0.01"', 'scale = "1e999999999"', "TQ-MP-02"),
+        ('scale = "0.01"', 'scale = "1e-999999999"', "TQ-MP-02"),
         ('unit = "kWh"', 'unit = "V"', "TQ-MP-04"),
         ("power_w = {", "power_mv = {", "TQ-MP-04"),
         ('protocol = "modbus"', 'protocol = "dlms"', "TQ-MP-02"),
@@ -139,7 +148,7 @@ def test_a_wrong_profile_is_named(old: str, new: str, code: str) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["none_such", "../secrets", "_hidden", ""])
+@pytest.mark.parametrize("name", ["none_such", "../secrets", "_hidden", "", "x" * 300, "a\0b"])
 def test_a_profile_that_is_not_there_is_named_with_those_that_are(name: str) -> None:
     with pytest.raises(ProfileFault, match="TQ-MP-03") as caught:
         load_profile(name)
@@ -150,6 +159,7 @@ def test_profiles_are_found_in_a_folder_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(GOOD, encoding="utf-8")
     (tmp_path / "_draft.toml").write_text("rubbish", encoding="utf-8")
     assert list(load_profiles(tmp_path)) == ["mine"]
-    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ProfileFault, match="TQ-MP-01"):
-        load_profiles(tmp_path)
+    for wrong in (b"\xff\xfe", b"#" * 10_000_000):
+        (tmp_path / "bad.toml").write_bytes(wrong)
+        with pytest.raises(ProfileFault, match="TQ-MP-01"):
+            load_profiles(tmp_path)

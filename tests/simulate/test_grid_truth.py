@@ -175,6 +175,16 @@ def test_a_grid_file_comes_back_and_a_wrong_one_is_named() -> None:
     for wrong in (None, {}, spec_to_document(given) | {"points": "many"}, spec_to_document(given) | {"colour": 1}):
         with pytest.raises(GridFault, match="TQ-SM-11"):
             spec_from_document(wrong)
+    for key, value in (
+        *(("points", one) for one in (True, -1, 0, 1, 10**9)),
+        *(("seed", one) for one in (-1, True)),
+        *(("planted_pct", one) for one in (None, "x", float("nan"), float("inf"), -1, True)),
+        *((name, []) for name in ("company_pct", "producer_pct", "thief_pct", "node", "zone")),
+        *(("districts", one) for one in ("", [], [None])),
+        *(("interval_minutes", one) for one in (0, 7, -15)),
+    ):
+        with pytest.raises(GridFault, match="TQ-SM-11"):
+            build_grid(spec_from_document(spec_to_document(given) | {key: value}))
     with pytest.raises(GridFault, match="TQ-SM-10"):
         Listen("localhost", 502).place(0)
     assert Listen("127.1.0.250", 502, 247).place(250) == ("127.1.0.251", 502, 4)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from protocols.profile import ProfileFault
+from simulate.dlms_keys import read_secrets
 from simulate.fleet_door import ask_fleet
 from simulate.grid_registry import GridFault
-from simulate.meters_run import AnyFleet, FleetOptions, parse_listen, plain_spec, serve_fleet
+from simulate.meters_run import AnyFleet, FleetOptions, parse_listen, plain_spec, read_grid, serve_fleet
 from tests.protocols.modbus.scripted import HandClock, run
 from tests.simulate.rigs import free_listen, spec
 
@@ -66,14 +67,29 @@ async def _serve() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:40000", "localhost:502", "127.0.0.1:x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:40000", "localhost:502", "127.0.0.1:x", "127.0.0.1:" + "9" * 5_000],
+)
 def test_a_place_that_is_none_is_named(text: str) -> None:
     with pytest.raises(GridFault, match="TQ-SM-10"):
         parse_listen(text)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "null", "[]", "9" * 5_000, "{" + " " * 2**20 + "}"])
+def test_a_grid_file_that_breaks_the_reader_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "grid.json"
+    path.write_text(text, "utf-8")
+    with pytest.raises(GridFault, match="TQ-SM-11"):
+        read_grid(path)
+    with pytest.raises(GridFault, match="TQ-SM-16"):
+        read_secrets(path)
+
+
 def test_a_fleet_of_nothing_is_refused() -> None:
     with pytest.raises(GridFault, match="TQ-SM-13"):
         plain_spec(0, "sdm630", 1, CLOCK)
+    with pytest.raises(GridFault, match="TQ-SM-13"):
+        plain_spec(99_999_999_999, "sdm630", 1, CLOCK)
     with pytest.raises(ProfileFault, match="TQ-MP-03"):
         plain_spec(3, "none_such", 1, CLOCK)

@@ -7,6 +7,7 @@ says that our acknowledgement or answer got lost, so that is sent again. `state`
 """
 
 from collections import deque
+from collections.abc import Iterator
 
 from protocols.dlms.carrier import APDU_SIZE_MAX, Incoming
 from protocols.dlms.faults import DlmsFault, local_fault, remote_fault, too_large
@@ -18,6 +19,10 @@ POLL = 0x10
 """The P/F bit."""
 SNRM, DISC, UA, DM, FRMR, UI = 0x83, 0x43, 0x63, 0x0F, 0x87, 0x03
 RR, RNR, REJ = 0x01, 0x05, 0x09
+IDLE_FRAMES_MAX = 64
+"""Acknowledgements, repeats and notifications in a row: a meter has no more to say before the turn is ours again."""
+PIECE_SIZE = 4_096
+"""Bytes cut into frames at once."""
 LLC_COMMAND = bytes.fromhex("E6E600")
 LLC_RESPONSE = bytes.fromhex("E6E700")
 RETRIES_MAX = 3
@@ -125,6 +130,8 @@ class HdlcCarrier(_Numbered):
         self._splitter = FrameSplitter()
         self._last_sent = b""
         self._retries = 0
+        self._idle = 0
+        self._place: object = None
 
     @property
     def ready(self) -> bool:
@@ -154,19 +161,34 @@ class HdlcCarrier(_Numbered):
         """Complete APDUs, and acknowledgements or segments to write.
 
         Raises:
-            DlmsFault: TQ-DM-02, 20, 21 no sound frame; 22 somebody else's; 23 a wrong number; 24 no LLC; 25 FRMR; 26
-                the meter hung up; 27 not ready; 42 out of turn.
+            DlmsFault: TQ-DM-02, 20, 21 no sound frame; 22 somebody else's; 23 a wrong number, or frames that bring
+                nothing on; 24 no LLC; 25 FRMR; 26 the meter hung up; 27 not ready; 42 out of turn.
 
         """
         apdus: list[bytes] = []
         reply = b""
-        for frame in self._splitter.feed(data):
+        for frame in self._frames(data):
             if not (frame.source.same_place(self._peer) and frame.destination.same_place(self._own)):
                 raise remote_fault(
                     "TQ-DM-22", f"{frame.source[:2]} wrote to {frame.destination[:2]}", "check the HDLC addresses"
                 )
             reply += self._on(frame, apdus)
+            self._count()
         return Incoming(tuple(apdus), self._remember(reply) if reply else b"")
+
+    def _frames(self, data: bytes) -> Iterator[Frame]:
+        """Piece by piece: what is behind a frame that breaks a rule is not even looked at."""
+        for at in range(0, len(data), PIECE_SIZE):
+            yield from self._splitter.feed(data[at : at + PIECE_SIZE])
+
+    def _count(self) -> None:
+        """Look whether the last frame brought anything on; after `IDLE_FRAMES_MAX` that did not it raises TQ-DM-23."""
+        place = (self.state, self._send_number, len(self._sent), len(self._joined))
+        self._idle = self._idle + 1 if place == self._place else 0
+        self._place = place
+        if self._idle > IDLE_FRAMES_MAX:
+            what = f"{self._idle} frames in a row brought nothing on"
+            raise remote_fault("TQ-DM-23", what, "look what else speaks on this line; restart the gateway")
 
     def retry(self) -> bytes:
         """The last frames again, a silence later. Raises DlmsFault TQ-DM-28 after `RETRIES_MAX`."""

@@ -13,6 +13,8 @@ from edge_node.store.operations import Movement, Operation
 from gridmodel.control import Cause
 from gridmodel.event import AlarmKind
 from gridmodel.identity import MeterId, TransformerId, UsagePointId
+from protocols.dlms.cosem_time import encode_time
+from protocols.dlms.data import Data, Tag, octets
 from protocols.driver import MeterEvent, MeterEventKind
 from tests.edge_node.metering.dlms_site import BORN, Site, site
 
@@ -102,6 +104,20 @@ def test_logs_are_read_on_from_their_marks_also_after_a_start(tmp_path: Path) ->
             assert asked == [old[-1][0] - OVERLAP_S], "not its whole memory again"
             assert len(await again.store.meter_events.of_meter(ONE)) == len(old) + 2
             assert await standing(again) == set(), "one loss of power is no alarm"
+
+    run(story)
+
+
+def test_a_code_that_no_store_can_hold_stops_nobody(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            await look(one, LOOK)
+            huge = Data(Tag.LONG64_UNSIGNED, 2**64 - 1)
+            vars(one.meters["m-1"])["_lines"] = lambda name: [(octets(encode_time(LOOK + 60, 300)), huge)]
+            one.meters["m-2"].events = {"fraud": [(LOOK + 60, 40)]}
+            await look(one, LOOK + PERIOD_S)
+            assert await standing(one) == {("terminal_cover_open", "m-2")}
+            assert await one.store.meter_events.of_meter(ONE) == []
 
     run(story)
 

@@ -312,3 +312,74 @@ def test_time_is_the_meters_word_and_kept_apart() -> None:
             assert seen.meter_time == NOON + 40 * 86_400
 
     run(body)
+
+
+@pytest.mark.parametrize("name", ["dlms_plain_single", "dlms_hls_three"])
+def test_a_meter_that_drips_its_good_bye_holds_nobody_up(name: str) -> None:
+    """The values were there; a byte every 100 ms of a frame that never ends kept the line for hours."""
+
+    async def body() -> None:
+        async with bench(fast(name)) as made:
+            for _ in range(2):  # from the second on scalers are known
+                made.wire.seen.clear()
+                await made.driver.read(made.target)
+            last = sum(b"\x53" not in asked[8:9] for asked, _ in made.wire.seen)  # which is DISC, and not waited for
+            made.wire.seen.clear()
+
+            async def drip(transport: asyncio.Transport) -> None:
+                while not transport.is_closing():
+                    transport.write(b"\x00")
+                    await asyncio.sleep(0.1)
+
+            def mangle(out: bytes, count: int) -> bytes:
+                if count < last:
+                    return out
+                drips.extend(asyncio.ensure_future(drip(one)) for one in made.wire.transports)
+                return bytes.fromhex("7EA7FF") if out[:1] == b"\x7e" else bytes.fromhex("000100010010FFFF")
+
+            drips: list[asyncio.Task[None]] = []
+            made.wire.mangle = mangle
+            async with asyncio.timeout(5):
+                assert (await made.driver.read(made.target)).registers[Channel.IMPORT] == 12_345_678
+                await asyncio.gather(*drips)
+            assert drips
+
+    run(body)
+
+
+@pytest.mark.parametrize("host", ["x" * 100, "a..b", "a\0b"])
+def test_a_host_that_no_name_can_be_is_nobody_at_the_address(host: str) -> None:
+    async def body() -> None:
+        async with bench(fast("dlms_plain_single")) as made:
+            fault = await fault_of(made.driver.read(replace(made.target, address=f"{host}:4059")))
+            assert fault.code in {"TQ-DM-80", "TQ-DM-93"}
+
+    run(body)
+
+
+@pytest.mark.parametrize("unit", [0x1_0000, 2**40])
+def test_a_unit_that_is_no_port_is_named_and_nothing_is_sent(unit: int) -> None:
+    async def body() -> None:
+        async with bench(fast("dlms_plain_single", server="unit")) as made:
+            fault = await fault_of(made.driver.read(replace(made.target, unit=unit)))
+            assert (fault.code, fault.blame) == ("TQ-DM-74", Blame.LOCAL)
+            assert made.wire.seen == []
+
+    run(body)
+
+
+def test_a_liar_about_counters_burns_a_key_by_one_step_a_day() -> None:
+    """Anybody at the address can refuse, and tell a counter without a key: 4,096 calls would use up all there are."""
+
+    async def body() -> None:
+        async with bench(fast("dlms_hls_single")) as made:
+            right = made.keys.secrets_of(METER)
+            made.keys.given = {METER: MeterSecrets(None, right.block_key, b"k" * 16)}
+            marks = []
+            for _ in range(6):
+                made.meter.device.heard[made.plan.table.client] = max([1, *made.counters.marks.values()]) + 900_000
+                await fault_of(made.driver.read(made.target))
+                marks.append(max(made.counters.marks.values()))
+            assert 900_000 < marks[-1] < 1_000_000, marks
+
+    run(body)

@@ -210,3 +210,21 @@ def test_addresses_that_do_not_fit_are_our_own_fault() -> None:
     for wrong in (Address(128), Address(1, 1, 1), Address(1, 1, 3), Address(0x4000, 1, 4)):
         with pytest.raises(DlmsFault, match="TQ-DM-74"):
             wrong.encode()
+
+
+@pytest.mark.parametrize(
+    ("control", "information"),
+    [(RR | POLL, b""), (UI, b"\xe6\xe7\x00\x0f"), (0x10, b""), (0x0E | POLL, b"\x00")],
+    ids=["that acknowledge nothing", "that nobody asked for", "that are empty", "that came before"],
+)
+def test_frames_without_end_that_bring_nothing_on_are_ended(control: int, information: bytes) -> None:
+    """A window was sent again for each of them: 256 kB of acknowledgements held the loop for seconds."""
+    carrier, _ = up()
+    carrier.send(b"\xc0\x01")
+    answered = 0
+    with pytest.raises(DlmsFault, match="TQ-DM-23") as caught:
+        for _ in range(200):
+            frames = Frame(CLIENT, METER, control, information, segmented=not control & 1).encode()
+            answered += len(carrier.receive(frames).reply)
+    assert caught.value.blame is Blame.REMOTE
+    assert answered < 64 * 50

@@ -38,12 +38,25 @@ def test_the_shipped_models_are_patient_and_take_several() -> None:
 
 def test_a_wrong_file_is_named(tmp_path: Path) -> None:
     assert parse_concentrator("x", SOUND).timing.retries == 1
-    for text, code in ((SOUND + "lanes = 3\n", "TQ-MP-02"), ("associations_max = ", "TQ-MP-01"), ("", "TQ-MP-02")):
+    for text, code in (
+        (SOUND + "lanes = 3\n", "TQ-MP-02"),
+        ("associations_max = ", "TQ-MP-01"),
+        ("", "TQ-MP-02"),
+        ("make = " + "[" * 20_000, "TQ-MP-01"),
+    ):
         with pytest.raises(ProfileFault, match=code):
             parse_concentrator("x", text)
     (tmp_path / "mine.toml").write_text(SOUND, "utf-8")
     (tmp_path / "notes.md").write_text("none", "utf-8")
     assert list(load_concentrators(tmp_path)) == ["mine"]
+    for wrong in (b"\xff\xfe", b"#" * 10_000_000):
+        (tmp_path / "bad.toml").write_bytes(wrong)
+        with pytest.raises(ProfileFault, match=r"TQ-MP-01: concentrator bad "):
+            load_concentrators(tmp_path)
+    (tmp_path / "bad.toml").unlink()
+    (tmp_path / "bad.toml").symlink_to("bad.toml")
+    with pytest.raises(ProfileFault, match="TQ-MP-01"):
+        load_concentrators(tmp_path)
 
 
 def test_a_fleet_gives_out_addresses_of_its_concentrators() -> None:

@@ -1,14 +1,19 @@
 """DLMS profiles: the shipped ones are sound and replay their golden bytes, the blueprint parses, mistakes are named."""
 
 import asyncio
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
 
 from gridmodel.identity import MeterId
+from gridmodel.reading import Channel
+from protocols.dlms.cosem import ScalerUnit
+from protocols.dlms.data import Data, Tag
 from protocols.dlms.hdlc.link import HdlcCarrier
 from protocols.dlms.place import LinkKind, parse_address
 from protocols.dlms.section import dlms_plan
+from protocols.dlms.values import Poll
 from protocols.driver import MeterTarget, RelayCommand
 from protocols.errors import Blame, Hope, ProtocolFault
 from protocols.profile import Golden, MeterProfile, ProfileFault, load_profile, load_profiles, parse_profile
@@ -209,3 +214,23 @@ def profile_with(old: str, new: str, name: str = "dlms_hls_single") -> MeterProf
 def test_an_allow_list_may_be_shorter_than_what_could_be_written() -> None:
     plan = dlms_plan(profile_with('    "70/0.0.96.3.10.255 method 1",\n', ""))
     assert "70/0.0.96.3.10.255 method 1" not in plan.writes_allowed
+
+
+@pytest.mark.parametrize(
+    ("scaler", "told", "register_wh", "step_wh"),
+    [
+        (0, Data(Tag.DOUBLE_LONG_UNSIGNED, 12_345_678), 12_345_678, 1),
+        (-1, Data(Tag.DOUBLE_LONG_UNSIGNED, 123_456_789), 12_345_678, 1),
+        (1, Data(Tag.DOUBLE_LONG_UNSIGNED, 1_234_567), 12_345_670, 10),
+        (3, Data(Tag.LONG64, 100_000), 100_000_000, 1_000),
+        (3, Data(Tag.FLOAT32, 131_072.0), 131_072_000, 16),
+        (0, Data(Tag.FLOAT32, 100_000_000.0), 100_000_000, 8),
+        (3, Data(Tag.FLOAT64, 131_072.0), 131_072_000, 1),
+    ],
+)
+def test_a_snapshot_tells_how_fine_its_registers_are(scaler: int, told: Data, register_wh: int, step_wh: int) -> None:
+    plan = replace(dlms_plan(load_profile("dlms_plain_single")), serial=None, clock=None, relay=None)
+    scales = {value.key: ScalerUnit(scaler, value.unit) for value in plan.values}
+    snapshot = Poll(plan).snapshot((told,) * len(plan.values), scales)
+    assert snapshot.registers[Channel.IMPORT] == register_wh
+    assert snapshot.resolutions[Channel.IMPORT].at(register_wh) == step_wh

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gridmodel.clock import ClockTrust, TimeBounds
+from gridmodel.clock import ClockTrust, IoClock, TimeBounds
 from hosting.clocks import SystemIoClock, seeded_rng
 from protocols.modbus.bus import Bus, Timing
 from protocols.modbus.codec import Framing, encode_frame, split_rtu_request
@@ -120,9 +120,14 @@ async def gateway(handler: Handler, framing: Framing = Framing.TCP) -> AsyncIter
 
 
 @asynccontextmanager
-async def bus_to(made: Gateway, clock: HandClock | None = None) -> AsyncIterator[Bus]:
+async def bus_to(made: Gateway, clock: HandClock | None = None, io_clock: IoClock | None = None) -> AsyncIterator[Bus]:
     bus = Bus(
-        "127.0.0.1", made.port, made.framing, clock=clock or HandClock(), io_clock=SystemIoClock(), rng=seeded_rng(1)
+        "127.0.0.1",
+        made.port,
+        made.framing,
+        clock=clock or HandClock(),
+        io_clock=io_clock or SystemIoClock(),
+        rng=seeded_rng(1),
     )
     try:
         yield bus

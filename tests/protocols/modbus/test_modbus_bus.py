@@ -81,8 +81,7 @@ def test_a_serial_gateway_that_hands_the_late_reply_to_the_next_connection() -> 
 
         async with gateway(transparent, Framing.RTU) as made, bus_to(made) as bus:
             assert await ask(bus, 100) == "TQ-MB-02"
-            second = await ask(bus, 200)
-            assert second in (200, "TQ-MB-09"), "anything but its own value or a fault is a swapped reading"
+            assert await ask(bus, 200) == 200
             assert await ask(bus, 300) == 300
 
     run(main())

@@ -32,6 +32,16 @@ class DeafTransport(asyncio.Transport):
         self.aborted = True
 
 
+def arrive(connection: Connection, data: bytes) -> None:
+    """As the event loop does it: as much at once as the connection has room for."""
+    while data and connection.spoiled is None:
+        buffer = connection.get_buffer(-1)
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        connection.buffer_updated(size)
+        data = data[size:]
+
+
 def mutated(dice: random.Random, frame: bytes) -> list[bytes]:
     """The answer, spoiled in some way or none, in one or several pieces."""
     stream = bytearray(frame)
@@ -64,7 +74,7 @@ def test_ten_thousand_mutated_streams() -> None:
             connection.connection_made(transport)
             reply = connection.send(1, REQUEST, 60.0)
             for piece in mutated(dice, encode_frame(framing, 1, 1, ANSWER)):
-                connection.data_received(piece)
+                arrive(connection, piece)
             if not reply.done():
                 waiting += 1
                 assert len(connection._buffer) <= FRAME_SIZE_MAX
@@ -72,7 +82,7 @@ def test_ten_thousand_mutated_streams() -> None:
             fault = reply.exception()
             if fault is None:
                 accepted += 1
-                assert framing is Framing.TCP or reply.result() == ANSWER
+                assert framing is Framing.TCP or reply.result() == ANSWER[2:]
             else:
                 faulted += 1
                 assert isinstance(fault, ModbusFault)

@@ -180,3 +180,15 @@ async def _read_after_close() -> None:
     async with driver() as modbus:
         await modbus.close()
         await modbus.read(MeterTarget(MeterId("m-1"), "1", RELAY_METER, "127.0.0.1:9", 1))
+
+
+@pytest.mark.parametrize("host", ["x" * 100, "a..b", "a\0b"])
+def test_a_host_that_no_name_can_be_is_nobody_at_the_address(host: str) -> None:
+    """The resolver's own error was no fault: one such row of a registry ended the round of everybody."""
+
+    async def main() -> None:
+        async with driver() as modbus:
+            with pytest.raises(ProtocolFault, match=r"TQ-MB-(01|44|45)"):
+                await modbus.read(MeterTarget(MeterId("m-1"), "", "sdm630", f"{host}:502", 1))
+
+    run(main())
