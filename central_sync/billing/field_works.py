@@ -87,10 +87,9 @@ class FieldWorkMerge:
                 await tx.put_registry(node, version, read.document, read.owners, now)
                 await tx.append_down(node, DownLane.REGISTRY, [("registry", f"registry-{version}", read.item)], now)
             judged = [_judged(row, ground, worked.outcomes.get(row.id), version) for row in ground.rows]
-            await tx.put_field_works(judged)
-            await tx.put_alarms(
-                [alarm for pair in zip(ground.rows, judged, strict=True) for alarm in _alarms(*pair, now)]
-            )
+            changed = [(before, after) for before, after in zip(ground.rows, judged, strict=True) if before != after]
+            await tx.put_field_works([after for _, after in changed])
+            await tx.put_alarms([alarm for before, after in changed for alarm in _alarms(before, after, now)])
             refused = sum(row.state == REFUSED for row in judged)
             return WorksReport(node, version if worked.read else None, len(judged) - refused, refused)
 
