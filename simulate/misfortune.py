@@ -186,7 +186,7 @@ class Misfortune:
         site.out_of_reach |= set(pair)
         try:
             await asyncio.sleep(seconds)
-            self._world.places.swapped(site.node, frozenset(pair), seconds)
+            self._world.court.places.swapped(site.node, frozenset(pair), seconds)
         finally:
             site.bytes.swap(one, other)
             site.out_of_reach -= set(pair)
@@ -197,7 +197,7 @@ class Misfortune:
         meters = [str(meter) for meter in site.grid.meters]
         chosen = frozenset(self._dice.sample(meters, round(len(meters) * self._world.spec.scenario.dead_part)))
         site.fall_silent(chosen)
-        self._world.sights[site.node].never_read = chosen
+        self._world.court.sights[site.node].never_read = chosen
         try:
             await asyncio.get_running_loop().create_future()
         finally:

@@ -21,8 +21,8 @@ from protocols.authority.mandate import Mandate, SignedMandate, sign_mandate
 from protocols.authority.signatures import Signer
 from simulate.crash import SimulatedCrash
 from simulate.faults import Faults
+from simulate.judges.sight import Verdicts
 from simulate.people import APP, BILLING, Papers, People
-from simulate.sight import Verdicts
 
 T = TypeVar("T")
 Extremes = tuple[tuple[float, float], tuple[float, float]]

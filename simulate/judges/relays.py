@@ -1,8 +1,8 @@
 """Was that relay allowed to move? Recomputed from the meters' own log and the world's papers. Floor: simulate; payment.
 
 Called as a command leaves and at the instant a contact moves. Brakes are counted here, over what the meters did, not
-over what the product wrote down; by what right it was is judged in `check_permits`, whether it was owed in
-`check_debts`.
+over what the product wrote down; by what right it was is judged in `permits`, whether it was owed in
+`debts`.
 """
 
 from collections import defaultdict
@@ -13,9 +13,9 @@ from gridmodel.period import local_day
 from gridmodel.quantity import percent_rounded_up
 from protocols.driver import RelayCommand
 from simulate.book import Book
-from simulate.check_debts import DAY_S, DebtChecker
-from simulate.check_permits import HOUR_S, PermitChecker
-from simulate.sight import NodeSight, Opening, Verdicts
+from simulate.judges.debts import DAY_S, DebtChecker
+from simulate.judges.permits import HOUR_S, PermitChecker
+from simulate.judges.sight import NodeSight, Opening, Verdicts
 
 SLACK_S = 30
 """How much narrower windows of contacts are than windows of intents: two commands need not take equally long."""

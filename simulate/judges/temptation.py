@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from gridmodel.period import local_time
 from gridmodel.quantity import percent_rounded_up
 from simulate.book import Book
-from simulate.check_debts import DAY_S, NOTICE_EVIDENCE
-from simulate.check_permits import HOUR_S, mandates_in_force, weather_against, why_doubtful
-from simulate.check_relays import RelayChecker
-from simulate.sight import NodeSight, Verdicts
+from simulate.judges.debts import DAY_S, NOTICE_EVIDENCE
+from simulate.judges.permits import HOUR_S, mandates_in_force, weather_against, why_doubtful
+from simulate.judges.relays import RelayChecker
+from simulate.judges.sight import NodeSight, Verdicts
 
 
 class Temptations:
