@@ -141,7 +141,7 @@ class ConcentratorFleet(DlmsFleet):
         return [
             (
                 Data(Tag.LONG_UNSIGNED, METERS_FROM + index - one.meters.start),
-                octets(grid.serial_of(index).encode()),
+                octets(self.grid_truth.serial_of(index).encode()),
                 Data(Tag.ENUM, int(line.state)),
                 octets(encode_time(line.at, self.options.offset_min)) if line.at else NULL,
             )

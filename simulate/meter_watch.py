@@ -51,7 +51,7 @@ class ToldTruth(GridTruth):
         before = self.connected(index)
         super().move_relay(meter, closed=closed, at=at)
         if self.connected(index) != before:
-            self.moved(meter, closed, at)
+            self.moved(str(self.meter_at(index)), closed, at)
 
 
 class Way(Protocol):

@@ -61,6 +61,7 @@ class Misfortune:
 
     async def mend(self) -> None:
         """Everything that lasts ends now: lines up, processes started, meters answering, clocks right."""
+        self._world.crew.hurry()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -91,6 +92,7 @@ class Misfortune:
             InTime.METER_SLOW: lambda seconds: self._slow_meters(site, seconds),
             InTime.GATEWAY_SLOW: lambda seconds: self._slow_gateway(site, seconds),
             InTime.METERS_SWAPPED: lambda seconds: self._swapped(site, seconds),
+            InTime.METER_EXCHANGED: lambda seconds: self._world.crew.strike(site, seconds),
             InTime.CLOCK_STEP: lambda seconds: self._clock(site, seconds),
         }
 

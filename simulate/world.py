@@ -21,6 +21,7 @@ from protocols.authority.signatures import key_to_text
 from protocols.driver import MeterDriver
 from simulate.book import Book
 from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
+from simulate.crew import Crew
 from simulate.disk import SimDisk
 from simulate.faults import DAY_S, Faults
 from simulate.hub_door import SimHubDoor
@@ -75,6 +76,7 @@ class Rehearsal:
     court: Court = field(init=False)
     people: People = field(init=False)
     office: Office = field(init=False)
+    crew: Crew = field(init=False)
 
     def __post_init__(self) -> None:
         spec, scenario = self.spec, self.spec.scenario
@@ -137,6 +139,7 @@ class Rehearsal:
         """Stop everything and give files back."""
         for task in self.background:
             task.cancel()
+        self.crew.stop()
         self.court.rise()
 
     def link_clean(self, node: str) -> bool:
@@ -280,6 +283,7 @@ class Rehearsal:
             faults=self.faults,
             dice=stream(spec.seed, "office"),
         )
+        self.crew = Crew(self)
 
     def _report(self, converged_s: float | None, papers: Papers) -> RunReport:
         self.trace.add("end", "world", f"{len(papers.charges)} debts, {len(self.verdicts.found)} violations")

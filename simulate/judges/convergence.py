@@ -51,10 +51,18 @@ class Convergence:
             return f"{', '.join(down)} does not run"
         if world.people.busy or world.people.feed:
             return "a payment is still on its way"
+        if world.crew.busy:
+            return "an exchange of a meter is under way"
         if not world.court.money.settled():
             return "hub, edges and book differ in money"
         for node, sight in world.court.sights.items():
-            what = self._waits(sight) or self._gaps(node) or self._hours(node) or self._dark(sight)
+            what = (
+                self._waits(sight)
+                or self._gaps(node)
+                or world.court.exchanges.waits(node)
+                or self._hours(node)
+                or self._dark(sight)
+            )
             if what:
                 return f"{node}: {what}"
         return ""

@@ -9,6 +9,7 @@ from edge_node.node import Node
 from gridmodel.period import HOUR_S
 from simulate.book import Book
 from simulate.judges.energy import EnergyChecker
+from simulate.judges.exchanges import ExchangeChecker
 from simulate.judges.intervals import IntervalChecker
 from simulate.judges.levels import LevelChecker
 from simulate.judges.money import MoneyChecker
@@ -52,6 +53,7 @@ class Court:
     levels: LevelChecker = field(init=False)
     places: PlaceChecker = field(init=False)
     intervals: IntervalChecker = field(init=False)
+    exchanges: ExchangeChecker = field(init=False)
     presence: PresenceChecker = field(init=False)
     temptations: Temptations = field(init=False)
 
@@ -59,7 +61,8 @@ class Court:
         self.hub_eye = Eye(self.hub_file)
         for node, site in self.sites.items():
             self.sights[node] = self._sight(node, site)
-        self.relays = RelayChecker(self.sights, self.book, self.verdicts, self.time_s)
+        self.exchanges = ExchangeChecker(self.sights, self.verdicts)
+        self.relays = RelayChecker(self.sights, self.book, self.verdicts, self.time_s, self.exchanges)
         self.supply = SupplyChecker(self.sights, self.verdicts, self.time_s)
         self.money = MoneyChecker(self.sights, self.hub_eye, self.book, self.verdicts)
         self.energy = EnergyChecker(self.sights, self.hub_eye, self.verdicts)
@@ -138,6 +141,7 @@ class Court:
             self.energy.compare_hours(node, upto)
             self.energy.compare_truth(node, upto)
             self._intervals(node)
+            self.exchanges.compare(node)
 
     def _intervals(self, node: str) -> None:
         """Where every byte is rehearsed: it takes a second for a week."""

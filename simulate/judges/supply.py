@@ -81,7 +81,7 @@ class SupplyChecker:
         now_s, now = self.time_s(), self.verdicts.now()
         up_since = sight.up_since()
         ill = sight.ill()
-        for meter, index in sight.point_of.items():
+        for meter, index in sight.homes():
             key = (sight.node, index)
             if sight.truth.connected(index):
                 self._dark_since.pop(key, None)

@@ -61,7 +61,7 @@ class Temptations:
         spent = quota is not None and self._relays.openings_today(sight, now) >= quota
         unsure = why_doubtful(sight, now, self._time_s())
         full = opened_today >= percent_rounded_up(len(sight.grid.points), sight.rules.max_cuts_per_node_day_pct)
-        for meter, index in sight.point_of.items():
+        for meter, index in sight.homes():
             point = sight.grid.points[index]
             account = str(point.account)
             if account not in self._book.debits or meter in sight.ill() or not sight.truth.connected(index):
