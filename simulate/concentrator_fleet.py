@@ -137,7 +137,7 @@ class ConcentratorFleet(DlmsFleet):
         )
 
     def _list(self, number: int) -> Sequence[Row]:
-        grid, one = self.grid_truth.grid, self.concentrators[number]
+        one = self.concentrators[number]
         return [
             (
                 Data(Tag.LONG_UNSIGNED, METERS_FROM + index - one.meters.start),

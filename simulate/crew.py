@@ -1,7 +1,7 @@
-"""Crews that exchange meters, and what the office writes down of it, sooner, later or too soon. Floor: simulate; reading.
+"""Crews that exchange meters, and what the office writes down of it, sooner or later. Floor: simulate; reading.
 
-A crew takes a meter off with its final registers and puts another one in with registers of its own; the office brings the
-registry's next version to the hub. Between the two the node knows the wrong meter at the place. What came of it is for
+A crew takes a meter off with its final registers and puts another one in with registers of its own; the office brings
+the registry's next version to the hub. Between the two the node knows the wrong meter at the place. What came of it is for
 `judges.exchanges` to say.
 """
 
@@ -35,6 +35,8 @@ NEW_WH_MAX = 900
 USED_PART = 0.4
 LATE_S = HOUR_S
 """A late entry is later than this."""
+AT_THE_HOUR_PART = 0.3
+"""Of those that are entered late."""
 AT_WORK_S = (60.0, 880.0)
 """Within an interval: not before it was read."""
 INTERVAL_S = 900
@@ -82,7 +84,7 @@ class Crew:
             task.cancel()
 
     async def strike(self, site: Site, seconds: float) -> None:
-        """Exchange one meter of the site; `seconds` lie between crew and registry. What has begun is brought to its end."""
+        """Exchange one meter of the site; `seconds` lie between crew and registry. What has begun comes to its end."""
         homes = self._homes(site)
         if homes and not self._hurry.is_set():
             index = self._dice.choice(homes)
@@ -128,11 +130,15 @@ class Crew:
         self._world.trace.add("crew", site.node, f"{told.value} at {one.point}: {one.old} to {one.new}")
         match told:
             case Told.AT_THE_HOUR:
-                await self._pause(HOUR_S - self._world.now() % HOUR_S)
+                await self._pause_to_the_hour()
                 self._move(site, one, serial)
                 await self._enter(site, one, serial)
             case Told.LATE:
-                await self._pause_within_interval()
+                await (
+                    self._pause_to_the_hour()
+                    if self._dice.random() < AT_THE_HOUR_PART
+                    else self._pause_within_interval()
+                )
                 self._move(site, one, serial)
                 await self._pause(max(seconds, LATE_S))
                 await self._enter(site, one, serial)
@@ -195,12 +201,15 @@ class Crew:
     async def _known(self, site: Site, one: MeterExchange) -> None:
         """Wait until the node has the version that tells all of it."""
         sight = self._world.court.sights[site.node]
-        while (sight.control.value("SELECT max(version) FROM registry") or 0) < one.version:
+        while (sight.control.value("SELECT max(version) FROM registry") or 0) < one.version:  # noqa: ASYNC110 — an eye
             await asyncio.sleep(AGAIN_S)
         one.known_at = self._world.now()
         sight.exchanged(one.old, one.new)
         site.well_since |= dict.fromkeys((one.old, one.new), asyncio.get_running_loop().time())
         site.out_of_reach -= {one.old, one.new}
+
+    async def _pause_to_the_hour(self) -> None:
+        await self._pause(HOUR_S - self._world.now() % HOUR_S)
 
     async def _pause_within_interval(self) -> None:
         wait_s = INTERVAL_S - self._world.now() % INTERVAL_S
