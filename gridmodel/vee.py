@@ -188,7 +188,7 @@ def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules:
         return Validated((), (Mark.NULL,), last)
     length = rules.interval_minutes * 60
     begun = max(exchange.began_at // length * length, last.at)
-    if read.at <= begun:
+    if read.at <= last.at or read.at < exchange.began_at:
         return Validated((), (Mark.STALE,), last)
     start = LastRegister(read.meter, read.at, read.register_wh, read.at)
     if _intervals_between(last.at, read.at, rules) > rules.gap_intervals_max:

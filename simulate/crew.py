@@ -1,8 +1,8 @@
 """Crews that exchange meters, and what the office writes down of it, sooner or later. Floor: simulate; reading.
 
 A crew takes a meter off with its final registers and puts another one in with registers of its own; the office brings
-the registry's next version to the hub. Between the two the node knows the wrong meter at the place. What came of it is for
-`judges.exchanges` to say.
+the registry's next version to the hub. Between the two the node knows the wrong meter at the place. What came of it is
+for `judges.exchanges` to say.
 """
 
 import asyncio

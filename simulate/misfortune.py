@@ -153,7 +153,8 @@ class Misfortune:
 
     def _well(self, site: Site, meters: frozenset[str]) -> None:
         now_s = asyncio.get_running_loop().time()
-        site.well_since |= dict.fromkeys(sorted(meters), now_s)
+        now_there = {str(site.truth.meter_at(site.truth.index(meter))) for meter in meters}
+        site.well_since |= dict.fromkeys(sorted(meters | now_there), now_s)
 
     async def _slow_meters(self, site: Site, seconds: float) -> None:
         site.meters.latency_s += SLOW_METER_S

@@ -117,3 +117,11 @@ def test_at_the_very_end_of_an_interval_the_registers_say_which_meter_was_read()
     assert [one.energy_wh for one in exchanged(new_one, at_once, read(15, 50), RULES).intervals] == [38]
     old_one = replace(LAST, at=14 * QUARTER_S, register_wh=5_000_070, still_since=14 * QUARTER_S)
     assert [one.energy_wh for one in exchanged(old_one, at_once, read(15, 50), RULES).intervals] == [38]
+
+
+def test_a_register_at_the_very_exchange_closes_the_old_meters_time() -> None:
+    made = exchanged(LAST, swap(11 * QUARTER_S, 5_000_070, 12), read(11, 12), RULES)
+    assert [(one.end // QUARTER_S, one.energy_wh, one.quality) for one in made.intervals] == [(11, 70, Quality.ACTUAL)]
+    assert exchanged(
+        replace(LAST, at=11 * QUARTER_S), swap(11 * QUARTER_S, 5_000_070, 12), read(11, 12), RULES
+    ).marks == (Mark.STALE,)
