@@ -246,7 +246,7 @@ def test_registers_that_do_not_match_the_channels_are_refused() -> None:
 
 @pytest.mark.parametrize("at", [NOON, SWAP], ids=["at an interval's end", "within one"])
 def test_a_meter_without_a_serial_is_read_under_the_old_name_and_nothing_is_lost(tmp_path: Path, at: int) -> None:
-    """The registry learns of the exchange two hours later; until then the new meter's registers come as the old one's."""
+    """The registry learns of the exchange two hours later; until then the new meter is read as the old one."""
 
     def there(now: int) -> Mapping[Channel, int | None]:
         """What answers at the place; who reads the end of an interval meets the crew's work of that second done."""
