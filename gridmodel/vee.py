@@ -225,12 +225,13 @@ def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules:
 
     The old meter counted from `last` to its final register, the new one from its start register to the read; the
     interval of the exchange has a part of both. A register that fits nothing books nothing, and the new count begins.
+    Where the registry came late, a meter that tells no serial was read under the old one's name: it goes on counting.
     """
     if read.register_wh is None or not 0 <= read.register_wh <= REGISTER_WH_MAX:
         return Validated((), (Mark.NULL,), last)
     length = rules.interval_minutes * 60
     begun = max(exchange.began_at // length * length, last.at)
-    if read.at <= begun:
+    if read.at <= last.at or read.at < exchange.began_at:
         return Validated((), (Mark.STALE,), last)
     start = LastRegister(read.meter, read.at, read.register_wh, read.at)
     if read.at - last.at > rules.gap_days_max * DAY_S:
@@ -241,6 +242,11 @@ def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules:
         final_wh = last.register_wh
     final = replace(read, meter=exchange.old_meter, at=max(ended, last.at + length), register_wh=final_wh)
     old_wh = _step(Baseline(last.at, last.register_wh), final, exchange.old_rules)
+    if last.at > exchange.began_at or (last.at == exchange.began_at and isinstance(old_wh, Mark)):
+        misnamed = replace(read, at=last.at, register_wh=last.register_wh)
+        counted = _step(Baseline(exchange.began_at // length * length, exchange.start_register_wh), misnamed, rules)
+        if isinstance(counted, int):
+            return validate(replace(last, meter=read.meter), read, rules)
     new_wh = _step(Baseline(begun, exchange.start_register_wh), read, rules)
     if not isinstance(old_wh, int) or not isinstance(new_wh, int):
         return Validated((), (Mark.EXCHANGE, *(one for one in (old_wh, new_wh) if isinstance(one, Mark))), start)

@@ -116,6 +116,11 @@ class ByteMeters:
             del self._swapped[second]
         self._wires.cut(self._owner)
 
+    def renewed(self, index: int) -> None:
+        """Another meter stands there now; whoever is connected is cut off."""
+        self._fleet.renewed(index)
+        self._wires.cut(self._owner)
+
     def delay(self, meter: str, seconds: float) -> None:
         """Everything at the meter's address takes so much longer, one way; 0: as usual again."""
         self._late_s[self._place[self._truth.index(meter)]] = seconds

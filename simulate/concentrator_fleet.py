@@ -137,11 +137,11 @@ class ConcentratorFleet(DlmsFleet):
         )
 
     def _list(self, number: int) -> Sequence[Row]:
-        grid, one = self.grid_truth.grid, self.concentrators[number]
+        one = self.concentrators[number]
         return [
             (
                 Data(Tag.LONG_UNSIGNED, METERS_FROM + index - one.meters.start),
-                octets(grid.serial_of(index).encode()),
+                octets(self.grid_truth.serial_of(index).encode()),
                 Data(Tag.ENUM, int(line.state)),
                 octets(encode_time(line.at, self.options.offset_min)) if line.at else NULL,
             )

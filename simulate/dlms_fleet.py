@@ -95,6 +95,10 @@ class DlmsFleet(MeterFleet):
             found = self._meters[index] = DlmsMeter(self._site, index)
         return found
 
+    def renewed(self, index: int) -> None:
+        """See `MeterFleet.renewed`."""
+        self._meters.pop(index, None)
+
     def port(self, units: dict[int, int]) -> MeterPort:
         """See `MeterFleet.port`."""
         return DlmsPort(self, units)

@@ -85,7 +85,7 @@ class DlmsMeter:
         self.clock = _TellingClock(self, site.offset_min, site.drift_of(index), spec.origin)
         state = ControlState.CONNECTED if site.truth.connected(index) else ControlState.DISCONNECTED
         self.relay = None if shape.relay is None else DisconnectObject(shape.relay, shape.control_mode, state)
-        serial = site.truth.grid.serial_of(index)
+        serial = site.truth.serial_of(index)
         title = b"TMQ" + int(serial).to_bytes(5, "big")
         self.device = LogicalDevice(
             ObjectTable(()),
@@ -195,9 +195,9 @@ class DlmsMeter:
     def _shown(self, shows: str, now: int) -> int:
         truth = self.site.truth
         if shows == "import_wh":
-            return truth.registers_at(self.index, now).import_wh
+            return truth.shown_at(self.index, now).import_wh
         if shows == "export_wh":
-            return truth.registers_at(self.index, now).export_wh
+            return truth.shown_at(self.index, now).export_wh
         if shows == "power_w":
             return truth.load_w(self.index, now)
         wander = (self.index * 37 + truth.end // 900 * 13) % 61 - 30
@@ -215,7 +215,7 @@ class DlmsMeter:
 
     def row(self, at: int) -> Row:
         """The row of a profile that ends at `at`, UTC seconds."""
-        shown = self.site.truth.registers_at(self.index, at)
+        shown = self.site.truth.shown_at(self.index, at)
         values = {"import_wh": shown.import_wh, "export_wh": shown.export_wh}
         shape = self.site.shape
         energies = (one for obis in shape.profiled for one in shape.registers if one.obis == obis)
@@ -240,7 +240,7 @@ class ProfileRows(Sequence[Row]):
         truth.advance(now)
         kept = truth.end - HISTORY_DAYS_MAX * DAY_S
         origin = truth.grid.spec.origin
-        skipped = max(0, -(-(kept - origin) // period_s))
+        skipped = max(0, -(-(kept - origin) // period_s), (truth.stands_since(meter.index) - origin) // period_s)
         self._first = origin + (skipped + 1) * period_s
         self._count = max(0, (truth.end - self._first) // period_s + 1)
 

@@ -47,7 +47,7 @@ class SimDriver:
         bytes_every: int = 1,
     ) -> None:
         """With `bytes_every` above 1 only every so many reads go through the meter's bytes, and must agree with it."""
-        self._faces: dict[str, MeterFaces] = {str(meter): face for face in grids for meter in face.truth.grid.meters}
+        self._faces = tuple(grids)
         self._clock = clock
         self._io_clock = io_clock
         self._rng = rng
@@ -129,7 +129,7 @@ class SimDriver:
     def _find(self, target: MeterTarget) -> tuple[MeterFaces, int]:
         if self._closed:
             raise _closed()
-        faces = self._faces.get(str(target.meter))
+        faces = next((one for one in self._faces if one.truth.knows(str(target.meter))), None)
         if faces is None:
             raise local_fault("TQ-MB-50", f"there is no meter {target.meter} in this rehearsal", "mend the registry")
         index = faces.truth.index(str(target.meter))

@@ -18,7 +18,7 @@ class MeterFaces:
 
     def __init__(self, truth: GridTruth) -> None:
         self.truth = truth
-        self._drawn: dict[int, tuple[int, bool, RegisterImage]] = {}
+        self._drawn: dict[int, tuple[int, bool, str, RegisterImage]] = {}
 
     def image_of(self, index: int) -> ProfileImage:
         """The register map of that meter's model."""
@@ -34,22 +34,23 @@ class MeterFaces:
         truth.advance(now)
         connected = truth.connected(index)
         kept = self._drawn.get(index)
-        if kept is not None and kept[0] == truth.end and kept[1] == connected:
-            return kept[2]
+        as_of = (truth.end, connected, truth.serial_of(index))
+        if kept is not None and kept[:3] == as_of:
+            return kept[3]
         image = self.image_of(index).draw(self._values(index, now, connected=connected))
-        self._drawn[index] = (truth.end, connected, image)
+        self._drawn[index] = (*as_of, image)
         return image
 
     def plain(self, index: int, now: int) -> dict[str, int | None]:
         """The registers, power, serial and relay of a meter at `now` (UTC seconds), by field key, without bytes."""
         truth = self.truth
-        energy = truth.registers_at(index, now)
+        energy = truth.shown_at(index, now)
         relay = self.relay_of(index)
         values: dict[str, int | None] = {
             "register.import": energy.import_wh,
             "register.export": energy.export_wh,
             POWER: truth.load_w(index, now),
-            "serial": int(truth.grid.serial_of(index)),
+            "serial": int(truth.serial_of(index)),
         }
         if relay is not None:
             values["relay"] = relay.closed if truth.connected(index) else relay.open
@@ -57,7 +58,7 @@ class MeterFaces:
 
     def _values(self, index: int, now: int, *, connected: bool) -> dict[str, int | None]:
         truth = self.truth
-        energy = truth.registers_at(index, now)
+        energy = truth.shown_at(index, now)
         power_w = truth.load_w(index, now)
         relay = self.relay_of(index)
         wander = (index * 37 + truth.end // 900 * 13) % 61 - 30
@@ -66,7 +67,7 @@ class MeterFaces:
             "register.export": energy.export_wh,
             POWER: power_w,
             "frequency_mhz": 50_000 + wander,
-            "serial": int(truth.grid.serial_of(index)),
+            "serial": int(truth.serial_of(index)),
         }
         phases = PHASES if "voltage_l3_mv" in {field.key for _, _, field in self.image_of(index).fields} else PHASES[:1]
         for phase in phases:

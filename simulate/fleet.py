@@ -127,9 +127,12 @@ class MeterFleet(ABC):
         if self.grid_truth.connected(index) != closed:
             if index in self.tongue_tied:
                 self.silent.add(index)
-            meter = self.grid_truth.grid.meters[index]
+            meter = self.grid_truth.meter_at(index)
             self.grid_truth.move_relay(meter, closed=closed, at=now)
             self.memory.remember(RelayMove(meter, closed, now))
+
+    def renewed(self, index: int) -> None:  # noqa: B027 — most keep nothing of a meter
+        """Another meter stands there now: forget what was kept of the one before."""
 
     def opened(self, port: "MeterPort") -> None:
         """A connection was accepted."""

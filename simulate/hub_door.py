@@ -14,7 +14,7 @@ from protocols.sync.lanes import AckOutcome
 from protocols.sync.link import LinkLost
 from protocols.sync.messages import PushReply
 from simulate.crash import SimulatedCrash
-from simulate.sight import Verdicts
+from simulate.judges.sight import Verdicts
 
 
 class HubHandler(Protocol):

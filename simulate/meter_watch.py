@@ -24,11 +24,11 @@ from protocols.driver import (
     WritePermit,
 )
 from protocols.profile import MeterProfile
-from simulate.check_relays import RelayChecker
 from simulate.crash import SimulatedCrash
 from simulate.faults import Faults
 from simulate.grid import Grid
 from simulate.image import Display
+from simulate.judges.relays import RelayChecker
 from simulate.scenario import AtEvent
 from simulate.trace import Trace
 from simulate.truth import GridTruth
@@ -51,7 +51,7 @@ class ToldTruth(GridTruth):
         before = self.connected(index)
         super().move_relay(meter, closed=closed, at=at)
         if self.connected(index) != before:
-            self.moved(meter, closed, at)
+            self.moved(str(self.meter_at(index)), closed, at)
 
 
 class Way(Protocol):

@@ -61,6 +61,7 @@ class Misfortune:
 
     async def mend(self) -> None:
         """Everything that lasts ends now: lines up, processes started, meters answering, clocks right."""
+        self._world.crew.hurry()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -91,6 +92,7 @@ class Misfortune:
             InTime.METER_SLOW: lambda seconds: self._slow_meters(site, seconds),
             InTime.GATEWAY_SLOW: lambda seconds: self._slow_gateway(site, seconds),
             InTime.METERS_SWAPPED: lambda seconds: self._swapped(site, seconds),
+            InTime.METER_EXCHANGED: lambda seconds: self._world.crew.strike(site, seconds),
             InTime.CLOCK_STEP: lambda seconds: self._clock(site, seconds),
         }
 
@@ -151,7 +153,8 @@ class Misfortune:
 
     def _well(self, site: Site, meters: frozenset[str]) -> None:
         now_s = asyncio.get_running_loop().time()
-        site.well_since |= dict.fromkeys(sorted(meters), now_s)
+        now_there = {str(site.truth.meter_at(site.truth.index(meter))) for meter in meters}
+        site.well_since |= dict.fromkeys(sorted(meters | now_there), now_s)
 
     async def _slow_meters(self, site: Site, seconds: float) -> None:
         site.meters.latency_s += SLOW_METER_S
@@ -186,7 +189,7 @@ class Misfortune:
         site.out_of_reach |= set(pair)
         try:
             await asyncio.sleep(seconds)
-            self._world.places.swapped(site.node, frozenset(pair), seconds)
+            self._world.court.places.swapped(site.node, frozenset(pair), seconds)
         finally:
             site.bytes.swap(one, other)
             site.out_of_reach -= set(pair)
@@ -197,7 +200,7 @@ class Misfortune:
         meters = [str(meter) for meter in site.grid.meters]
         chosen = frozenset(self._dice.sample(meters, round(len(meters) * self._world.spec.scenario.dead_part)))
         site.fall_silent(chosen)
-        self._world.sights[site.node].never_read = chosen
+        self._world.court.sights[site.node].never_read = chosen
         try:
             await asyncio.get_running_loop().create_future()
         finally:

@@ -60,6 +60,10 @@ class MixedFleet(MeterFleet):
         """See `MeterFleet.port`; all that stand at one place speak alike."""
         return self.part(next(iter(units.values()))).port(units)
 
+    def renewed(self, index: int) -> None:
+        """See `MeterFleet.renewed`."""
+        self.part(index).renewed(index)
+
     def meddle(self, index: int, what: str, given: dict[str, Any]) -> dict[str, Any]:
         """See `MeterFleet.meddle`."""
         return self.part(index).meddle(index, what, given)

@@ -17,16 +17,18 @@ from simulate.mutations import (
     count_a_duplicate,
     cut_told_again,
     delete_before_acknowledged,
+    final_register_ignored,
     frost_ignored,
     mandate_quota_ignored,
     no_read_timeout,
     protected_stays_dark,
     stale_watermark_ignored,
+    start_register_ignored,
     store_verb_without_lock,
 )
 from simulate.report import RunReport
 from simulate.run import run
-from simulate.scenario import AtEvent, InTime, PeopleMix, Scenario, Spell
+from simulate.scenario import AtEvent, Depth, InTime, PeopleMix, Scenario, Spell
 from simulate.world import RunSpec
 
 SEEDS_MAX = 12
@@ -41,6 +43,7 @@ BRAKES = {
 """Wide open: the bug is elsewhere."""
 DEBTORS = PeopleMix(debtors=1.0, protected=0.0, unnoticed=0.0, pays=0.0, pays_in_the_dark=0.0)
 """Everybody owes and has been told; nobody pays."""
+EXCHANGES = {InTime.METER_EXCHANGED: Spell(24.0, (60.0, 180.0))}
 CUT_DAY = ("2026-05-12",)
 """A Tuesday after the holidays: cuts are allowed from the first morning on."""
 
@@ -198,6 +201,22 @@ MUTANTS: tuple[Mutant, ...] = (
             in_time={InTime.METER_SILENT: Spell(24.0, (20.0, 60.0))},
         ),
         checkers=frozenset({"cut_told_once", "no_cut_without_intent"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="start_register_ignored",
+        what="a new meter's start register is taken for zero",
+        plant=start_register_ignored,
+        scenario=_scenario("start_register_ignored", meters=(Depth.DLMS,), in_time=EXCHANGES),
+        checkers=frozenset({"exchange_is_whole", "edge_equals_meters"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="final_register_ignored",
+        what="the old meter is taken to have stood still since it was last read",
+        plant=final_register_ignored,
+        scenario=_scenario("final_register_ignored", meters=(Depth.DLMS,), in_time=EXCHANGES),
+        checkers=frozenset({"exchange_is_whole", "edge_equals_meters"}),
         first_seed=1,
     ),
 )

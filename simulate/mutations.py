@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -16,15 +17,16 @@ from central_sync.balance.cells import NewHours, PlaceDay, Revised, empty_day, m
 from central_sync.ingest import region_link
 from central_sync.ingest.region_link import RegionLink
 from central_sync.store.sqlite import SqliteHubStore
-from edge_node.metering import collector
+from edge_node.metering import collector, late_exchanges, rounds
 from edge_node.store.batches import Outbox
 from edge_node.store.operations import Movement
 from edge_node.supply.place import Place
 from edge_node.supply.relay import RelayRoom
-from gridmodel import policy
+from gridmodel import policy, vee
 from gridmodel.clock import TimeBounds
 from gridmodel.policy import Action, Decision, Facts, Reason
 from gridmodel.policy_rules import PolicyRules
+from gridmodel.vee import Exchange, LastRegister, Validated
 from hosting.database import Connection, Database
 from protocols.driver import RelayCommand, WritePermit
 from protocols.errors import ProtocolFault
@@ -226,6 +228,30 @@ def cut_told_again() -> Iterator[None]:
         await original(self, place, movement)
 
     with patch.object(RelayRoom, "look", look):
+        yield
+
+
+@contextmanager
+def start_register_ignored() -> Iterator[None]:
+    """A new meter is taken to have come with zero on its register."""
+    original = vee.exchanged
+
+    def books(last: LastRegister, exchange: Exchange, *given: Any) -> Validated:
+        return original(last, replace(exchange, start_register_wh=0), *given)
+
+    with patch.object(rounds, "exchanged", books), patch.object(late_exchanges, "exchanged", books):
+        yield
+
+
+@contextmanager
+def final_register_ignored() -> Iterator[None]:
+    """The old meter is taken to have stood still since its last read, whatever its final register says."""
+    original = vee.exchanged
+
+    def books(last: LastRegister, exchange: Exchange, *given: Any) -> Validated:
+        return original(last, replace(exchange, final_register_wh=last.register_wh), *given)
+
+    with patch.object(rounds, "exchanged", books), patch.object(late_exchanges, "exchanged", books):
         yield
 
 

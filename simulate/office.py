@@ -21,8 +21,8 @@ from protocols.authority.mandate import Mandate, SignedMandate, sign_mandate
 from protocols.authority.signatures import Signer
 from simulate.crash import SimulatedCrash
 from simulate.faults import Faults
+from simulate.judges.sight import Verdicts
 from simulate.people import APP, BILLING, Papers, People
-from simulate.sight import Verdicts
 
 T = TypeVar("T")
 Extremes = tuple[tuple[float, float], tuple[float, float]]
@@ -95,8 +95,7 @@ class Office:
     async def prepare(self, papers: Papers) -> None:
         """Everything that stands before the run: registries, debts, notices, standing protections, mandates."""
         for node in sorted(self._registries):
-            document = json.dumps(registry_to_document(self._registries[node])).encode()
-            await self._until_done(lambda hub, data=document: hub.import_registry(data))  # type: ignore[misc]
+            await self.bring_registry(self._registries[node])
         await self._debts(list(papers.charges))
         await self._records("notice", [_notice(one) for one in papers.notices])
         standing = [protection for after_s, protection in papers.protections if after_s == 0]
@@ -104,6 +103,11 @@ class Office:
         await self.forecasts()
         await self.mandates()
         await self._feed_once()
+
+    async def bring_registry(self, registry: Registry) -> None:
+        """Import a version of a node's registry."""
+        document = json.dumps(registry_to_document(registry)).encode()
+        await self._until_done(lambda hub: hub.import_registry(document))
 
     async def later(self, papers: Papers) -> None:
         """Protections that are asserted during the run, each at its time."""

@@ -21,8 +21,8 @@ from simulate.clock import stream
 from simulate.crash import SimulatedCrash
 from simulate.faults import Faults
 from simulate.grid import THREE_PHASE_PROFILE, Grid, PointPlan
+from simulate.judges.sight import Verdicts
 from simulate.scenario import AtEvent
-from simulate.sight import Verdicts
 
 APP = "app"
 """The payment channel of the phone application; its feed reaches the hub."""

@@ -16,9 +16,9 @@ from simulate.clock import stream
 from simulate.crash import SimulatedCrash
 from simulate.disk import SimDisk
 from simulate.faults import Faults
+from simulate.judges.sight import Verdicts
 from simulate.loop import VirtualLoop
 from simulate.scenario import AtEvent
-from simulate.sight import Verdicts
 from simulate.trace import Trace
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gridmodel.period import rfc3339
-from simulate.sight import Violation
+from simulate.judges.sight import Violation
 
 DAYS_PER_YEAR = 365.25
 SOMETIMES = (

@@ -73,6 +73,8 @@ class InTime(StrEnum):
     """Everything behind one address answers seconds later than anybody waits; over bytes alone."""
     METERS_SWAPPED = "meters_swapped"
     """Two meters stand at each other's address, as where an electrician mixed up two flats; over bytes alone."""
+    METER_EXCHANGED = "meter_exchanged"
+    """A crew puts another meter in; the length is what lies between the crew and the registry, either being first."""
     FEED_DEAD = "feed_dead"
     """Payments by app are taken, but their feed to the hub is dead."""
     CLOCK_STEP = "clock_step"

@@ -169,7 +169,8 @@ class Site:
 
     def ill(self) -> frozenset[str]:
         """Meters that do not answer now."""
-        return self.meters.silent | self.hung | self.out_of_reach
+        named = self.meters.silent | self.hung | self.out_of_reach
+        return named | {str(self.truth.meter_at(self.truth.index(meter))) for meter in named}
 
     def fall_silent(self, meters: frozenset[str]) -> None:
         """They do not answer from now on."""

@@ -39,6 +39,25 @@ class Registers:
     export_wh: int
 
 
+NO_SHIFT = Registers(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A meter that was put where another had counted."""
+
+    meter: MeterId
+    serial: str
+    since: int
+    """UTC seconds."""
+    shift: Registers
+    """What its exact registers are ahead of those of the meter that was there first, Wh."""
+    start: Registers
+    """What it showed when it came."""
+    before: Registers
+    """What its place had counted by then, as the meters before it served it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Step:
     """All registers at one interval end, meter-side and exact, in the order of `Grid.meters`."""
@@ -65,6 +84,7 @@ class GridTruth:
         self._step_s = spec.interval_minutes * 60
         self._index = {meter: n for n, meter in enumerate(grid.meters)}
         households = np.array([point.household for point in grid.points], dtype=np.bool_)
+        self._stays: dict[int, list[Stay]] = {}
         self._consumers = draw_consumers(households, spec.seed, spec.climate)
         self._network = Network(grid)
         points = len(grid.points)
@@ -92,6 +112,10 @@ class GridTruth:
         while self._end + self._step_s <= now:
             self._step()
 
+    def knows(self, meter: str) -> bool:
+        """Whether that meter stands in this grid, stood or is to stand."""
+        return MeterId(meter) in self._index
+
     def index(self, meter: str) -> int:
         """The meter's place in `Grid.meters`. Raises TruthFault TQ-SM-01."""
         found = self._index.get(MeterId(meter))
@@ -99,18 +123,70 @@ class GridTruth:
             raise TruthFault("TQ-SM-01", f"there is no meter {meter!r:.60} in this grid", "ask for its meters first")
         return found
 
+    def announce(self, index: int, meter: MeterId) -> None:
+        """`meter` belongs to this place, whether it stands there already or not; questions may name it."""
+        self._index[meter] = index
+
+    def exchange(self, index: int, meter: MeterId, serial: str, start: Registers, at: int) -> Stay:
+        """Another meter of the same model counts from `at` (UTC seconds) on, and its contact is as the old one's was.
+
+        `start`: what it has on its registers, meter-side Wh.
+        """
+        before = self.registers_at(index, at)
+        step = self._steps[self._position(at)]
+        exact = Registers(start.import_wh - int(step.imported[index]), start.export_wh - int(step.exported[index]))
+        shown = self._served(index, at, exact)
+        stay = Stay(meter, serial, at, exact, shown, before)
+        self._stays.setdefault(index, []).append(stay)
+        self.announce(index, meter)
+        return stay
+
+    def meter_at(self, index: int) -> MeterId:
+        """The meter that stands there now."""
+        stays = self._stays.get(index)
+        return stays[-1].meter if stays else self.grid.meters[index]
+
+    def serial_of(self, index: int) -> str:
+        """The serial number of the meter that stands there now."""
+        stays = self._stays.get(index)
+        return stays[-1].serial if stays else self.grid.serial_of(index)
+
+    def stands_since(self, index: int) -> int:
+        """Since when that meter stands there; its memory knows nothing of what was before. UTC seconds."""
+        stays = self._stays.get(index)
+        return stays[-1].since if stays else self.grid.spec.origin
+
+    def shown_at(self, index: int, at: int) -> Registers:
+        """What the meter there had on its registers at the latest interval end up to `at`, meter-side Wh."""
+        stay = self._stay(index, at)
+        return self._served(index, at, NO_SHIFT if stay is None else stay.shift)
+
     def registers(self, meter: str, at: int) -> Registers:
         """The meter's registers as served at the latest interval end up to `at`. Raises TruthFault TQ-SM-01, 02."""
         return self.registers_at(self.index(meter), at)
 
     def registers_at(self, index: int, at: int) -> Registers:
-        """As `registers`, by the meter's index."""
+        """As `registers`, by the meter's index; they go on over an exchange as if one meter had counted all of it."""
+        stay = self._stay(index, at)
+        if stay is None:
+            return self._served(index, at, NO_SHIFT)
+        shown = self._served(index, at, stay.shift)
+        return Registers(
+            stay.before.import_wh + shown.import_wh - stay.start.import_wh,
+            stay.before.export_wh + shown.export_wh - stay.start.export_wh,
+        )
+
+    def _stay(self, index: int, at: int) -> Stay | None:
+        """Who stood there at `at`; None while it was the first meter."""
+        return next((one for one in reversed(self._stays.get(index, ())) if one.since <= at), None)
+
+    def _served(self, index: int, at: int, shift: Registers) -> Registers:
         self.advance(at)
         step = self._steps[self._position(at)]
         display = self.displays[self.grid.profile_of(index)]
         return Registers(
-            display.served_wh(Channel.IMPORT, int(step.imported[index])),
-            display.served_wh(Channel.EXPORT, int(step.exported[index])),
+            display.served_wh(Channel.IMPORT, int(step.imported[index]) + shift.import_wh),
+            display.served_wh(Channel.EXPORT, int(step.exported[index]) + shift.export_wh),
         )
 
     def register_wh(self, meter: str, at: int) -> int:

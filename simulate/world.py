@@ -20,19 +20,14 @@ from hosting.compute import InlineCompute
 from protocols.authority.signatures import key_to_text
 from protocols.driver import MeterDriver
 from simulate.book import Book
-from simulate.check_energy import EnergyChecker
-from simulate.check_intervals import IntervalChecker
-from simulate.check_levels import LevelChecker
-from simulate.check_money import MoneyChecker
-from simulate.check_places import PlaceChecker
-from simulate.check_presence import PresenceChecker
-from simulate.check_relays import RelayChecker
-from simulate.check_supply import DRAIN_S_MAX, LOOK_S, SupplyChecker
 from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
-from simulate.convergence import Convergence
+from simulate.crew import Crew
 from simulate.disk import SimDisk
 from simulate.faults import DAY_S, Faults
 from simulate.hub_door import SimHubDoor
+from simulate.judges.convergence import Convergence
+from simulate.judges.court import Court
+from simulate.judges.sight import Verdicts
 from simulate.loop import VirtualLoop
 from simulate.meter_watch import WatchedDriver, Way, watched
 from simulate.misfortune import Misfortune
@@ -42,14 +37,9 @@ from simulate.people import Papers, People
 from simulate.process import Process, Surroundings
 from simulate.report import RunReport
 from simulate.scenario import AtEvent, Scenario
-from simulate.sight import Eye, NodeSight, Verdicts
 from simulate.site import ZONE, Site, World, approvers_of, districts_of, rules_of
-from simulate.temptation import Temptations
 from simulate.trace import Trace
 from simulate.wires import Wires
-
-LEVELS_S = 6 * HOUR_S
-"""How often the hub's levels are added up in the middle of a run: each takes milliseconds of the checker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +67,16 @@ class Rehearsal:
     sites: dict[str, Site] = field(default_factory=dict)
     nodes: dict[str, Process[Node]] = field(default_factory=dict)
     book: Book = field(default_factory=Book)
-    sights: dict[str, NodeSight] = field(default_factory=dict)
-    links_clean_since: dict[str, float | None] = field(default_factory=dict)
     background: list[asyncio.Task[None]] = field(default_factory=list)
     faults: Faults = field(init=False)
     trace: Trace = field(init=False)
     verdicts: Verdicts = field(init=False)
     hub: Process[Hub] = field(init=False)
     door: SimHubDoor = field(init=False)
-    hub_eye: Eye = field(init=False)
-    relays: RelayChecker = field(init=False)
-    supply: SupplyChecker = field(init=False)
-    money: MoneyChecker = field(init=False)
-    energy: EnergyChecker = field(init=False)
-    levels: LevelChecker = field(init=False)
+    court: Court = field(init=False)
     people: People = field(init=False)
     office: Office = field(init=False)
-    temptations: Temptations = field(init=False)
-    places: PlaceChecker = field(init=False)
-    intervals: IntervalChecker = field(init=False)
-    presence: PresenceChecker = field(init=False)
+    crew: Crew = field(init=False)
 
     def __post_init__(self) -> None:
         spec, scenario = self.spec, self.spec.scenario
@@ -113,7 +93,7 @@ class Rehearsal:
             site = Site(world, number, spec.meters)
             self.sites[site.node] = site
         self._wire_hub()
-        self._wire_checkers()
+        self._call_judges()
         for site in self.sites.values():
             self._wire_node(site)
         self._wire_people()
@@ -129,7 +109,12 @@ class Rehearsal:
         await self.office.prepare(papers)
         for process in self.nodes.values():
             process.start()
-        self._background(self._watch, self.office.run_feed, self.office.run_forecasts, self.office.run_mandates)
+        self._background(
+            lambda: self.court.watch(self.note_lines, self.trace),
+            self.office.run_feed,
+            self.office.run_forecasts,
+            self.office.run_mandates,
+        )
         self._background(lambda: self.office.later(papers))
         misfortune = Misfortune(self)
         self.background += misfortune.begin()
@@ -138,7 +123,7 @@ class Rehearsal:
         self.faults.cease()
         await misfortune.mend()
         converged_s = await Convergence(self).reached()
-        self._last_checks(converged_s)
+        self.court.last(Convergence(self).missing() if converged_s is None else None)
         return self._report(converged_s, papers)
 
     async def _first_phase(self) -> bool:
@@ -154,9 +139,8 @@ class Rehearsal:
         """Stop everything and give files back."""
         for task in self.background:
             task.cancel()
-        self.hub_eye.close()
-        for sight in self.sights.values():
-            sight.close()
+        self.crew.stop()
+        self.court.rise()
 
     def link_clean(self, node: str) -> bool:
         """Whether the node's line and the hub are without fault now."""
@@ -166,9 +150,9 @@ class Rehearsal:
         """Keep since when each line has been clean; called whenever something may have changed."""
         for node in self.sites:
             if not self.link_clean(node):
-                self.links_clean_since[node] = None
-            elif self.links_clean_since.get(node) is None:
-                self.links_clean_since[node] = self.loop.time()
+                self.court.links_clean_since[node] = None
+            elif self.court.links_clean_since.get(node) is None:
+                self.court.links_clean_since[node] = self.loop.time()
 
     def _wire_hub(self) -> None:
         folder = self.folder / "hub"
@@ -193,7 +177,6 @@ class Rehearsal:
         self.door = SimHubDoor(lambda: self.hub.product, self.verdicts)
         self.hub.on_crash += [self.door.died, self.note_lines]
         self.hub.on_start.append(self.note_lines)
-        self.hub_eye = Eye(folder / "hub.db")
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(self.loop, self.spec.seed, self.faults, self.trace, self.verdicts)
@@ -215,39 +198,25 @@ class Rehearsal:
             ),
         )
 
-    def _wire_checkers(self) -> None:
-        for node, site in self.sites.items():
-            self.sights[node] = NodeSight(
-                node=node,
-                grid=site.grid,
-                truth=site.truth,
-                rules=site.rules,
-                control=Eye(site.folder / "control.db"),
-                up_since=lambda name=node: self.nodes[name].up_since,  # type: ignore[misc]
-                ill=lambda one=site: one.ill(),  # type: ignore[misc]
-                well_since=site.well_since,
-                folder=site.folder,
-                command_s_max=site.command_s_max,
-                link_clean_since=lambda name=node: self.links_clean_since.get(name),  # type: ignore[misc]
-                clock_spans=lambda one=site: one.wall_wrong,  # type: ignore[misc]
-            )
-        self.relays = RelayChecker(self.sights, self.book, self.verdicts, self.loop.time)
-        self.supply = SupplyChecker(self.sights, self.verdicts, self.loop.time)
-        self.money = MoneyChecker(self.sights, self.hub_eye, self.book, self.verdicts)
-        self.hub.on_start += [self.money.marks, self.money.kept]
-        self.energy = EnergyChecker(self.sights, self.hub_eye, self.verdicts)
-        self.levels = LevelChecker(self.sights, self.hub_eye, self.verdicts)
-        self.presence = PresenceChecker(self.sights, self.verdicts, self.start, self.spec.scenario.present_pct)
-        self.intervals = IntervalChecker(self.sights, self.verdicts)
-        self.places = PlaceChecker(self.sights, self.verdicts, self.loop.time)
-        self.temptations = Temptations(self.sights, self.book, self.relays, self.verdicts, self.loop.time)
+    def _call_judges(self) -> None:
+        self.court = Court(
+            self.sites,
+            self.nodes,
+            self.book,
+            self.verdicts,
+            self.loop.time,
+            start=self.start,
+            present_pct=self.spec.scenario.present_pct,
+            hub_file=self.folder / "hub" / "hub.db",
+        )
+        self.hub.on_start += [self.court.money.marks, self.court.money.kept]
 
     def _wire_node(self, site: Site) -> None:
         node = site.node
 
         def moved(meter: str, closed: bool, at: int) -> None:
             self.trace.add("relay", node, f"{meter} {'closed' if closed else 'open'}")
-            self.relays.moved(node, meter, closed=closed, at=at)
+            self.court.relays.moved(node, meter, closed=closed, at=at)
 
         site.truth.moved = moved
 
@@ -264,10 +233,10 @@ class Rehearsal:
                     rng=dice,
                     hung=site.hung,
                     faults=self.faults,
-                    checker=self.relays,
+                    checker=self.court.relays,
                     trace=self.trace,
                     die=process.crash,
-                    asked=lambda meter: self.supply.asked(node, meter),
+                    asked=lambda meter: self.court.supply.asked(node, meter),
                 )
 
             link = SimLink(
@@ -278,15 +247,15 @@ class Rehearsal:
                 rng=stream(self.spec.seed, f"line/{node}/{incarnation}"),
                 trace=self.trace,
                 die=process.crash,
-                answered=lambda _: self.supply.answered(node),
+                answered=lambda _: self.court.supply.answered(node),
             )
             return await site.build(disk, incarnation, watch, link)
 
         events = (AtEvent.NODE_CRASH_BEFORE_COMMIT, AtEvent.NODE_CRASH_AFTER_COMMIT)
         process = Process(node, site.folder, build, self._surroundings(), events)
-        process.on_commit.append(lambda name: self.supply.polled(node) if name.startswith("readings") else None)
-        process.on_crash += [lambda: self.relays.node_died(node), site.died]
-        process.on_start += [self.money.kept]
+        process.on_commit.append(lambda name: self.court.supply.polled(node) if name.startswith("readings") else None)
+        process.on_crash += [lambda: self.court.relays.node_died(node), site.died]
+        process.on_start += [self.court.money.kept]
         self.nodes[node] = process
 
     def _wire_people(self) -> None:
@@ -302,7 +271,7 @@ class Rehearsal:
             desk=lambda node: self.nodes[node].product,
             doom=lambda node, after: self.nodes[node].doom(after=after),
         )
-        self.relays.on_opened.append(self.people.went_dark)
+        self.court.relays.on_opened.append(self.people.went_dark)
         self.office = Office(
             lambda: self.hub.product,
             self.people,
@@ -314,65 +283,7 @@ class Rehearsal:
             faults=self.faults,
             dice=stream(spec.seed, "office"),
         )
-
-    async def _watch(self) -> None:
-        """The continuous checks, every few virtual minutes."""
-        levels_at = self.loop.time() + LEVELS_S
-        while True:
-            await asyncio.sleep(LOOK_S)
-            self.note_lines()
-            self.supply.look()
-            self.temptations.look()
-            self.presence.look(self.now())
-            self.money.marks()
-            self._tasks_alive()
-            if self.loop.time() >= levels_at:
-                levels_at += LEVELS_S
-                self.money.kept()
-                self.money.counted_once()
-                self.levels.add_up()
-                self._heard_by_now()
-            self.trace.add("check", "world", str(len(self.verdicts.found)))
-
-    def _heard_by_now(self) -> None:
-        """On a line that has long been clean the hub knows what the edge closed."""
-        for node in self.sites:
-            clean_since, up_since = self.links_clean_since.get(node), self.nodes[node].up_since
-            if clean_since is None or up_since is None:
-                continue
-            if self.loop.time() - max(clean_since, up_since) > DRAIN_S_MAX:
-                self.energy.heard(node, self.now() - DRAIN_S_MAX)
-
-    def _tasks_alive(self) -> None:
-        """No supervised task failed: no fault of this rehearsal is an excuse for an exception in a room."""
-        for name, process in self.nodes.items():
-            node = process.product
-            for task in () if node is None else node.tasks():
-                if task.last_error is not None:
-                    self.verdicts.against("task_alive", name, task.name, f"it failed: {task.last_error}")
-
-    def _last_checks(self, converged_s: float | None) -> None:
-        self._tasks_alive()
-        self.money.kept()
-        self.money.marks()
-        self.money.counted_once()
-        self.money.compare()
-        self.money.complete(self.now() - DRAIN_S_MAX // 2)
-        self.money.forks()
-        self.levels.add_up()
-        if converged_s is None:
-            self.verdicts.against("convergence", "world", "world", Convergence(self).missing())
-        upto = min((self.energy.closed_to(node) for node in self.sites), default=0)
-        for node in self.sites:
-            self.energy.compare_hours(node, upto)
-            self.energy.compare_truth(node, upto)
-            self._interval_checks(node)
-
-    def _interval_checks(self, node: str) -> None:
-        """Where every byte is rehearsed: it takes a second for a week."""
-        if self.sites[node].bytes is not None:
-            self.intervals.compare(node)
-            self.faults.happened("interval_filled_from_memory", self.intervals.filled(node))
+        self.crew = Crew(self)
 
     def _report(self, converged_s: float | None, papers: Papers) -> RunReport:
         self.trace.add("end", "world", f"{len(papers.charges)} debts, {len(self.verdicts.found)} violations")
@@ -386,7 +297,7 @@ class Rehearsal:
             violations=tuple(self.verdicts.found),
             sometimes=dict(sorted(self.faults.sometimes.items())),
             faults=dict(sorted(self.faults.struck.items())),
-            exposed=len(self.relays.exposed),
+            exposed=len(self.court.relays.exposed),
             converged_s=converged_s,
             transcript=tuple(self.trace.transcript()) if self.verdicts.found else (),
         )

@@ -43,6 +43,11 @@ ROOMS: dict[str, dict[str, frozenset[str] | None]] = {
         **dict.fromkeys(("modbus", "dlms"), frozenset({"errors", "driver", "profile", "turns", "resting"})),
         "sync": frozenset({"errors", "driver", "profile", "authority"}),
     },
+    "simulate": {
+        "judges": frozenset(
+            {"book", "clock", "faults", "grid", "people", "process", "site", "trace", "truth", "world"}
+        ),
+    },
 }
 """Rooms of a house and the sibling rooms each may import. Modules not named here (node, hub, commands) stand on top."""
 

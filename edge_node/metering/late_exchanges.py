@@ -8,7 +8,7 @@ what is booked already is left alone, so that the order in which papers and poll
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_node.metering.polling import exchanges_of, rules_of, stays_of
 from edge_node.store.history import Stored, stored_intervals
@@ -42,15 +42,12 @@ class _Hole:
     rules: VeeRules
     since: int
     """Since when the old meter stood there."""
+    first: int
+    """The end of the interval that is looked for: that of the exchange, or the old meter's last one."""
 
     @property
     def length(self) -> int:
         return self.rules.interval_minutes * 60
-
-    @property
-    def first(self) -> int:
-        """The end of the interval of the exchange."""
-        return self.exchange.began_at // self.length * self.length + self.length
 
 
 class LateExchanges:
@@ -104,8 +101,13 @@ class LateExchanges:
     async def _booking(self, hole: _Hole, now: int) -> Booking | None:
         """What lies between the two meters; None when it is booked already or a register is not in the store."""
         channel = (hole.placed.point, int(hole.channel))
-        if now < hole.first or await stored_intervals(self._readings.segments, channel, [hole.first]):
+        if now < hole.first:
             return None
+        if await stored_intervals(self._readings.segments, channel, [hole.first]):
+            ended = hole.first - hole.length
+            if ended != hole.exchange.began_at or await stored_intervals(self._readings.segments, channel, [ended]):
+                return None
+            hole = replace(hole, first=ended)  # at its very end the new meter was read under the old one's name
         before, after = await self._before(hole), await self._after(hole, now)
         if before is None or after is None:
             return None
@@ -162,5 +164,7 @@ def _holes(registry: Registry, profiles: Mapping[str, MeterProfile], now: int) -
         rules = rules_of(profile, placed.multiplier, registry.interval_minutes)
         for channel, exchange in exchanges_of(registry, placed, stays, profiles).items():
             since = max(one.valid_from for one in stays[placed.point] if one.valid_to <= placed.valid_from)
-            found.append(_Hole(placed, channel, exchange, rules, since))
+            length = registry.interval_minutes * 60
+            first = exchange.began_at // length * length + length
+            found.append(_Hole(placed, channel, exchange, rules, since, first))
     return found

@@ -100,3 +100,28 @@ def test_the_sum_is_that_of_both_meters(away_s: int, hole_s: int, old_wh: int, n
     assert LAST.at < ends[0]
     assert ends[-1] == first * QUARTER_S
     assert exchanged(LAST, exchange, read(first, 7 + new_wh), RULES) == made
+
+
+def test_a_meter_read_under_the_old_ones_name_goes_on_counting() -> None:
+    """A meter that tells no serial was read for hours before the registry knew of it: its count is not interrupted."""
+    misnamed = replace(LAST, at=14 * QUARTER_S, register_wh=212, still_since=14 * QUARTER_S)
+    made = exchanged(misnamed, swap(11 * QUARTER_S + 400, 5_000_070, 12), read(15, 250), RULES)
+    assert [(one.end // QUARTER_S, one.energy_wh, one.quality) for one in made.intervals] == [(15, 38, Quality.ACTUAL)]
+    assert made.last is not None
+    assert made.last.meter == NEW
+
+
+def test_at_the_very_end_of_an_interval_the_registers_say_which_meter_was_read() -> None:
+    at_once = swap(14 * QUARTER_S, 5_000_070, 12)
+    new_one = replace(LAST, at=14 * QUARTER_S, register_wh=12, still_since=14 * QUARTER_S)
+    assert [one.energy_wh for one in exchanged(new_one, at_once, read(15, 50), RULES).intervals] == [38]
+    old_one = replace(LAST, at=14 * QUARTER_S, register_wh=5_000_070, still_since=14 * QUARTER_S)
+    assert [one.energy_wh for one in exchanged(old_one, at_once, read(15, 50), RULES).intervals] == [38]
+
+
+def test_a_register_at_the_very_exchange_closes_the_old_meters_time() -> None:
+    made = exchanged(LAST, swap(11 * QUARTER_S, 5_000_070, 12), read(11, 12), RULES)
+    assert [(one.end // QUARTER_S, one.energy_wh, one.quality) for one in made.intervals] == [(11, 70, Quality.ACTUAL)]
+    assert exchanged(
+        replace(LAST, at=11 * QUARTER_S), swap(11 * QUARTER_S, 5_000_070, 12), read(11, 12), RULES
+    ).marks == (Mark.STALE,)

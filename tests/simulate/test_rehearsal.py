@@ -77,7 +77,9 @@ def test_a_planted_bug_is_found_and_the_world_without_it_is_clean(mutant: Mutant
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", ["bytes", "dead-units", "slow-gateway", "wrong-flat", "profile-backfill"])
+@pytest.mark.parametrize(
+    "scenario", ["bytes", "dead-units", "slow-gateway", "wrong-flat", "profile-backfill", "meter-exchange"]
+)
 def test_the_laws_hold_over_every_byte(scenario: str) -> None:
     report = quiet_run(spec_of(3, 1, 2, 16, scenario))
     assert [str(one) for one in report.violations] == []

@@ -242,3 +242,39 @@ def test_registers_that_do_not_match_the_channels_are_refused() -> None:
     with pytest.raises(RegistryFault, match="2 registers, 1 channels") as refused:
         grid([link("up-1", "t-1")], [wrong])
     assert refused.value.code == "TQ-RG-06"
+
+
+@pytest.mark.parametrize("at", [NOON, SWAP], ids=["at an interval's end", "within one"])
+def test_a_meter_without_a_serial_is_read_under_the_old_name_and_nothing_is_lost(tmp_path: Path, at: int) -> None:
+    """The registry learns of the exchange two hours later; until then the new meter is read as the old one."""
+
+    def there(now: int) -> Mapping[Channel, int | None]:
+        """What answers at the place; who reads the end of an interval meets the crew's work of that second done."""
+        quarters = (now - NOON) // QUARTER
+        old_wh = OLD_START + OLD_WH * (48 + quarters)
+        return {
+            Channel.IMPORT: BEGUN_WH + NEW_WH * quarters
+            if now >= (at // QUARTER + (at % QUARTER > 0)) * QUARTER
+            else old_wh
+        }
+
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            one.meters.registers["m-old"] = one.meters.registers["m-new"] = there
+            one.meters.steady("m-2", wh=100)
+            old, new = placed("m-old", "up-1", until=at), placed("m-new", "up-1", since=at)
+            old = replace(old, final_registers_wh=(OLD_START + OLD_WH * 48,))
+            new = replace(new, start_registers_wh=(BEGUN_WH,))
+            links, other = [link("up-1", "t-1"), link("up-2", "t-1")], placed("m-2", "up-2")
+            before = placed("m-old", "up-1")
+            await one.take(grid(links, [before, other], version=1))
+            await one.live(NOON + 2 * HOUR_S + 600)
+            await one.take(grid(links, [old, new, other], version=2))
+            await late(one).tick(one.clock.now())
+            await one.live(NOON + 4 * HOUR_S)
+            booked = (await one.booked())["up-1", IMPORT]
+            ends = range(NOON - 2 * HOUR_S + QUARTER, NOON + 3 * HOUR_S + 1, QUARTER)
+            assert [end for end in ends if end not in booked] == []
+            assert sum(booked[end][0] or 0 for end in ends) == 8 * OLD_WH + 12 * NEW_WH
+
+    run_virtual(story())

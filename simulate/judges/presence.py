@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from gridmodel.period import HOUR_S, day_bounds, local_day
 from gridmodel.reading import Channel, Quality
-from simulate.sight import NodeSight, Verdicts
+from simulate.judges.sight import NodeSight, Verdicts
 
 MORNING_S = 6 * HOUR_S
 """After midnight: billing begins."""

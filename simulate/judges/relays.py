@@ -1,8 +1,8 @@
 """Was that relay allowed to move? Recomputed from the meters' own log and the world's papers. Floor: simulate; payment.
 
 Called as a command leaves and at the instant a contact moves. Brakes are counted here, over what the meters did, not
-over what the product wrote down; by what right it was is judged in `check_permits`, whether it was owed in
-`check_debts`.
+over what the product wrote down; by what right it was is judged in `permits`, whether it was owed in
+`debts`.
 """
 
 from collections import defaultdict
@@ -13,9 +13,10 @@ from gridmodel.period import local_day
 from gridmodel.quantity import percent_rounded_up
 from protocols.driver import RelayCommand
 from simulate.book import Book
-from simulate.check_debts import DAY_S, DebtChecker
-from simulate.check_permits import HOUR_S, PermitChecker
-from simulate.sight import NodeSight, Opening, Verdicts
+from simulate.judges.debts import DAY_S, DebtChecker
+from simulate.judges.exchanges import ExchangeChecker
+from simulate.judges.permits import HOUR_S, PermitChecker
+from simulate.judges.sight import NodeSight, Opening, Verdicts
 
 SLACK_S = 30
 """How much narrower windows of contacts are than windows of intents: two commands need not take equally long."""
@@ -32,11 +33,17 @@ class RelayChecker:
     """Judges every opening, keeps count of movements, and of commands on the wire."""
 
     def __init__(
-        self, sights: dict[str, NodeSight], book: Book, verdicts: Verdicts, time_s: Callable[[], float]
+        self,
+        sights: dict[str, NodeSight],
+        book: Book,
+        verdicts: Verdicts,
+        time_s: Callable[[], float],
+        exchanges: ExchangeChecker | None = None,
     ) -> None:
         """`time_s` gives virtual seconds."""
         self._sights = sights
         self._verdicts = verdicts
+        self._exchanges = ExchangeChecker(sights, verdicts) if exchanges is None else exchanges
         self._time_s = time_s
         self._permits = PermitChecker(verdicts)
         self._debts = DebtChecker(book, verdicts)
@@ -56,6 +63,7 @@ class RelayChecker:
         self._flying[node, meter] += 1
         if self._flying[node, meter] > 1:
             self._verdicts.against("one_operation_per_point", node, meter, "two relay commands are on the wire at once")
+        self._exchanges.command_begins(node, meter)
         if command is RelayCommand.OPEN:
             self._permits.command(self._sights[node], meter, intent)
 
@@ -72,6 +80,8 @@ class RelayChecker:
         """A contact moved at `at` (world time, UTC seconds)."""
         sight = self._sights[node]
         index = sight.point_of[meter]
+        flying = {one for (whose, one), count in self._flying.items() if whose == node and count}
+        self._exchanges.moved(node, index, {one for one in flying if sight.point_of[one] == index})
         if not closed:
             self._judge(Opening(sight, index, at))
             for listener in self.on_opened:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gridmodel.event import AlarmKind
-from simulate.sight import NodeSight, Verdicts
+from simulate.judges.sight import NodeSight, Verdicts
 
 NOTICED_S_MAX = 45 * 60
 """Two polls, a hung call, and the round that books what they said."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from gridmodel.period import local_time
 from gridmodel.quantity import percent_rounded_up
 from simulate.book import Book
-from simulate.check_debts import DAY_S, NOTICE_EVIDENCE
-from simulate.check_permits import HOUR_S, mandates_in_force, weather_against, why_doubtful
-from simulate.check_relays import RelayChecker
-from simulate.sight import NodeSight, Verdicts
+from simulate.judges.debts import DAY_S, NOTICE_EVIDENCE
+from simulate.judges.permits import HOUR_S, mandates_in_force, weather_against, why_doubtful
+from simulate.judges.relays import RelayChecker
+from simulate.judges.sight import NodeSight, Verdicts
 
 
 class Temptations:
@@ -61,7 +61,7 @@ class Temptations:
         spent = quota is not None and self._relays.openings_today(sight, now) >= quota
         unsure = why_doubtful(sight, now, self._time_s())
         full = opened_today >= percent_rounded_up(len(sight.grid.points), sight.rules.max_cuts_per_node_day_pct)
-        for meter, index in sight.point_of.items():
+        for meter, index in sight.homes():
             point = sight.grid.points[index]
             account = str(point.account)
             if account not in self._book.debits or meter in sight.ill() or not sight.truth.connected(index):

@@ -2,7 +2,7 @@
 
 An hour in which a node slept is estimated: its energy is right in sum, its spread over the gap is not. So sums are
 compared between *anchors*: hour ends at which every meter of a place was read. The hub is compared with the edges hour
-by hour (its levels with its places: `check_levels`). Registers are those that the meters served.
+by hour (its levels with its places: `levels`). Registers are those that the meters served.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from gridmodel.network import SupplyPointKind
 from gridmodel.period import HOUR_S, day_bounds
 from gridmodel.reading import Channel
 from protocols.sync import wire
-from simulate.sight import Eye, NodeSight, Verdicts
+from simulate.judges.sight import Eye, NodeSight, Verdicts
 
 ANCHOR_S = 900
 """How long after an interval's end its registers are read at the latest."""

@@ -16,7 +16,7 @@ from central_sync.balance.cells import AREA_COLUMNS, CELL, HOURS, PLACE_COLUMNS,
 from gridmodel.balance import CELL_FIELDS
 from gridmodel.network import SupplyPointKind
 from simulate.grid import Grid, SupplyPlan
-from simulate.sight import Eye, NodeSight, Verdicts
+from simulate.judges.sight import Eye, NodeSight, Verdicts
 
 Hours = NDArray[np.int64]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from simulate.check_supply import LOOK_S, POLL_S_MAX, RESTORE_S_MAX, SupplyChecker
 from simulate.clock import WallSpan
-from tests.simulate.checkers import MIDNIGHT, OWED, TEN, Scene, scene
+from simulate.judges.supply import LOOK_S, POLL_S_MAX, RESTORE_S_MAX, SupplyChecker
+from tests.simulate.judges.scenes import MIDNIGHT, OWED, TEN, Scene, scene
 
 
 def checker_of(one: Scene) -> SupplyChecker:

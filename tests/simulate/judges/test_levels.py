@@ -25,12 +25,12 @@ from central_sync.balance.topology import SPANS_KEPT_MAX, KnownRegistry
 from central_sync.store.port import AreaKey
 from gridmodel.balance import CELL_FIELDS
 from gridmodel.network import SupplyPointKind
-from simulate.check_energy import ANCHOR_S, clouded
-from simulate.check_levels import LevelChecker, areas_of
 from simulate.clock import WallSpan
 from simulate.grid_registry import Listen, registry_of
-from simulate.sight import Eye
-from tests.simulate.checkers import MIDNIGHT, Scene, grid_of, scene
+from simulate.judges.energy import ANCHOR_S, clouded
+from simulate.judges.levels import LevelChecker, areas_of
+from simulate.judges.sight import Eye
+from tests.simulate.judges.scenes import MIDNIGHT, Scene, grid_of, scene
 
 POINTS = 160
 DAY = "2026-05-12"

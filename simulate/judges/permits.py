@@ -12,7 +12,7 @@ from typing import Any
 
 from gridmodel.period import local_time
 from gridmodel.reading import Quality
-from simulate.sight import NodeSight, Opening, Verdicts
+from simulate.judges.sight import NodeSight, Opening, Verdicts
 
 RACE_S = 10
 """Utility seconds between the last judgement and the contact: one exchange with a slow meter."""

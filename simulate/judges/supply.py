@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gridmodel.period import HOUR_S
-from simulate.check_debts import SAFETY_LOCK, standing_kinds
-from simulate.check_permits import CONTRADICTED_S
-from simulate.sight import NodeSight, Verdicts
+from simulate.judges.debts import SAFETY_LOCK, standing_kinds
+from simulate.judges.permits import CONTRADICTED_S
+from simulate.judges.sight import NodeSight, Verdicts
 
 RESTORE_S_MAX = 15 * 60
 """The policy's target from knowable payment or protection to supply, where the meter answers."""
@@ -81,7 +81,7 @@ class SupplyChecker:
         now_s, now = self.time_s(), self.verdicts.now()
         up_since = sight.up_since()
         ill = sight.ill()
-        for meter, index in sight.point_of.items():
+        for meter, index in sight.homes():
             key = (sight.node, index)
             if sight.truth.connected(index):
                 self._dark_since.pop(key, None)

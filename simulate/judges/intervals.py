@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gridmodel.reading import Channel, Quality
-from simulate.check_energy import clouded
-from simulate.sight import NodeSight, Verdicts
+from simulate.judges.energy import clouded
+from simulate.judges.sight import NodeSight, Verdicts
 
 WAITS = ("waiting", "meter_silent")
 """Reasons of gaps for which nobody but the node itself is waited for."""

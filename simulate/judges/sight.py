@@ -90,11 +90,11 @@ class NodeSight:
     polled_s: float = -1.0
     """Virtual second when a poll round was last committed."""
     point_of: dict[str, int] = field(default_factory=dict)
-    """Meter to the index of its usage point."""
+    """Every meter that stands there, stood or is to stand, to the index of its usage point."""
     points_at: Counter[int] = field(default_factory=Counter)
     """How many points hang on each transformer (index)."""
     measured: dict[str, str] = field(default_factory=dict)
-    """Meter to the usage or supply point that it measures."""
+    """Meter to the usage or supply point that it measures, as the node's registry has it."""
     _segments: dict[Path, Eye] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,6 +103,14 @@ class NodeSight:
             self.points_at[point.transformer] += 1
             self.measured[point.meter] = point.id
         self.measured |= {supply.meter: supply.id for supply in self.grid.supplies}
+
+    def homes(self) -> list[tuple[str, int]]:
+        """(meter, index) of every usage point, as the node's registry has it."""
+        return [(meter, self.point_of[meter]) for meter in self.measured if meter in self.point_of]
+
+    def exchanged(self, old: str, new: str) -> None:
+        """The node knows by now that `new` stands where `old` did."""
+        self.measured = {new if meter == old else meter: point for meter, point in self.measured.items()}
 
     def stamped_within(self, stamp: int, since: int, until: int) -> bool:
         """Whether its wall may have shown `stamp` at any world time from `since` to `until` (UTC seconds)."""

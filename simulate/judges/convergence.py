@@ -8,8 +8,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gridmodel.period import HOUR_S, local_day
-from simulate.check_energy import final_days
-from simulate.sight import NodeSight
+from simulate.judges.energy import final_days
+from simulate.judges.sight import NodeSight
 
 if TYPE_CHECKING:
     from simulate.world import Rehearsal
@@ -51,10 +51,18 @@ class Convergence:
             return f"{', '.join(down)} does not run"
         if world.people.busy or world.people.feed:
             return "a payment is still on its way"
-        if not world.money.settled():
+        if world.crew.busy:
+            return "an exchange of a meter is under way"
+        if not world.court.money.settled():
             return "hub, edges and book differ in money"
-        for node, sight in world.sights.items():
-            what = self._waits(sight) or self._gaps(node) or self._hours(node) or self._dark(sight)
+        for node, sight in world.court.sights.items():
+            what = (
+                self._waits(sight)
+                or self._gaps(node)
+                or world.court.exchanges.waits(node)
+                or self._hours(node)
+                or self._dark(sight)
+            )
             if what:
                 return f"{node}: {what}"
         return ""
@@ -70,7 +78,7 @@ class Convergence:
         ):
             return f"{count} facts wait in lane {lane}"
         have = dict(sight.control.rows("SELECT lane, next_offset FROM downlink"))
-        for lane, number in self._world.hub_eye.rows(
+        for lane, number in self._world.court.hub_eye.rows(
             "SELECT lane, max(number) FROM down_item WHERE node = ? AND created_at < ? GROUP BY lane",
             (sight.node, before),
         ):
@@ -81,25 +89,25 @@ class Convergence:
 
     def _gaps(self, node: str) -> str:
         """What meters' memories are still owed for."""
-        waiting = self._world.intervals.waiting(node, self._world.now())
+        waiting = self._world.court.intervals.waiting(node, self._world.now())
         return f"{waiting} gaps are neither filled nor explained" if waiting else ""
 
     def _hours(self, node: str) -> str:
         """Hours closed and at the hub, with days that are over final there."""
         world = self._world
-        closed_to = world.energy.closed_to(node)
+        closed_to = world.court.energy.closed_to(node)
         if closed_to < world.start + world.spec.days * 24 * HOUR_S + HOUR_S:
             return f"hours are closed to {closed_to} only"
-        if not world.energy.agree(node, closed_to):
+        if not world.court.energy.agree(node, closed_to):
             return "hub and edge differ in hours"
         zone = world.sites[node].grid.spec.zone
-        final = final_days(world.hub_eye, node)
+        final = final_days(world.court.hub_eye, node)
         for number in range(world.spec.days):
             end = world.start + (number + 1) * 24 * HOUR_S
             day = local_day(end, zone)
             if end + DAY_GRACE_S < world.now() and day not in final:
                 return f"day {day} is not final at the hub"
-        quarantined = world.hub_eye.value(
+        quarantined = world.court.hub_eye.value(
             "SELECT count(*) FROM batch WHERE node = ? AND outcome = 'quarantined'", (node,)
         )
         return f"{quarantined} batches are set aside at the hub" if quarantined else ""

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from simulate.book import Book, Payment
-from simulate.check_permits import HOUR_S, RACE_S, mandates_in_force
+from simulate.judges.permits import HOUR_S, RACE_S, mandates_in_force
+from simulate.judges.sight import NodeSight, Opening, Verdicts
 from simulate.people import APP, BILLING
-from simulate.sight import NodeSight, Opening, Verdicts
 
 DAY_S = 86_400
 NOTICE_EVIDENCE = frozenset({"sms_delivered", "app_read", "signed_list"})

@@ -13,12 +13,12 @@ from gridmodel.period import day_bounds
 from gridmodel.reading import Channel
 from protocols.profile import load_profiles
 from simulate.book import Book
-from simulate.check_relays import RelayChecker
 from simulate.clock import WallSpan
 from simulate.faults import Faults
 from simulate.grid import RELAY_PROFILE, Grid, GridSpec, build_grid
+from simulate.judges.relays import RelayChecker
+from simulate.judges.sight import Eye, NodeSight, Verdicts
 from simulate.scenario import load_scenario
-from simulate.sight import Eye, NodeSight, Verdicts
 from simulate.site import ZONE, districts_of, rules_of
 from simulate.truth import GridTruth
 

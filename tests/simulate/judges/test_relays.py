@@ -6,9 +6,9 @@ import pytest
 
 from protocols.driver import RelayCommand
 from simulate.book import Payment, Shield
-from simulate.check_debts import open_overdue
 from simulate.clock import WallSpan
-from tests.simulate.checkers import DAY_S, MIDNIGHT, OWED, TEN, Scene, scene
+from simulate.judges.debts import open_overdue
+from tests.simulate.judges.scenes import DAY_S, MIDNIGHT, OWED, TEN, Scene, scene
 
 
 def test_a_cut_that_everything_permits_is_no_violation(tmp_path: Path) -> None:

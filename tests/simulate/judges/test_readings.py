@@ -5,10 +5,10 @@ from pathlib import Path
 from gridmodel.event import AlarmKind
 from gridmodel.period import HOUR_S
 from gridmodel.reading import Channel, Quality
-from simulate.check_intervals import IntervalChecker
-from simulate.check_places import NOTICED_S_MAX, PlaceChecker
-from simulate.check_presence import FIRST_HOURS, PresenceChecker
-from tests.simulate.checkers import MIDNIGHT, Scene, scene
+from simulate.judges.intervals import IntervalChecker
+from simulate.judges.places import NOTICED_S_MAX, PlaceChecker
+from simulate.judges.presence import FIRST_HOURS, PresenceChecker
+from tests.simulate.judges.scenes import MIDNIGHT, Scene, scene
 
 QUARTER = 900
 

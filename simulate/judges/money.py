@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simulate.book import Book
+from simulate.judges.sight import Eye, NodeSight, Verdicts
 from simulate.people import APP
-from simulate.sight import Eye, NodeSight, Verdicts
 
 
 @dataclass(slots=True)
