@@ -13,6 +13,7 @@ from edge_node.meter_vault import MeterVault, Taken
 from edge_node.node import Node
 from edge_node.verbs import checked_name, checked_text, only, wrong_argument
 from gridmodel.identity import MeterId
+from gridmodel.registry import Registry
 from hosting.door import Verb
 
 NAMED_MAX = 100
@@ -37,7 +38,7 @@ class KeyVerbs:
             raise wrong_argument("dry_run", "true or false")
         await self._chief(body)
         taken = await self._vault.take(path, dry_run=dry_run)
-        return _told(taken, path, dry_run, self._unknown(taken))
+        return _told(taken, path, dry_run, await self._unknown(taken))
 
     async def _rotate(self, body: dict[str, Any]) -> dict[str, Any]:
         only(body, "recovered", "by", "secret")
@@ -56,11 +57,14 @@ class KeyVerbs:
     async def _chief(self, body: Mapping[str, Any]) -> None:
         await self._node.people.check(checked_name(body, "by"), checked_text(body, "secret"), PersonRole.CHIEF)
 
-    def _unknown(self, taken: Taken) -> list[str]:
+    async def _unknown(self, taken: Taken) -> list[str]:
         """Meters with secrets that no registry has: mistyped, or not installed yet."""
-        registry = self._node.store.registries.newest
-        known = {} if registry is None else registry.meter
-        return [meter for meter in (*taken.added, *taken.changed) if MeterId(meter) not in known and meter != "*"]
+        return await self._node.store.readings.compute.run(_unknown_in, self._node.store.registries.newest, taken)
+
+
+def _unknown_in(registry: Registry | None, taken: Taken) -> list[str]:
+    known = {} if registry is None else registry.meter
+    return [meter for meter in (*taken.added, *taken.changed) if MeterId(meter) not in known and meter != "*"]
 
 
 def _told(taken: Taken, path: Path, dry_run: bool, unknown: list[str]) -> dict[str, Any]:

@@ -170,7 +170,7 @@ class KeyRows:
     """A key file row by row."""
 
     every_meter: MeterSecrets
-    by_meter: Mapping[str, MeterSecrets]
+    by_meter: dict[str, MeterSecrets]
     faults: tuple[RowFault, ...]
     """Of rows that are not among the others."""
 
@@ -186,7 +186,7 @@ def read_rows(path: Path, *, demo: bool) -> KeyRows:
         raise MeterKeyFault("TQ-MK-03", f"{path}: meters is no table", 'each meter has a table: [meters."ID"]')
     faults: list[RowFault] = []
     every = _row("every meter", table, _File, demo, faults)
-    rows = {meter: _row(meter, row, _Secrets, demo, faults) for meter, row in meters.items()}
+    rows = {meter: _row(meter, meters.pop(meter), _Secrets, demo, faults) for meter in tuple(meters)}  # dies in parts
     bad = {fault.meter for fault in faults}
     return KeyRows(every, {meter: row for meter, row in rows.items() if meter not in bad}, tuple(faults))
 

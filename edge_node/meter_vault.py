@@ -28,6 +28,7 @@ from edge_node.store.meter_secrets import EVERY_METER, MeterSecretRows, Sealed, 
 from gridmodel.clock import Compute, Entropy
 from gridmodel.fault import Fault
 from gridmodel.identity import MeterId
+from hosting.compute import emptied
 from hosting.files import publish
 from hosting.keys import MISSING, KeyDomain, KeyFault, KeyKind
 from hosting.keys_envelope import RecoveryPublic, SealingKey
@@ -123,9 +124,10 @@ class MeterVault:
             before = self._sealed
             sets, taken = await self._compute.run(_plan, read, before, data, self._now(), self._entropy)
             if sets and not dry_run and not taken.faults:
+                joined = await self._compute.run(_joined, key, before, sets)
                 await self._store.put(key, sets)
-                left = tuple(meter for meter in before.torn if meter not in sets)
-                self._hold(Sealed(key, {**before.sets, **sets}, left), data)
+                await self._hold(joined, data)
+            await self._compute.run(emptied, read.by_meter, sets)
             return taken
 
     async def rotate(self, recovered: Path | None = None) -> WrappedKey:
@@ -151,7 +153,7 @@ class MeterVault:
             key = wrap_key(data, node_key, self._place.recovery, self._now(), self._entropy)
             await self._compute.run(_write_next, path, node_key, self._place.domain)
             await self._store.replace_all(key, sets)
-            self._hold(Sealed(key, sets), data)
+            await self._hold(Sealed(key, sets), data)
             await self._compute.run(publish, _next(path), path)
             return key
 
@@ -161,9 +163,10 @@ class MeterVault:
             raise RuntimeError("the vault was not opened")
         return self._rows
 
-    def _hold(self, sealed: Sealed, data: SealingKey | None, locked: MeterKeyFault | None = None) -> None:
-        """Both at once: nothing is awaited between the rows and their key."""
-        self._sealed, self._data, self._locked = sealed, data, locked
+    async def _hold(self, sealed: Sealed, data: SealingKey | None, locked: MeterKeyFault | None = None) -> None:
+        """Both at once: nothing is awaited between the rows and their key. What was held dies off the event loop."""
+        before, self._sealed, self._data, self._locked = self._sealed, sealed, data, locked
+        await self._compute.run(emptied, before.sets)
 
     async def _reload(self) -> None:
         sealed = await self._store.load()
@@ -171,11 +174,11 @@ class MeterVault:
             node_key = await self._compute.run(_settled, self._place, sealed.key, self._entropy)
             data = None if sealed.key is None or node_key is None else unwrap_key(sealed.key, node_key)
         except MeterKeyFault as fault:
-            self._hold(sealed, None, fault)
+            await self._hold(sealed, None, fault)
         except Fault as fault:
-            self._hold(sealed, None, MeterKeyFault(fault.code, fault.what, fault.hint))
+            await self._hold(sealed, None, MeterKeyFault(fault.code, fault.what, fault.hint))
         else:
-            self._hold(sealed, data)
+            await self._hold(sealed, data)
 
     async def _unlocked(self) -> SealingKey:
         """The node key, with the rows as they are now; raises MeterKeyFault when it is not the right one."""
@@ -212,9 +215,13 @@ def _read(path: Path, demo: bool) -> KeyRows:
     return read_rows(path, demo=demo)
 
 
+def _joined(key: WrappedKey, before: Sealed, sets: Mapping[str, SealedSet]) -> Sealed:
+    return Sealed(key, {**before.sets, **sets}, tuple(meter for meter in before.torn if meter not in sets))
+
+
 def _plan(
     read: KeyRows, before: Sealed, data: SealingKey, now: int, entropy: Entropy
-) -> tuple[Mapping[str, SealedSet], Taken]:
+) -> tuple[dict[str, SealedSet], Taken]:
     """What has to be written, and how it is told; pure and heavy."""
     wanted = dict(read.by_meter)
     if read.every_meter != MeterSecrets():

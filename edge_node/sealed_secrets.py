@@ -75,13 +75,17 @@ def open_all(key: SealingKey, sealed: Sealed) -> Opened:
 
 def reseal_all(old: SealingKey, new: SealingKey, sealed: Sealed, entropy: Entropy) -> dict[str, SealedSet]:
     """Everything under another key, versions and ages as they were; heavy. Raises MeterKeyFault TQ-MK-09 with names."""
-    opened = open_all(old, sealed)
-    if opened.damaged:
-        raise does_not_open(*opened.damaged)
-    return {
-        meter: seal_set(new, meter, held.version, opened.secrets[meter], written_at=held.written_at, entropy=entropy)
-        for meter, held in sealed.sets.items()
-    }
+    sets, damaged = dict[str, SealedSet](), list(sealed.torn)
+    for meter, held in sealed.sets.items():
+        try:
+            secrets = open_set(old, meter, held)
+        except MeterKeyFault:
+            damaged.append(meter)
+        else:
+            sets[meter] = seal_set(new, meter, held.version, secrets, written_at=held.written_at, entropy=entropy)
+    if damaged:
+        raise does_not_open(*sorted(damaged))
+    return sets
 
 
 def wrap_key(

@@ -63,6 +63,8 @@ class Mark(StrEnum):
     """The register passed its end and started at zero."""
     SPIKE = "spike"
     """More energy than the connection can carry: held back, not booked."""
+    OVERLOAD = "overload"
+    """More energy than the connection can carry, read after read: booked as suspect."""
     STUCK = "stuck"
     """Not one watt-hour for longer than the rules call normal."""
     NULL = "null"

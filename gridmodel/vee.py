@@ -26,11 +26,11 @@ class VeeRules:
     """More than this over a gap is a spike."""
     register_wh_wrap: int | None
     """The register value after which the meter starts at zero; None when it cannot be reached."""
-    gap_intervals_max: int = 96 * 45
-    """45 days of quarter hours: a longer silence is an exchange or a new start, not a gap to fill."""
+    gap_days_max: int = 45
+    """A longer silence is an exchange or a new start, not a gap to fill."""
     ahead_s_max: int = 24 * 3_600
     """A last register further ahead than this was stamped by a wrong clock: counting starts anew at the read."""
-    stuck_intervals: int = 96 * 14
+    stuck_days: int = 14
     """Two weeks without one watt-hour is worth a look; an empty flat is no fault."""
     decrease_wh_max: int = 0
     """A register may fall by so much, as rounding and resets of a display make it, and counts as standing still."""
@@ -57,6 +57,11 @@ COARSE_PCT = 10
 under a load of 320 W."""
 STILL_LOAD_W = 1
 """Even a home that nobody lives in uses as much: a register must move once it has summed up to one step."""
+OVERLOAD_TIMES_MAX = 4
+"""An overload is no more than so many times `power_w_max`: beyond it wires melt, or the register lies."""
+AGREEING_TIMES_MAX = 2
+"""Two rises in a row agree when neither is more than so many times the other: a jump agrees with nothing."""
+DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +82,15 @@ RULES: Mapping[Mark, Rule] = {
     Mark.NULL: Rule("the meter has a value", held_back=True),
     Mark.STALE: Rule("the read is later than the one already known", held_back=True),
     Mark.AHEAD: Rule("the register already known is not of the future", "ahead_s_max", held_back=True),
-    Mark.GAP: Rule("no interval is missing in between", "gap_intervals_max"),
+    Mark.GAP: Rule("no interval is missing in between", "gap_days_max"),
     Mark.RESET: Rule("the register does not fall", held_back=True, alarm=AlarmKind.REGISTER_RESET),
     Mark.DECREASE: Rule("the register does not fall, not even by its own steps", "decrease_wh_max"),
     Mark.WRAP: Rule("the register does not start again at zero", "register_wh_wrap"),
     Mark.SPIKE: Rule(
         "the energy is what the connection can carry", "power_w_max", held_back=True, alarm=AlarmKind.REGISTER_SPIKE
     ),
-    Mark.STUCK: Rule("the register moves", "stuck_intervals", alarm=AlarmKind.REGISTER_STUCK),
+    Mark.OVERLOAD: Rule("two reads in a row show no such spike", "power_w_max", alarm=AlarmKind.REGISTER_SPIKE),
+    Mark.STUCK: Rule("the register moves", "stuck_days", alarm=AlarmKind.REGISTER_STUCK),
     Mark.COARSE: Rule("the register's own steps are small beside the energy", "resolution"),
     Mark.EXCHANGE: Rule("the same meter as before"),
     Mark.SUM_CHECK: Rule("the tariff registers add up to the total", "sum_wh_max"),
@@ -114,7 +120,10 @@ class LastRegister:
     still_since: int
     """Since when the register has not moved."""
     doubt: Baseline | None = None
-    """A register that fitted nothing (a reset, a spike): the start of a new count if the next read confirms it."""
+    """A register that fitted nothing (a reset, a spike): the start of a new count if the next read confirms it.
+
+    With the time of the last register itself: an overload is under way.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +158,8 @@ def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> 
 
     The first read of a meter only sets the start. A register on another meter than the last one sets a new start as
     well: the exchange itself books what lies between. A read that fits nothing is kept as a doubt: a counter that goes
-    to zero and back has booked nothing, and one that stays at zero counts on from there once a second read agrees.
+    to zero and back has booked nothing, and one that stays at zero counts on from there once a second read agrees. Too
+    much energy twice in a row is an overload, or a limit that is wrong: booked as suspect, not held for ever.
     """
     if read.register_wh is None or not 0 <= read.register_wh <= REGISTER_WH_MAX:
         return Validated((), (Mark.NULL,), last)  # not even a start: no store and no chunk could hold it
@@ -161,7 +171,7 @@ def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> 
         if latest_at - read.at > rules.ahead_s_max:
             return Validated((), (Mark.AHEAD,), start)
         return Validated((), (Mark.STALE,), last)
-    if _intervals_between(last.at, read.at, rules) > rules.gap_intervals_max:
+    if read.at - last.at > rules.gap_days_max * DAY_S:
         return Validated((), (Mark.GAP,), start)
     if 0 < last.register_wh - read.register_wh <= rules.decrease_wh_max:
         still = _booked(last, replace(read, register_wh=last.register_wh), 0, rules, wrapped=False)
@@ -170,11 +180,44 @@ def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> 
     if isinstance(step, int):
         return _booked(last, read, step, rules, wrapped=read.register_wh < last.register_wh)
     if last.doubt is not None:
+        if _is_overload(last, last.doubt, read, rules):
+            return _overloaded(last, last.doubt, read, rules)
         confirmed = _step(last.doubt, read, rules)
         if isinstance(confirmed, int) and read.register_wh >= last.doubt.register_wh:
             doubted = LastRegister(read.meter, last.doubt.at, last.doubt.register_wh, last.doubt.at)
             return _booked(doubted, read, confirmed, rules, wrapped=False)
     return Validated((), (step,), replace(last, doubt=Baseline(read.at, read.register_wh)))
+
+
+def _is_overload(last: LastRegister, doubt: Baseline, read: RegisterRead, rules: VeeRules) -> bool:
+    """Whether the connection carries more than it can: the rise to the doubt and the one after it agree.
+
+    Once under way, each next interval may show as much. A jump of a register has nothing like it after it.
+    """
+    if read.register_wh is None:
+        return False
+    after_s, after_wh = read.at - doubt.at, read.register_wh - doubt.register_wh
+    before_s, before_wh = doubt.at - last.at, doubt.register_wh - last.register_wh
+    if before_s == 0:
+        steepest, agree = after_wh / after_s, after_s == rules.interval_minutes * 60
+    else:
+        rates = sorted((before_wh / before_s, after_wh / after_s))
+        steepest, agree = rates[1], rates[0] * AGREEING_TIMES_MAX >= rates[1]
+    return agree and 0 < steepest * 3_600 <= rules.power_w_max * OVERLOAD_TIMES_MAX
+
+
+def _overloaded(last: LastRegister, doubt: Baseline, read: RegisterRead, rules: VeeRules) -> Validated:
+    """Both rises as suspect: nothing that was used is lost, and nobody is cut on it."""
+    points = [(doubt.at, doubt.register_wh), (read.at, read.register_wh or 0)]
+    base, intervals = (last.at, last.register_wh), list[IntervalReading]()
+    for at, register_wh in points:
+        if at > base[0]:
+            part = replace(read, at=at, register_wh=register_wh)
+            count = _intervals_between(base[0], at, rules)
+            intervals += spread(part, register_wh - base[1], count, rules.interval_minutes, Quality.SUSPECT)
+        base = at, register_wh
+    under_way = LastRegister(read.meter, *base, read.at, doubt=Baseline(*base))
+    return Validated(tuple(intervals), (Mark.OVERLOAD,), under_way)
 
 
 def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules: VeeRules) -> Validated:
@@ -190,7 +233,7 @@ def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules:
     if read.at <= begun:
         return Validated((), (Mark.STALE,), last)
     start = LastRegister(read.meter, read.at, read.register_wh, read.at)
-    if _intervals_between(last.at, read.at, rules) > rules.gap_intervals_max:
+    if read.at - last.at > rules.gap_days_max * DAY_S:
         return Validated((), (Mark.EXCHANGE, Mark.GAP), start)
     ended = -(-exchange.ended_at // length) * length
     final_wh = exchange.final_register_wh
@@ -253,7 +296,7 @@ def _booked(last: LastRegister, read: RegisterRead, energy_wh: int, rules: VeeRu
     if wrapped:
         marks.append(Mark.WRAP)
     step_wh = rules.resolution.at(last.register_wh)
-    still_s_max = max(rules.stuck_intervals * rules.interval_minutes * 60, step_wh * 3_600 // STILL_LOAD_W)
+    still_s_max = max(rules.stuck_days * DAY_S, step_wh * 3_600 // STILL_LOAD_W)
     if read.at - still_since >= still_s_max:
         marks.append(Mark.STUCK)
     if count > 1:

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -16,6 +16,16 @@ WORKERS_MAX = 4
 """Threads at most: more would only take turns, and an office's machine has few cores."""
 IN_FLIGHT_PER_WORKER_MAX = 16
 """Work accepted per thread before callers wait their turn: batches are megabytes, and a queue of them is memory."""
+
+
+def emptied(*held: dict[Any, Any]) -> None:
+    """Take everything out of these, one by one: a task for `compute`.
+
+    A dictionary of a hundred thousand objects that dies at once holds the interpreter's lock for 50 ms, on any thread.
+    """
+    for one in held:
+        while one:
+            one.popitem()
 
 
 class InlineCompute:

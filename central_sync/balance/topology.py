@@ -24,6 +24,8 @@ from protocols.sync.chunk.document import unpack_document
 
 REGISTRIES_KEPT_MAX = 512
 """Decoded registries in memory: every node's newest, and as many older ones that late data name."""
+SPANS_KEPT_MAX = 64
+"""Spans between two changes whose areas are kept, of each registry: a month of meters exchanged every day."""
 
 Areas = tuple[tuple[str, str, int], ...]
 
@@ -128,6 +130,8 @@ class KnownRegistry:
         found = self._expected.get(span)
         if found is None:
             found = self._expected[span] = self._work_out(self.registry.topology(end))
+            for oldest in list(self._expected)[:-SPANS_KEPT_MAX]:
+                self._expected.pop(oldest, None)
         return found
 
     def _work_out(self, topology: Topology) -> dict[AreaKey, Expected]:

@@ -25,7 +25,6 @@ RETRIES_MAX = 3
 """Further tries within one interval: a fourth silence is a meter that is off, and its bus serves others."""
 RETRY_DELAY_S = 45
 """Before the second try; it doubles: 45, 90, 180 s end well within a quarter of an hour."""
-DAY_MINUTES = 1_440
 NO_EXCHANGES: Mapping[Channel, Exchange] = MappingProxyType({})
 """Shared by the many that were never exchanged."""
 HAND_READ_WH_MAX = 1_000
@@ -136,7 +135,7 @@ def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: in
         interval_minutes=interval_minutes,
         power_w_max=multiplier.apply(profile.power_w_max),
         register_wh_wrap=None if wrap is None else multiplier.apply(wrap),
-        stuck_intervals=limits.stuck_days * DAY_MINUTES // interval_minutes,
+        stuck_days=limits.stuck_days,
         decrease_wh_max=multiplier.apply(limits.decrease_wh_max),
         sum_wh_max=multiplier.apply(limits.sum_wh_max),
         reactive_pct_max=limits.reactive_pct_max,

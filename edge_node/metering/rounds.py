@@ -52,7 +52,7 @@ _UNJUDGED = frozenset({Mark.NULL, Mark.STALE, Mark.AHEAD})
 """Such a read says nothing about the alarms that stand."""
 _TEXTS = {
     AlarmKind.REGISTER_RESET: "the register fell; nothing is booked until a second read agrees",
-    AlarmKind.REGISTER_SPIKE: "the register rose by more than the connection can carry; held back",
+    AlarmKind.REGISTER_SPIKE: "the register rose by more than the connection can carry; held back or suspect",
     AlarmKind.REGISTER_STUCK: "not one watt-hour for longer than is normal",
 }
 

@@ -34,7 +34,7 @@ BOOKINGS_PER_ROUND_MAX = 10_000
 INTERVALS_PER_CORRECTION = 10_000
 """After so many a correction ends its transaction: as many as a poll round, and polls get their turn in between."""
 TOUCHED_MONTHS = 3
-"""Late readings reach back 45 days at most (`VeeRules.gap_intervals_max`): three local months."""
+"""Late readings reach back 45 days at most (`VeeRules.gap_days_max`): three local months."""
 TOUCHED_HOURS_MAX = 1_000
 """Hours given at once; the caller comes again for the rest."""
 

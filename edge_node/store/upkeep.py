@@ -18,12 +18,15 @@ from hosting.rowhash import RowHasher
 
 RAW_DAYS_KEPT = 100
 """Raw readings of so many days stay behind the latest closed one: a late meter reaches back 45, a dispute a quarter."""
+DAY_S = 86_400
 ROWS_PER_CHECK = 5_000
 """Rows checked in one go: some 10 ms of a compute thread, and the segment is free in between."""
 FINDINGS_MAX = 100
 """A damaged file alters thousands of rows; the first ones tell where."""
 ENDS_PER_PURGE = 96
 """Interval ends purged at one close: as many as a day brings."""
+ROWS_PER_PURGE = 1_000
+"""Rows of the control database deleted in one transaction: some 10 ms."""
 PAGES_PER_PURGE = 4_000
 """Free pages given back in one transaction: 16 MB."""
 
@@ -140,6 +143,22 @@ async def purge_readings(segments: Segments, closed_day: str, days_kept: int = R
             else:
                 await segment.database.write(_give_back)
     return purged
+
+
+async def purge_control(conn: Connection, now: int) -> int:
+    """Delete alarms that ended and cells of hours more than RAW_DAYS_KEPT ago, a bounded number; gives how many.
+
+    The hub has both, and no hour is closed again so late.
+    """
+    before = now - RAW_DAYS_KEPT * DAY_S
+    return await conn.execute(
+        "DELETE FROM alarm WHERE rowid IN (SELECT rowid FROM alarm WHERE cleared_at < ? LIMIT ?)",
+        (before, ROWS_PER_PURGE),
+    ) + await conn.execute(
+        "DELETE FROM hour_cell WHERE (hour_end, place) IN"
+        " (SELECT hour_end, place FROM hour_cell WHERE hour_end < ? ORDER BY hour_end, place LIMIT ?)",
+        (before, ROWS_PER_PURGE),
+    )
 
 
 def _days_before(day: str, count: int) -> str:

@@ -16,7 +16,16 @@ from edge_node.store.alarms import clear_alarm, raise_alarm
 from edge_node.store.operations import MINUTE_S, CutPlan, Movement, Operation, Outcome
 from edge_node.store.relays import RelayRow, Sighting
 from edge_node.supply.brakes import BRAKES, node_day_limit
-from edge_node.supply.facts import NO_METER, UNLINKED, Gathered, Moment, Sources, basis, gather
+from edge_node.supply.facts import (
+    NO_METER,
+    UNLINKED,
+    Gathered,
+    Moment,
+    Sources,
+    all_protections_whole,
+    basis,
+    gather,
+)
 from edge_node.supply.place import Place
 from edge_node.supply.seen import Seen, see
 from gridmodel.clock import Entropy
@@ -163,6 +172,7 @@ class Door:
                 await sources.operations.finish(conn, known, Outcome.WITHHELD, moment.now)
                 return None
             gathered = await gather(conn, sources, place, moment, but=known.id)
+            gathered = await all_protections_whole(conn, sources, gathered)
             against = reasons_against_cut(gathered.facts, moment.rules, moment.bounds)
             fresh = 0 <= moment.now - known.intent_at <= INTENT_AGE_S_MAX
             same = place.meter is not None and place.meter.id == known.meter
@@ -295,10 +305,14 @@ class Door:
 
     async def _judge(self, conn: Connection, place: Place, moment: Moment) -> Judged:
         gathered = await gather(conn, self._sources, place, moment)
+        decision = decide(gathered.facts, moment.rules, moment.bounds)
+        if decision.action is Action.CUT:
+            gathered = await all_protections_whole(conn, self._sources, gathered)
+            decision = decide(gathered.facts, moment.rules, moment.bounds)
         if gathered.damaged:
             detail = f"stored rows are not what was written: {', '.join(gathered.damaged)}"
             await raise_alarm(conn, AlarmKind.ROW_DAMAGED, place.point.id, detail, moment.now)
-        return Judged(gathered, decide(gathered.facts, moment.rules, moment.bounds))
+        return Judged(gathered, decision)
 
     async def _withhold(
         self, conn: Connection, operation: Operation, row: RelayRow, against: Sequence[Reason], now: int

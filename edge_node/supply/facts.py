@@ -6,7 +6,7 @@ asked just before and handed in.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from edge_node.store.alarms import alarm_stands
@@ -139,7 +139,7 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
         and latest.quality is Quality.ACTUAL
         and 0 <= now.latest - latest.end <= READING_AGE_S_MAX,
         clock_trusted=moment.trusted,
-        cuts_stopped=bool(await sources.records.stops(conn)),
+        cuts_stopped=await sources.records.cuts_are_stopped(conn),
         reconciled=await is_reconciled(conn),
         records_sound=whole and current,
         brakes=brakes(counts, moment.rules, place.counts, now.earliest),
@@ -148,6 +148,18 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
     )
     plan = await sources.operations.plan(conn, point.id)
     return Gathered(facts, row, mandate, plan, damaged, account.credited_at, counts.node_day)
+
+
+async def all_protections_whole(conn: Connection, sources: Sources, gathered: Gathered) -> Gathered:
+    """The same facts, doubtful if any protection at all is altered: the point's own may name another one now.
+
+    Asked of whoever would be cut, and of nobody else: it reads them all.
+    """
+    torn = await sources.records.torn_protections(conn)
+    if not torn:
+        return gathered
+    facts = replace(gathered.facts, records_sound=False)
+    return replace(gathered, facts=facts, damaged=tuple(dict.fromkeys((*gathered.damaged, *torn))))
 
 
 def basis(gathered: Gathered, place: Place, decision: Decision, moment: Moment) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from edge_node.store.batches import Outbox
 from edge_node.store.outbox import append_latest
 from edge_node.store.state import Mark, forget_mark, read_mark, write_mark
+from edge_node.store.upkeep import purge_control
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import ClockTrust, UtilityClock
 from hosting.database import Connection, Database
@@ -74,7 +75,7 @@ class StatusRoom:
         self._wakeups.outbox.set()
         trusted = await self.remember(now)
         for _ in range(PRUNES_PER_TURN_MAX if trusted else 0):  # a wall a month ahead would forget a month too early
-            if not await self._outbox.prune(now):
+            if not await self._outbox.prune(now) + await self._control.write(lambda conn: purge_control(conn, now)):
                 break
 
     async def remember(self, now: int) -> bool:

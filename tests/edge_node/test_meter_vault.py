@@ -237,3 +237,16 @@ def test_no_secret_is_in_clear_in_a_database_a_copy_a_log_or_an_answer(tmp_path:
     assert found_in(lines.getvalue().encode(), secrets) == []
     assert found_in(repr(said).encode(), secrets) == []
     assert found_in(repr(secrets["EK"]).encode(), secrets) == ["EK"], "the search finds what is there"
+
+
+def test_what_a_vault_held_is_taken_apart_by_compute_and_dies_on_no_callback(tmp_path: Path) -> None:
+    async def story(vault: MeterVault, _: Database) -> None:
+        await vault.take(office.file(), dry_run=False)
+        held = vault._sealed.sets
+        assert len(held) == 3
+        await vault.rotate()
+        assert held == {}
+        assert vault.secrets_of(MeterId("m-1")) == FIRST
+
+    office = Office(tmp_path)
+    told(story, office)

@@ -111,12 +111,12 @@ def test_a_coarse_register_may_stand_still_until_one_watt_had_moved_it() -> None
     rules = replace(COARSE, resolution=KWH_FLOAT.times(Multiplier(40)))
     register_wh = 40 * 131_072_000
     last = LastRegister(MeterId("m-1"), 0, register_wh, 0)
-    for quarters, marks in ((rules.stuck_intervals, ()), (625 * 4 - 1, ()), (625 * 4, (Mark.STUCK,))):
+    for quarters, marks in ((rules.stuck_days * 96, ()), (625 * 4 - 1, ()), (625 * 4, (Mark.STUCK,))):
         still = replace(last, at=(quarters - 1) * QUARTER_S)
         assert validate(still, read(quarters, register_wh), rules).marks == marks
     fine = replace(rules, resolution=Resolution())
-    still = replace(last, at=(fine.stuck_intervals - 1) * QUARTER_S)
-    assert validate(still, read(fine.stuck_intervals, register_wh), fine).marks == (Mark.STUCK,)
+    still = replace(last, at=(fine.stuck_days * 96 - 1) * QUARTER_S)
+    assert validate(still, read(fine.stuck_days * 96, register_wh), fine).marks == (Mark.STUCK,)
 
 
 def test_shown_values_lie_one_step_apart_than_any_pair_of_shown_values() -> None:

@@ -1,12 +1,15 @@
 """Validation and estimation: sums that hold, and energy that is never invented."""
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gridmodel.identity import MeterId
 from gridmodel.reading import Channel, IntervalReading, Mark, Quality, RegisterRead
-from gridmodel.vee import LastRegister, Validated, VeeRules, validate
+from gridmodel.vee import OVERLOAD_TIMES_MAX, LastRegister, Validated, VeeRules, validate
+from gridmodel.vee import RULES as RULES_OF_ALL
 
 QUARTER_S = 900
 RULES = VeeRules(interval_minutes=15, power_w_max=40_000, register_wh_wrap=None)
@@ -75,6 +78,36 @@ def test_a_spike_is_held_back_and_the_truth_goes_on() -> None:
     assert Mark.SPIKE in marks
 
 
+def test_a_load_that_stays_above_the_limit_is_booked_as_suspect_and_nothing_of_it_is_lost() -> None:
+    registers = [0, 5_000, 17_000, 30_000, 42_000, 55_000, 56_000, 57_000]
+    intervals, marks = follow([read(n + 1, wh) for n, wh in enumerate(registers)])
+    assert [one.energy_wh for one in intervals] == [5_000, 12_000, 13_000, 12_000, 13_000, 1_000, 1_000]
+    assert [one.register_wh for one in intervals] == registers[1:]
+    assert [one.quality for one in intervals] == [Quality.ACTUAL] + 4 * [Quality.SUSPECT] + 2 * [Quality.ACTUAL]
+    assert marks == [Mark.SPIKE, *3 * [Mark.OVERLOAD]]
+    assert RULES_OF_ALL[Mark.OVERLOAD].alarm is RULES_OF_ALL[Mark.SPIKE].alarm
+
+
+def test_an_overload_of_which_reads_are_missing_is_suspect_as_well() -> None:
+    intervals, marks = follow([read(1, 0), read(4, 36_000), read(6, 60_000), read(8, 84_000), read(9, 97_000)])
+    assert [one.energy_wh for one in intervals] == [*5 * [12_000], *2 * [12_000], 13_000]
+    assert {one.quality for one in intervals} == {Quality.SUSPECT}
+    assert marks == [Mark.SPIKE, Mark.OVERLOAD, Mark.SPIKE, Mark.OVERLOAD]
+
+
+def test_more_than_wires_carry_is_held_back_however_often_it_is_read() -> None:
+    intervals, marks = follow([read(n, n * 41_000) for n in range(8)])
+    assert (intervals, marks) == ([], 7 * [Mark.SPIKE])
+
+
+@given(st.lists(st.integers(10_001, 20_000), min_size=2, max_size=20), st.integers(0, 2_000))
+def test_a_steady_overload_loses_no_watt_hour(overload: list[int], usual_wh: int) -> None:
+    registers = list(accumulate([1_000, usual_wh, *overload, usual_wh, usual_wh]))
+    intervals, _ = follow([read(n + 1, wh) for n, wh in enumerate(registers)])
+    assert energy_of(intervals) == registers[-1] - registers[0]
+    assert [one.end for one in intervals] == [(n + 2) * QUARTER_S for n in range(len(registers) - 1)]
+
+
 def test_a_wrap_is_booked_and_doubted() -> None:
     rules = VeeRules(interval_minutes=15, power_w_max=40_000, register_wh_wrap=10_000_000)
     intervals, marks = follow([read(1, 9_999_900), read(2, 150)], rules)
@@ -136,9 +169,12 @@ def test_intervals_sum_to_the_registers_and_tile_time(steps: list[tuple[int, int
 
 
 @given(st.lists(st.integers(0, 60_000), min_size=2, max_size=60))
-def test_whatever_a_meter_serves_nothing_is_booked_beyond_what_the_line_carries(registers: list[int]) -> None:
+def test_whatever_a_meter_serves_what_is_beyond_the_line_is_suspect_and_has_its_own_limit(registers: list[int]) -> None:
     intervals, _ = follow([read(n + 1, register_wh) for n, register_wh in enumerate(registers)])
-    assert all(0 <= (one.energy_wh or 0) <= RULES.power_w_max // 4 for one in intervals)
+    carried_wh = RULES.power_w_max // 4
+    for one in intervals:
+        times = OVERLOAD_TIMES_MAX if one.quality is Quality.SUSPECT else 1
+        assert 0 <= (one.energy_wh or 0) <= times * carried_wh
     assert len({one.end for one in intervals}) == len(intervals)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,8 +123,22 @@ def test_a_years_gap_is_no_work() -> None:
     year = RegisterRead("p", MeterId("m"), CHANNEL, 365 * 86_400, 900_000)
     made = validate(last, year, RULES_HERE)
     assert (made.intervals, made.marks) == ((), (Mark.GAP,))
-    longest = replace(year, at=RULES_HERE.gap_intervals_max * QUARTER_S, register_wh=9_000)
-    assert len(validate(last, longest, RULES_HERE).intervals) == RULES_HERE.gap_intervals_max
+    longest = replace(year, at=RULES_HERE.gap_days_max * 86_400, register_wh=9_000)
+    assert len(validate(last, longest, RULES_HERE).intervals) == RULES_HERE.gap_days_max * 96
+
+
+@pytest.mark.parametrize("minutes", [15, 30, 60])
+def test_a_gap_is_as_many_days_and_a_meter_as_long_stuck_whatever_the_interval(minutes: int) -> None:
+    rules, length = VeeRules(minutes, 40_000, None), minutes * 60
+    last = LastRegister(MeterId("m"), 0, 1_000, 0)
+    filled = validate(last, RegisterRead("p", MeterId("m"), CHANNEL, 45 * 86_400, 1_000), rules)
+    assert (len(filled.intervals), filled.marks) == (45 * 86_400 // length, (Mark.STUCK, Mark.GAP))
+    beyond = validate(last, RegisterRead("p", MeterId("m"), CHANNEL, 45 * 86_400 + length, 1_000), rules)
+    assert (beyond.intervals, beyond.marks) == ((), (Mark.GAP,))
+    still = replace(last, at=14 * 86_400 - length)
+    assert validate(still, RegisterRead("p", MeterId("m"), CHANNEL, 14 * 86_400, 1_000), rules).marks == (Mark.STUCK,)
+    still = replace(last, at=14 * 86_400 - 2 * length)
+    assert validate(still, RegisterRead("p", MeterId("m"), CHANNEL, still.at + length, 1_000), rules).marks == ()
 
 
 def test_every_rule_has_its_row_and_every_threshold_its_field() -> None:

@@ -21,7 +21,7 @@ from central_sync.balance.cells import (
     revise,
     unpack,
 )
-from central_sync.balance.topology import KnownRegistry
+from central_sync.balance.topology import SPANS_KEPT_MAX, KnownRegistry
 from central_sync.store.port import AreaKey
 from gridmodel.balance import CELL_FIELDS
 from gridmodel.network import SupplyPointKind
@@ -72,6 +72,16 @@ def test_the_hubs_bookings_are_the_checkers_areas(tmp_path: Path) -> None:
         assert one.found() == set()
         kinds = {supply.kind for supply in one.sight.grid.supplies}
         assert kinds == set(SupplyPointKind)
+
+
+def test_a_registry_keeps_the_areas_of_a_bounded_number_of_spans(tmp_path: Path) -> None:
+    with scene(tmp_path, POINTS) as one:
+        known = KnownRegistry(registry_of(one.sight.grid, Listen("127.0.0.1", 502)))
+        known._changes = tuple(range(MIDNIGHT, MIDNIGHT + 2 * SPANS_KEPT_MAX))
+        for end in known._changes:
+            known.expected(end)
+        assert len(known._expected) == SPANS_KEPT_MAX
+        one.found()
 
 
 @pytest.mark.parametrize("level", ["transformer", "feeder", "substation", "district"])

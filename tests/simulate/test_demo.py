@@ -76,7 +76,7 @@ def balance(report: dict[str, Any], level: str, period: str, at: str) -> list[di
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_whole_story_with_real_processes(tmp_path: Path) -> None:
-    with demo(tmp_path, "--speed", "1200", "--for", "46", "--seed", "2", "--json") as process:
+    with demo(tmp_path, "--speed", "900", "--for", "62", "--seed", "2", "--json") as process:
         said, told = process.communicate(timeout=240)
     assert process.returncode == 0, told[-3_000:] + said
     report = json.loads(said)

@@ -87,7 +87,7 @@ def test_a_profile_names_its_own_thresholds() -> None:
     registry = grid([link("up-1", "t-1")], [placed("m-1", "up-1", multiplier=Multiplier(40))], profile="x")
     _, plan = plan_of(registry, MIDNIGHT, {"x": profile})
     rules = plan.targets[0].rules
-    assert (rules.stuck_intervals, rules.decrease_wh_max, rules.voltage_mv_min) == (3 * 96, 16 * 40, 40_000)
+    assert (rules.stuck_days, rules.decrease_wh_max, rules.voltage_mv_min) == (3, 16 * 40, 40_000)
     assert rules.sum_wh_max == 100 * 40
     assert rules.resolution.at(1) == 10 * 40
     assert load_profile("sdm630").vee.stuck_days == 14

@@ -12,9 +12,10 @@ from edge_node.supply.preview import preview
 from gridmodel.control import Cause, RelayState
 from gridmodel.event import AlarmKind
 from gridmodel.identity import UsagePointId
+from gridmodel.record import Protection, ProtectionKind
 from hosting.database import Connection
 from tests.edge_node.supply.network import account_id, meter_id, point_id
-from tests.edge_node.supply.office import Office, alarms, told
+from tests.edge_node.supply.office import DAY, Office, alarms, told
 from tests.edge_node.supply.ports import MORNING
 
 
@@ -106,6 +107,35 @@ def test_a_damaged_row_cuts_nobody_and_is_named(tmp_path: Path) -> None:
         assert "records_doubtful" in {reason.value for reason in judged.decision.reasons}
         await office.enforcement.door.plan_cut(place)
         assert ("row_damaged", point_id(3)) in await alarms(office)
+
+    told(tmp_path, story)
+
+
+def test_a_protection_that_names_another_point_now_lets_nobody_be_cut(tmp_path: Path) -> None:
+    async def story(office: Office) -> None:
+        await office.debtor(3)
+        medical = Protection(
+            "p", ProtectionKind.MEDICAL, point_id(3), None, office.clock.at - DAY, office.clock.at + DAY, "clinic"
+        )
+        await office.sources.records.put_protection(medical, office.clock.at)
+        await office.control.write(lambda conn: conn.execute("UPDATE protection SET usage_point = 'p-flipped'"))
+        await office.tick_twice()
+        assert office.meters.moved == []
+        assert ("row_damaged", point_id(3)) in await alarms(office)
+
+    told(tmp_path, story)
+
+
+def test_a_stop_whose_row_is_altered_still_stops(tmp_path: Path) -> None:
+    async def story(office: Office) -> None:
+        await office.debtor(3)
+        await office.sources.records.put_stop("stop-1", "chief", "fire", office.clock.at)
+        await office.control.write(lambda conn: conn.execute("UPDATE cuts_stopped SET lifted_at = 7"))
+        await office.tick_twice()
+        assert office.meters.moved == []
+        await office.sources.records.put_lift("chief", office.clock.at)
+        await office.tick_twice()
+        assert office.meters.moved != []
 
     told(tmp_path, story)
 
