@@ -1,7 +1,6 @@
 """Field works end to end: typed at an office with the link lost, merged at a real hub, found included at home."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,14 +9,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from central_sync.billing.registries import packed_registry
 from central_sync.config import HubConfig
 from central_sync.config import NodeConfig as KnownNode
 from central_sync.hub import Hub
 from central_sync.hub import build as build_hub
-from edge_node.__main__ import app
 from edge_node.node import Node
 from gridmodel.field_merge import WorkState
 from gridmodel.field_work import PHOTO_BYTES_MAX
@@ -25,10 +22,12 @@ from hosting.clocks import SystemEntropy, SystemIoClock
 from hosting.compute import InlineCompute
 from hosting.database import open_database
 from hosting.door import DoorFault, call_door, serve_door
+from hosting.process import Exit
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import Signer, key_to_text
 from protocols.sync.link import LinkLost
 from tests.edge_node.offices import CASHIER_SECRET, FITTER_SECRET, Office, built, office
+from tests.edge_node.test_command_line import typed
 
 JPEG = b"\xff\xd8\xff\xe0" + b"picture" * 1_000
 FITTER = {"by": "p-fitter", "secret": FITTER_SECRET}
@@ -243,26 +242,23 @@ def test_a_fitter_types_what_the_display_shows(tmp_path: Path) -> None:
         async with built(given) as node, serve_door(given.config.door, node.verbs):
             at = Country(given, node, None, None)  # type: ignore[arg-type]
             swap = at.swap()
-            common = ["--config", str(given.path), "--by", "p-fitter"]
-            common += ["--secret-file", str(given.secret_file(FITTER_SECRET)), "--json"]
+            common = ("--config", str(given.path), "--by", "p-fitter", "--json")
+            signed = (*common, "--secret-file", str(given.secret_file(FITTER_SECRET)))
             second = node.store.registries.current().usage_points[1].id
 
-            async def typed(*words: str) -> Any:
-                return await asyncio.to_thread(CliRunner().invoke, app, ["field-work", *words, *common])
+            async def field_work(*words: str) -> tuple[int, Any]:
+                return (await typed(given, "field-work", *words, *signed))[:2]
 
-            gone = await typed("remove", "--usage-point", second, "--final", "import=1234,5")
-            assert gone.exit_code == 0, gone.output
-            assert json.loads(gone.stdout)["taken"]["final_registers_wh"] == [1_234_500]
+            code, gone = await field_work("remove", "--usage-point", second, "--final", "import=1234,5")
+            assert (code, gone["taken"]["final_registers_wh"]) == (Exit.OK, [1_234_500])
             words = ["--usage-point", swap["usage_point"], "--meter", swap["meter"], "--serial", swap["serial"]]
             words += ["--profile", swap["profile"], "--address", swap["address"], "--unit", str(swap["unit"])]
             words += ["--start", "import=0.1", "--seal", "A-1", "--seal", "A-2", "--multiplier", "40/1"]
-            done = await typed("exchange", *words, "--final", "import=99999", "--photo", at.photo())
-            assert done.exit_code == 0, done.output
-            told = json.loads(done.stdout)
-            assert (told["fitted"]["multiplier"], told["fitted"]["seals"]) == ([40, 1], ["A-1", "A-2"])
-            wrong = await typed("remove", "--usage-point", second, "--final", "import=12.34567")
-            assert (wrong.exit_code, json.loads(wrong.stdout)["error"]["code"]) == (2, "TQ-QT-04")
-            early = await typed("remove", "--usage-point", second, "--at", "2026-05-04T25:00")
-            assert (early.exit_code, json.loads(early.stdout)["error"]["code"]) == (2, "TQ-PD-03")
+            code, done = await field_work("exchange", *words, "--final", "import=99999", "--photo", at.photo())
+            assert (code, done["fitted"]["multiplier"], done["fitted"]["seals"]) == (Exit.OK, [40, 1], ["A-1", "A-2"])
+            code, wrong = await field_work("remove", "--usage-point", second, "--final", "import=12.34567")
+            assert (code, wrong["error"]["code"]) == (Exit.USAGE, "TQ-QT-04")
+            code, early = await field_work("remove", "--usage-point", second, "--at", "2026-05-04T25:00")
+            assert (code, early["error"]["code"]) == (Exit.USAGE, "TQ-PD-03")
 
     asyncio.run(story())
