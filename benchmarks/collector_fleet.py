@@ -45,8 +45,6 @@ class FleetPlan:
     meters: int
     each: int
     """Meters behind one concentrator."""
-    calendar: tuple[float, float, float]
-    """Arguments of the shared `ScaledClock`."""
     core: int | None
     """The core that is its own; None: any."""
     weather: Weather
@@ -136,15 +134,16 @@ class _Fleet(ConcentratorFleet):
 
 
 def serve(pipe: Pipe, plan: FleetPlan) -> None:
-    """Run until anything comes through the pipe; says when it listens, and at the end what it did."""
+    """Hear the calendar, listen, and run until anything else is heard; then tell what was done."""
     if plan.core is not None:
         os.sched_setaffinity(0, {plan.core})
-    asyncio.run(_serve(pipe, plan))
+    pipe.send("here")
+    asyncio.run(_serve(pipe, plan, pipe.recv()))
 
 
-async def _serve(pipe: Pipe, plan: FleetPlan) -> None:
-    clock = ScaledClock(*plan.calendar)
-    truth = cast("GridTruth", _Truth(plan, int(plan.calendar[0])))
+async def _serve(pipe: Pipe, plan: FleetPlan, calendar: tuple[float, float, float]) -> None:
+    clock = ScaledClock(*calendar)
+    truth = cast("GridTruth", _Truth(plan, int(calendar[0])))
     shape = ConcentratorShape(weather=plan.weather)
     options = DlmsOptions(SINGLE_PHASE, Security.GMAC)
     fleet = _Fleet(truth, plan.listen, clock, options, entropy=SystemEntropy(), count=plan.meters, shape=shape)

@@ -45,6 +45,8 @@ def test_the_collector_benchmark_reads_meters_behind_concentrators(capsys: pytes
         "collector.rss",
         "collector.callback",
         "collector.late_with_dead",
+        "collector.evening_soon",
+        "collector.evening_by_six",
     }
 
 
