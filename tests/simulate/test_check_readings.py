@@ -56,7 +56,6 @@ def test_presence_counts_what_was_there_an_hour_later_and_by_six(tmp_path: Path)
             for number in range(1, points + 1):
                 note(one, number, end, 1)
         content = PresenceChecker({"n1": one.sight}, one.verdicts, MIDNIGHT, (95, 99))
-        assert content.worst_pct is None
         content.look(MIDNIGHT + 30 * HOUR_S)
         assert one.verdicts.found == []
         assert content.worst_pct == (100.0, 100.0)
