@@ -38,7 +38,7 @@ from hosting.compute import InlineCompute, ThreadCompute
 from hosting.config import load_toml
 from hosting.database import open_database
 from hosting.keys import KeyDomain, create_signing_key
-from hosting.process import leave_alone_what_lives, make_room_for_files
+from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterSecrets
 from protocols.driver import MeterSnapshot, MeterTarget
@@ -201,6 +201,7 @@ def serve(pipe: Pipe, plan: NodePlan) -> None:
 
 async def _serve(pipe: Pipe, plan: NodePlan, calendar: tuple[float, float, float]) -> None:
     make_room_for_files(READS_AT_ONCE + FILES_SPARE)
+    take_short_turns()
     seen = Watched()
     async with _node(plan, calendar, seen) as node:
         pipe.send("ready")

@@ -32,8 +32,9 @@ READ_S_MAX = 60
 its own): a hung driver gives its place back."""
 REGISTRY_LOOK_S = 10
 """Utility seconds between looks for the first registry."""
-BEGUN_AT_ONCE_MAX = 64
-"""Reads begun before the event loop goes on: a second's reads of a region held it for 20 ms."""
+BEGUN_AT_ONCE_MAX = 32
+"""Reads begun, second tries among them, before the event loop goes on: a second's reads of a region held it for 20 ms,
+and those of a stall for 51."""
 NOT_REACHED = "it was not reached within the interval"
 SILENT_POLLS = 3
 """Intervals without an answer before a meter is called silent: one can be a busy line, three are not."""
@@ -114,20 +115,20 @@ class Collector:
         position = 0
         while end <= (now := self._clock.now()) < end + length:
             self._word.clear()
-            begin = position
-            while position < len(plan.targets) and begun + plan.targets[position].offset_s <= now:
-                lines.put(_Try(plan.targets[position], end, 0))
-                position += 1
-                if position - begin == BEGUN_AT_ONCE_MAX:
-                    break  # `until` returns at once, after others had their turn
-            while self._again and self._again[0][0] <= now:
-                lines.put(heapq.heappop(self._again)[2])
+            for _ in range(BEGUN_AT_ONCE_MAX):
+                if position < len(plan.targets) and begun + plan.targets[position].offset_s <= now:
+                    lines.put(_Try(plan.targets[position], end, 0))
+                    position += 1
+                elif self._again and self._again[0][0] <= now:
+                    lines.put(heapq.heappop(self._again)[2])
+                else:
+                    break
             following = [end + length]
             if position < len(plan.targets):
                 following.append(begun + plan.targets[position].offset_s)
             if self._again:
                 following.append(self._again[0][0])
-            await until(self._clock, min(following), self._word)
+            await until(self._clock, min(following), self._word)  # at once, where more is due: others had their turn
         await self._judge_silence(plan, end)
 
     def _trusted(self) -> bool:
