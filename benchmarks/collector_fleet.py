@@ -31,7 +31,7 @@ from simulate.truth import GridTruth, Registers
 MODEL = "plc_wrapper"
 INTERVAL_S = 900
 WH_PER_INTERVAL = 250
-COUNTERS_APART = 100_000
+COUNTERS_APART = 1_000
 """A meter that is made anew counts on from so far beyond."""
 FILES_SPARE = 500
 

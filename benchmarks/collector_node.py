@@ -291,7 +291,8 @@ async def _measure(plan: NodePlan, seen: Watched, running: "asyncio.Task[None]")
         "most_at_once": seen.most_under_way,
         "rss_mib": round(peak_mib),
         "longest_callback_ms": round(callbacks.longest_s * 1_000, 1),
-        "slow_callbacks": callbacks.names[:5],
+        "slow_callbacks": callbacks.slow,
+        "slowest": sorted(callbacks.names, key=lambda told: -int(told.split()[0]))[:5],
     }
 
 

@@ -41,13 +41,14 @@ class Callbacks:
         original = asyncio.Handle._run  # noqa: SLF001
 
         def run(handle: asyncio.Handle) -> None:
-            begun, worked = time.perf_counter(), time.process_time()
+            begun, worked, own = time.perf_counter(), time.process_time(), time.thread_time()
             original(handle)
             took = min(time.perf_counter() - begun, time.process_time() - worked)
             self.longest_s = max(self.longest_s, took)
             if took > CALLBACK_S_MAX:
                 self.slow += 1
-                self.names.append(f"{took * 1000:.0f} ms {_name(handle)}")
+                worked_ms = (time.thread_time() - own) * 1000
+                self.names.append(f"{took * 1000:.0f} ms, {worked_ms:.0f} of them its own work: {_name(handle)}")
 
         asyncio.Handle._run = run  # type: ignore[method-assign, assignment]  # noqa: SLF001
         try:
