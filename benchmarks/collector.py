@@ -48,6 +48,7 @@ MORNING = 1_777_950_000
 LEAD_S = 90.0
 """Until node and fleet stand: the node reads its registry."""
 IMPORT_S_MAX = 60.0
+"""Until a process has its modules, on a busy machine."""
 RATE_MIN = RATE * 0.98
 """What is due in a window is not what comes to its end in it."""
 LATE_RATIO_MAX = 1.1
@@ -118,7 +119,7 @@ def _together(run: Run, plan: NodePlan) -> dict[str, Any]:
         for pipe in pipes:
             pipe.send((float(MORNING), begins_at, 1.0))
         for pipe in pipes:
-            _heard(pipe, begins_at - time.time())
+            _heard(pipe, run.lead_s + IMPORT_S_MAX)  # who stands later than that begins late, and its figures show it
         found = dict(_heard(node_pipe, run.lead_s + run.warm_s + run.seconds + 120))
         fleet_pipe.send("end")
         return found | {"fleet": _heard(fleet_pipe, 30)}

@@ -38,6 +38,7 @@ from hosting.compute import InlineCompute, ThreadCompute
 from hosting.config import load_toml
 from hosting.database import open_database
 from hosting.keys import KeyDomain, create_signing_key
+from hosting.log import LogForm, configure_log
 from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterSecrets
@@ -219,6 +220,7 @@ async def _node(plan: NodePlan, calendar: tuple[float, float, float], seen: Watc
     config = load_toml(plan.folder / "node.toml", NodeConfig, {})
     clock, io_clock, rng, entropy = ScaledClock(*calendar), SystemIoClock(), seeded_rng(1), SystemEntropy()
     compute, profiles = ThreadCompute(), load_profiles()
+    configure_log(LogForm.CONSOLE, clock.now)
 
     def drivers(store: EdgeStore) -> dict[str, DlmsDriver]:
         driver = _WatchedDriver(
