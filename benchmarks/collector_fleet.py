@@ -1,37 +1,37 @@
 """The fleet of benchmark `collector`: concentrators and their meters in a process and on a core of their own.
 
 The meters are the simulator's, behind the simulator's concentrators; only their truth is simpler (each counts 250 Wh an
-interval from a start of its own), and no more than some thousand are kept at a time: a meter that nobody speaks to is
-made anew when it is asked again, with higher counters of its own.
+interval from a start of its own), and none is kept longer than its connection: it is made anew when it is asked again,
+with higher counters of its own.
 """
 
 import asyncio
 import gc
 import os
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from typing import cast
 
 from hosting.clocks import ScaledClock, SystemEntropy, seeded_rng
 from hosting.process import make_room_for_files
+from protocols.dlms.concentrators import METERS_FROM
 from protocols.dlms.counters import COUNTER_MAX, Counter
+from protocols.dlms.meter_side.model import ObjectTable
 from simulate.concentrator import ConcentratorShape, Weather
-from simulate.concentrator_fleet import ConcentratorFleet
+from simulate.concentrator_fleet import ConcentratorFleet, ConcentratorPort
 from simulate.dlms_fleet import DlmsOptions
 from simulate.dlms_keys import Security
 from simulate.dlms_meter import DlmsMeter
 from simulate.dlms_shapes import SINGLE_PHASE
+from simulate.fleet import MeterPort
 from simulate.grid_registry import Listen
 from simulate.truth import GridTruth, Registers
 
 MODEL = "plc_wrapper"
 INTERVAL_S = 900
 WH_PER_INTERVAL = 250
-METERS_KEPT = 9_000
-"""More than are spoken to at once."""
-COUNTERS_APART = 100_000
+COUNTERS_APART = 1_000
 """A meter that is made anew counts on from so far beyond."""
 FILES_SPARE = 500
 
@@ -45,8 +45,6 @@ class FleetPlan:
     meters: int
     each: int
     """Meters behind one concentrator."""
-    calendar: tuple[float, float, float]
-    """Arguments of the shared `ScaledClock`."""
     core: int | None
     """The core that is its own; None: any."""
     weather: Weather
@@ -118,33 +116,45 @@ class _Truth:
 
 
 class _Fleet(ConcentratorFleet):
-    _kept: "OrderedDict[int, DlmsMeter]"
+    """Concentrators whose meters live as long as somebody speaks to them."""
+
     _made = 0
 
     def meter(self, index: int) -> DlmsMeter:
-        kept = self.__dict__.setdefault("_kept", OrderedDict())
-        found = kept.get(index)
+        found = self._meters.get(index)
         if found is None:
-            found = kept[index] = DlmsMeter(self._site, index)
+            found = super().meter(index)
             self._made += 1
             found.device.counter = Counter(1 + self._made * COUNTERS_APART % (COUNTER_MAX // 2), COUNTER_MAX)
-            if len(kept) > METERS_KEPT:
-                kept.popitem(last=False)
-        else:
-            kept.move_to_end(index)
-        return cast("DlmsMeter", found)
+        return found
+
+    def closed(self, port: MeterPort) -> None:
+        super().closed(port)
+        servers = cast("ConcentratorPort", port)._servers  # noqa: SLF001
+        for number in servers:
+            gone = self._meters.pop(port.units[number - METERS_FROM + 1], None)
+            if gone is not None:
+                _open_circles(gone)
+        servers.clear()  # what is still under way to it finds a meter that knows nothing
+
+
+def _open_circles(meter: DlmsMeter) -> None:
+    """Let a meter that nobody speaks to any more die by itself: hundreds a second would wait for the collector."""
+    for one in cast("ObjectTable", meter.device.model)._objects.values():  # noqa: SLF001
+        vars(one).clear()
 
 
 def serve(pipe: Pipe, plan: FleetPlan) -> None:
-    """Run until anything comes through the pipe; says when it listens, and at the end what it did."""
+    """Hear the calendar, listen, and run until anything else is heard; then tell what was done."""
     if plan.core is not None:
         os.sched_setaffinity(0, {plan.core})
-    asyncio.run(_serve(pipe, plan))
+    pipe.send("here")
+    asyncio.run(_serve(pipe, plan, pipe.recv()))
 
 
-async def _serve(pipe: Pipe, plan: FleetPlan) -> None:
-    clock = ScaledClock(*plan.calendar)
-    truth = cast("GridTruth", _Truth(plan, int(plan.calendar[0])))
+async def _serve(pipe: Pipe, plan: FleetPlan, calendar: tuple[float, float, float]) -> None:
+    clock = ScaledClock(*calendar)
+    truth = cast("GridTruth", _Truth(plan, int(calendar[0])))
     shape = ConcentratorShape(weather=plan.weather)
     options = DlmsOptions(SINGLE_PHASE, Security.GMAC)
     fleet = _Fleet(truth, plan.listen, clock, options, entropy=SystemEntropy(), count=plan.meters, shape=shape)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edge_node.store.readings import Readings
 from edge_node.store.segments import Segments
@@ -40,19 +41,33 @@ class Callbacks:
         original = asyncio.Handle._run  # noqa: SLF001
 
         def run(handle: asyncio.Handle) -> None:
-            begun, worked = time.perf_counter(), time.process_time()
+            begun, worked, own = time.perf_counter(), time.process_time(), time.thread_time()
             original(handle)
             took = min(time.perf_counter() - begun, time.process_time() - worked)
             self.longest_s = max(self.longest_s, took)
             if took > CALLBACK_S_MAX:
                 self.slow += 1
-                self.names.append(f"{took * 1000:.0f} ms {handle!r:.120}")
+                worked_ms = (time.thread_time() - own) * 1000
+                self.names.append(f"{took * 1000:.0f} ms, {worked_ms:.0f} of them its own work: {_name(handle)}")
 
         asyncio.Handle._run = run  # type: ignore[method-assign, assignment]  # noqa: SLF001
         try:
             yield
         finally:
             asyncio.Handle._run = original  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _name(handle: asyncio.Handle) -> str:
+    """Whose callback it was: of a task the calls in which it waits now, or the task itself when it has ended."""
+    task = getattr(getattr(handle, "_callback", None), "__self__", None)
+    if not isinstance(task, asyncio.Task):
+        return f"{handle!r:.120}"
+    waits: Any = task.get_coro()
+    named = [str(getattr(waits, "__qualname__", waits))]
+    while (waits := getattr(waits, "cr_await", None)) is not None and hasattr(waits, "cr_frame"):
+        frame = waits.cr_frame
+        named.append(f"{waits.__qualname__}:{frame.f_lineno if frame else 0}")
+    return " > ".join(named)
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from edge_node.metering.field_desk import FieldDesk
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.late_exchanges import LateExchanges
 from edge_node.metering.outage_watch import OutageWatch
+from edge_node.metering.plans import Plans
 from edge_node.metering.rounds import Rounds
 from edge_node.metering.visits import Grounds
 from edge_node.money.payments import Desk
@@ -121,11 +122,15 @@ def build_rooms(
         store, node=config.node_id, zone=config.zone, clock=ports.clock, link=hub_link.view, tasks=tasks
     )
     sources = sources_of(config, store)
+    plans = Plans(ports.profiles, ports.compute, config.polling.spread_s)
+    grounds = Grounds(
+        registries=store.registries, drivers=ports.drivers, plans=plans, clock=ports.clock, compute=ports.compute
+    )
     return Rooms(
-        collector=_collector(config, ports, store, wakeups),
+        collector=_collector(config, ports, store, wakeups, plans),
         backfill=_backfill(config, ports, store, wakeups),
-        clock_keeping=_clock_keeping(config, ports, store, wakeups),
-        event_reading=_event_reading(config, ports, store, wakeups),
+        clock_keeping=_clock_keeping(config, ports, store, wakeups, grounds),
+        event_reading=_event_reading(store, wakeups, grounds),
         outage_watch=_outage_watch(ports, store, wakeups),
         late_exchanges=_late_exchanges(ports, store, wakeups),
         field_desk=_field_desk(ports, store, wakeups),
@@ -207,7 +212,7 @@ def enforcement_of(
     )
 
 
-def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> Collector:
+def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups, plans: Plans) -> Collector:
     rounds = Rounds(
         control=store.control,
         readings=store.readings,
@@ -221,10 +226,9 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         rounds,
         store.registries,
         drivers=ports.drivers,
-        profiles=ports.profiles,
+        plans=plans,
         clock=ports.clock,
         compute=ports.compute,
-        spread_s=config.polling.spread_s,
         at_once_max=config.polling.reads_at_once,
         settled=ports.settled,
     )
@@ -244,22 +248,13 @@ def _backfill(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeu
     )
 
 
-def _grounds(config: NodeConfig, ports: Ports, store: EdgeStore) -> Grounds:
-    return Grounds(
-        registries=store.registries,
-        drivers=ports.drivers,
-        profiles=ports.profiles,
-        clock=ports.clock,
-        compute=ports.compute,
-        spread_s=config.polling.spread_s,
-    )
-
-
-def _clock_keeping(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> ClockKeeping:
+def _clock_keeping(
+    config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups, grounds: Grounds
+) -> ClockKeeping:
     given = config.clocks
     rules = ClockRules(given.set, given.tolerance_s, given.step_s_day_max, given.error_s_max)
     return ClockKeeping(
-        _grounds(config, ports, store),
+        grounds,
         clocks=store.meter_clocks,
         door=ClockDoor(store.meter_clocks, ports.entropy, ports.clock, lambda: rules),
         alarms=store.alarms,
@@ -268,9 +263,9 @@ def _clock_keeping(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: 
     )
 
 
-def _event_reading(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> EventReading:
+def _event_reading(store: EdgeStore, wakeups: Wakeups, grounds: Grounds) -> EventReading:
     return EventReading(
-        _grounds(config, ports, store),
+        grounds,
         control=store.control,
         events=store.meter_events,
         operations=store.operations,

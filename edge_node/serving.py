@@ -30,7 +30,7 @@ from hosting.door import serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
 from hosting.keys_envelope import RecoveryPublic
-from hosting.process import leave_alone_what_lives, make_room_for_files
+from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns
 from protocols.authority.signatures import Signer
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterKeys
@@ -106,6 +106,7 @@ async def serve(
         held.enter_context(InstanceLock(config.data_dir))
         FreeSpaceGuard(config.data_dir).check()
         make_room_for_files(config.polling.reads_at_once + FILES_SPARE)
+        take_short_turns()
         io_clock, rng, compute = SystemIoClock(), seeded_rng(), ThreadCompute()
         held.callback(compute.close)
         profiles, rules = load_profiles(), load_policy(config.supply.policy, clock.now(), config.zone)

@@ -62,6 +62,9 @@ class RunReport:
     faults: dict[str, int]
     exposed: int
     converged_s: float | None
+    present_pct: tuple[float, float] | None = None
+    """What was there an hour after an interval's end, and by six in the morning, on the worst day at the worst node;
+    None where the scenario does not ask for it."""
     transcript: tuple[str, ...] = ()
     """The last events, when something was violated."""
     seconds: float = 0.0
@@ -82,6 +85,7 @@ class RunReport:
             "exposed": self.exposed,
             "sim_days_per_s": round(self.days / self.seconds, 3) if self.seconds else None,
             "converged_s": self.converged_s,
+            **({} if self.present_pct is None else {"present_pct": [round(pct, 2) for pct in self.present_pct]}),
         }
 
     def lines(self) -> list[str]:
@@ -94,6 +98,9 @@ class RunReport:
         told.append(f"seen: {_counts(self.sometimes)}; exposed {self.exposed}")
         if self.converged_s is not None:
             told.append(f"came together {self.converged_s / 60:.0f} virtual minutes after the faults ceased")
+        if self.present_pct is not None:
+            soon, by_six = self.present_pct
+            told.append(f"of a day's intervals {soon:.2f} % were there an hour later, {by_six:.2f} % by six")
         if not self.violations:
             return [*told, "no violation"]
         told.append(f"VIOLATIONS: {len(self.violations)}; run it again with --seed {self.seed}")

@@ -80,8 +80,7 @@ class Rehearsal:
 
     def __post_init__(self) -> None:
         spec, scenario = self.spec, self.spec.scenario
-        day = scenario.start_days[stream(spec.seed, "start").randrange(len(scenario.start_days))]
-        self.start = day_bounds(day, ZONE)[0]
+        self.start = day_bounds(stream(spec.seed, "start").choice(scenario.start_days), ZONE)[0]
         self.faults = Faults(scenario, spec.seed)
         self.trace = Trace(self.loop.time)
         self.faults.told = lambda whom, what: self.trace.add("fault", whom, what)
@@ -299,6 +298,7 @@ class Rehearsal:
             faults=dict(sorted(self.faults.struck.items())),
             exposed=len(self.court.relays.exposed),
             converged_s=converged_s,
+            present_pct=self.court.presence.worst_pct,
             transcript=tuple(self.trace.transcript()) if self.verdicts.found else (),
         )
 

@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edge_node.metering.lines import Lines
-from edge_node.metering.polling import SPREAD_S, PollPlan, PollTarget, plan_of, retry_delay_s
+from edge_node.metering.plans import Plans
+from edge_node.metering.polling import PollPlan, PollTarget, retry_delay_s
 from edge_node.metering.rounds import Answer, Rounds
 from edge_node.metering.waiting import until
 from edge_node.store.registries import Registries
 from gridmodel.absence import Absence
 from gridmodel.clock import ClockTrust, Compute, UtilityClock
 from gridmodel.period import interval_end
-from gridmodel.registry import Registry, Topology
+from gridmodel.registry import Registry
 from protocols.driver import Line, LineKeeper, MeterDriver
 from protocols.errors import Hope, ProtocolFault
-from protocols.profile import MeterProfile
 
 READS_AT_ONCE_MAX = 200
 """Reads at once unless the configuration says more: each holds a socket, and this is a fifth of the usual 1,024 open
@@ -32,8 +32,9 @@ READ_S_MAX = 60
 its own): a hung driver gives its place back."""
 REGISTRY_LOOK_S = 10
 """Utility seconds between looks for the first registry."""
-BEGUN_AT_ONCE_MAX = 64
-"""Reads begun before the event loop goes on: a second's reads of a region held it for 20 ms."""
+BEGUN_AT_ONCE_MAX = 32
+"""Reads begun, second tries among them, before the event loop goes on: a second's reads of a region held it for 20 ms,
+and those of a stall for 51."""
 NOT_REACHED = "it was not reached within the interval"
 SILENT_POLLS = 3
 """Intervals without an answer before a meter is called silent: one can be a busy line, three are not."""
@@ -59,10 +60,9 @@ class Collector:
         registries: Registries,
         *,
         drivers: Mapping[str, MeterDriver],
-        profiles: Mapping[str, MeterProfile],
+        plans: Plans,
         clock: UtilityClock,
         compute: Compute,
-        spread_s: int = SPREAD_S,
         at_once_max: int = READS_AT_ONCE_MAX,
         settled: Callable[[], object] | None = None,
     ) -> None:
@@ -71,11 +71,10 @@ class Collector:
         self._registries = registries
         self._drivers = drivers
         self._keepers = {name: driver for name, driver in drivers.items() if isinstance(driver, LineKeeper)}
-        self._profiles = profiles
+        self._plans = plans
         self._clock = clock
         self._compute = compute
-        self._spread_s = spread_s
-        self._plan: tuple[Registry, Topology, PollPlan] | None = None
+        self._plan: PollPlan | None = None
         self._at_once_max = at_once_max
         self._settled = settled
         self._again: list[tuple[int, int, _Try]] = []
@@ -112,43 +111,42 @@ class Collector:
         await self._rounds.silent(plan.unreadable)
         await self._rounds.all_absent(plan.unreadable, Absence.NO_PROFILE, end)
         self._answered, self._tried, self._again = set(), set(), []
-        begun = end if self._clock.now() <= end + self._spread_s else self._clock.now()
+        begun = end if self._clock.now() <= end + self._plans.spread_s else self._clock.now()
         position = 0
         while end <= (now := self._clock.now()) < end + length:
             self._word.clear()
-            begin = position
-            while position < len(plan.targets) and begun + plan.targets[position].offset_s <= now:
-                lines.put(_Try(plan.targets[position], end, 0))
-                position += 1
-                if position - begin == BEGUN_AT_ONCE_MAX:
-                    break  # `until` returns at once, after others had their turn
-            while self._again and self._again[0][0] <= now:
-                lines.put(heapq.heappop(self._again)[2])
+            for _ in range(BEGUN_AT_ONCE_MAX):
+                if position < len(plan.targets) and begun + plan.targets[position].offset_s <= now:
+                    lines.put(_Try(plan.targets[position], end, 0))
+                    position += 1
+                elif self._again and self._again[0][0] <= now:
+                    lines.put(heapq.heappop(self._again)[2])
+                else:
+                    break
             following = [end + length]
             if position < len(plan.targets):
                 following.append(begun + plan.targets[position].offset_s)
             if self._again:
                 following.append(self._again[0][0])
-            await until(self._clock, min(following), self._word)
+            await until(self._clock, min(following), self._word)  # at once, where more is due: others had their turn
         await self._judge_silence(plan, end)
 
     def _trusted(self) -> bool:
         return self._clock.trust() is ClockTrust.TRUSTED
 
     async def _plan_for(self, registry: Registry, at: int) -> PollPlan:
-        """The plan of the span that `at` lies in; worked out anew only when registry or span changes.
+        """The plan of the span that `at` lies in, and of a new one a word to all who keep something for its meters.
 
         A wall that shows a time before the first meter was placed stops no polling: `at` is then the latest that it can
         be.
         """
-        topology = await self._compute.run(registry.topology, at)
-        if self._plan is None or self._plan[0] is not registry or self._plan[1] is not topology:
-            found, plan = await self._compute.run(plan_of, registry, at, self._profiles, self._spread_s)
-            self._plan = (registry, found, plan)
+        plan = await self._plans.of(registry, at)
+        if plan is not self._plan:
+            self._plan = plan
             await self._rounds.polled(plan.meters)
             if self._settled is not None:
                 self._settled()
-        return self._plan[2]
+        return plan
 
     def _line_of(self, one: _Try) -> Line:
         """What the meter shares with others; without a word from its driver its address, one at a time."""

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from edge_node.metering.backfill import free_from
-from edge_node.metering.polling import SPREAD_S, PollPlan, PollTarget, plan_of
+from edge_node.metering.plans import Plans
+from edge_node.metering.polling import PollPlan, PollTarget
 from edge_node.store.registries import Registries
 from gridmodel.clock import ClockTrust, Compute, UtilityClock
 from gridmodel.identity import MeterId
-from gridmodel.registry import Registry, Topology
+from gridmodel.registry import Registry
 from protocols.driver import MeterDriver
-from protocols.profile import MeterProfile
 
 P = TypeVar("P")
 
@@ -44,10 +44,9 @@ class Grounds:
 
     registries: Registries
     drivers: Mapping[str, MeterDriver]
-    profiles: Mapping[str, MeterProfile]
+    plans: Plans
     clock: UtilityClock
     compute: Compute
-    spread_s: int = SPREAD_S
 
 
 class Visits(Generic[P]):
@@ -58,7 +57,7 @@ class Visits(Generic[P]):
         self._grounds = grounds
         self._able = {name: found for name, driver in grounds.drivers.items() if (found := able(driver)) is not None}
         """By protocol, the drivers that can."""
-        self._plan: tuple[Topology, PollPlan] | None = None
+        self._plan: PollPlan | None = None
         self._place = 0
         """Where among the targets the next choice begins: nobody is looked at twice before all were looked at once."""
 
@@ -73,7 +72,7 @@ class Visits(Generic[P]):
             now, registry = grounds.clock.now(), grounds.registries.newest
             if registry is None or grounds.clock.trust() is ClockTrust.DOUBTFUL:
                 return now + LOOK_S
-            free_at = free_from(now, registry.interval_minutes, grounds.spread_s)
+            free_at = free_from(now, registry.interval_minutes, grounds.plans.spread_s)
             if free_at > now:
                 return free_at
             due = await self._due(registry, due_at, now)
@@ -83,11 +82,10 @@ class Visits(Generic[P]):
 
     async def _due(self, registry: Registry, due_at: Callable[[MeterId], int], now: int) -> Sequence[Visit[P]]:
         grounds = self._grounds
-        topology = await grounds.compute.run(registry.topology, now)
-        if self._plan is None or self._plan[0] is not topology:
-            self._plan = await grounds.compute.run(plan_of, registry, now, grounds.profiles)
-            self._place = 0
-        return await grounds.compute.run(self._choose, self._plan[1].targets, due_at, now)
+        plan = await grounds.plans.of(registry, now)
+        if plan is not self._plan:
+            self._plan, self._place = plan, 0
+        return await grounds.compute.run(self._choose, plan.targets, due_at, now)
 
     def _choose(self, targets: Sequence[PollTarget], due_at: Callable[[MeterId], int], now: int) -> Sequence[Visit[P]]:
         """Those due, from where the last choice ended: one for each address, at most VISITS_PER_ROUND."""

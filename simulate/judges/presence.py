@@ -29,6 +29,8 @@ class PresenceChecker:
     """Demanded after an hour, and by six."""
     found: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     """By node and local day: the part of the day's intervals that was there in time, hour by hour, in percent."""
+    worst_pct: tuple[float, float] | None = None
+    """The least of all days and nodes, an hour after an interval and by six; None before the first morning."""
     _next_hour: dict[str, int] = field(default_factory=dict)
     _next_day: dict[str, int] = field(default_factory=dict)
 
@@ -54,6 +56,8 @@ class PresenceChecker:
         first = max(begin, self.start + (FIRST_HOURS - 1) * HOUR_S)
         hours = self.found.get((sight.node, day), [])
         soon, by_six = sum(hours) / max(1, len(hours)), self._present_pct(sight, first, midnight)
+        before = self.worst_pct or (soon, by_six)
+        self.worst_pct = min(before[0], soon), min(before[1], by_six)
         for pct, wanted, when in ((soon, self.pct[0], "an hour later"), (by_six, self.pct[1], "by six")):
             if pct < wanted:
                 self.verdicts.against("presence", sight.node, f"{day} {when}", f"{pct:.2f} % of {wanted} % were there")

@@ -9,7 +9,15 @@ import sys
 import pytest
 
 from gridmodel.fault import Fault
-from hosting.process import Exit, FilesFault, leave_alone_what_lives, make_room_for_files, run_process
+from hosting.process import (
+    TURN_S,
+    Exit,
+    FilesFault,
+    leave_alone_what_lives,
+    make_room_for_files,
+    run_process,
+    take_short_turns,
+)
 
 CHILD = """
 import asyncio
@@ -87,3 +95,12 @@ def test_what_lives_is_left_alone_and_circles_still_die() -> None:
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+def test_threads_hand_the_interpreter_back_soon() -> None:
+    before = sys.getswitchinterval()
+    try:
+        take_short_turns()
+        assert sys.getswitchinterval() == pytest.approx(TURN_S, rel=0.01)
+    finally:
+        sys.setswitchinterval(before)

@@ -15,6 +15,7 @@ from edge_node.metering.day_close import DayClose
 from edge_node.metering.event_reading import EventReading
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.outage_watch import OutageWatch
+from edge_node.metering.plans import Plans
 from edge_node.metering.polling import PollTarget, plan_of
 from edge_node.metering.rounds import Answer, Rounds
 from edge_node.metering.visits import Grounds
@@ -235,7 +236,13 @@ def _rooms(store: EdgeStore, clock: HandClock, driver: DlmsDriver, profiles: dic
     closing: dict[str, Any] = {"hours": store.hours, "registries": store.registries, **shared}
     filling: dict[str, Any] = {"drivers": {"dlms": driver}, "profiles": profiles, "compute": InlineCompute()}
     door = ClockDoor(store.meter_clocks, CountingEntropy(3), clock, ClockRules)
-    grounds = Grounds(registries=store.registries, clock=clock, **filling)
+    grounds = Grounds(
+        registries=store.registries,
+        drivers=filling["drivers"],
+        plans=Plans(profiles, InlineCompute()),
+        clock=clock,
+        compute=InlineCompute(),
+    )
     return {
         "clock_door": door,
         "clock_keeping": ClockKeeping(

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_node.metering.collector import READ_S_MAX, Collector
 from edge_node.metering.day_close import DayClose
 from edge_node.metering.hour_close import HourClose
+from edge_node.metering.plans import Plans
 from edge_node.metering.rounds import Rounds
 from edge_node.store.alarms import Alarms
 from edge_node.store.field_works import FieldWorks
@@ -318,7 +319,7 @@ async def office(
                 rounds,
                 registries,
                 drivers={"modbus": meters},
-                profiles=PROFILES,
+                plans=Plans(PROFILES, compute),
                 clock=clock,
                 compute=compute,
             ),

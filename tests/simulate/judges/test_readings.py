@@ -58,6 +58,7 @@ def test_presence_counts_what_was_there_an_hour_later_and_by_six(tmp_path: Path)
         content = PresenceChecker({"n1": one.sight}, one.verdicts, MIDNIGHT, (95, 99))
         content.look(MIDNIGHT + 30 * HOUR_S)
         assert one.verdicts.found == []
+        assert content.worst_pct == (100.0, 100.0)
         for end in ends:
             for number in range(1, points // 20 + 1):
                 note(one, number, end, 1, Quality.ESTIMATED)
