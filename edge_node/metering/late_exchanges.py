@@ -79,7 +79,7 @@ class LateExchanges:
             await self._clock.sleep(LOOK_S)
 
     async def tick(self, now: int) -> int:
-        """Go through the newest registry unless that was done; gives how many channels were booked."""
+        """Go through the newest registry unless that was done to the end; gives how many channels were booked."""
         registry = self._registries.newest
         if (
             registry is None
@@ -95,7 +95,8 @@ class LateExchanges:
             rows = self._readings.rule_counts.rows(max(one.intervals[-1].end for one in bookings), counts)
             await self._readings.rule_counts.add(rows)
             self._wakeups.hour.set()
-        self._seen = (registry.version, registry.works)
+        if all(hole.first <= now for hole in holes):  # the interval of an exchange told at once is still to come
+            self._seen = (registry.version, registry.works)
         return len(bookings)
 
     async def _booking(self, hole: _Hole, now: int) -> Booking | None:

@@ -278,3 +278,29 @@ def test_a_meter_without_a_serial_is_read_under_the_old_name_and_nothing_is_lost
             assert sum(booked[end][0] or 0 for end in ends) == 8 * OLD_WH + 12 * NEW_WH
 
     run_virtual(story())
+
+
+def test_registers_that_come_within_the_interval_after_are_looked_at_again(tmp_path: Path) -> None:
+    """The plan had the crew come earlier; minutes later the paper says: at noon, and with which registers."""
+
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            one.meters.steady("m-old", wh=OLD_WH, start=OLD_START)
+            one.meters.steady("m-new", wh=NEW_WH, start=NEW_START)
+            one.meters.steady("m-2", wh=100)
+            old, new = placed("m-old", "up-1", until=NOON), placed("m-new", "up-1", since=NOON)
+            links, other = [link("up-1", "t-1"), link("up-2", "t-1")], placed("m-2", "up-2")
+            planned = replace(old, valid_to=NOON - 300), replace(new, valid_from=NOON - 300)
+            await one.take(grid(links, [*planned, other], version=1))
+            await one.live(NOON + 400)
+            old = replace(old, final_registers_wh=(OLD_START + 48 * OLD_WH,))
+            new = replace(new, start_registers_wh=(NEW_START + 48 * NEW_WH,))
+            await one.take(grid(links, [old, new, other], version=2))
+            room = late(one)
+            assert await room.tick(one.clock.now()) == 0, "the interval after the exchange is not over"
+            await one.live(NOON + 2 * HOUR_S)
+            assert await room.tick(one.clock.now()) == 1
+            booked = (await one.booked())["up-1", IMPORT]
+            assert [booked[NOON + n * QUARTER][0] for n in (-1, 0, 1)] == [OLD_WH, OLD_WH, NEW_WH]
+
+    run_virtual(story())
