@@ -110,6 +110,16 @@ class _Truth:
         passed = (at - self.grid.spec.origin) // INTERVAL_S
         return Registers(start_wh(index) + WH_PER_INTERVAL * passed, 0)
 
+    shown_at = registers_at
+    """Nobody exchanges a meter here."""
+
+    def serial_of(self, index: int) -> str:
+        return serial_of(index)
+
+    def stands_since(self, index: int) -> int:
+        del index
+        return self.grid.spec.origin
+
     def load_w(self, index: int, at: int) -> int:
         del index, at
         return WH_PER_INTERVAL * 3600 // INTERVAL_S

@@ -37,8 +37,9 @@ NO_CONNECTION = "TQ-DM-80"
 """The fault of an address that does not accept connections."""
 CHALLENGE_SIZE = 16
 """Bytes of our challenge."""
-RECOVERED_AGAIN_S = 86_400
-"""I/O seconds until a word that did not let us in is believed again: a key lasts for eleven years of lies then."""
+VAIN_STEPS_MAX, VAIN_STEPS_S = 2**20, 86_400
+"""So far a key's counter is moved in so many I/O seconds by words that did not let us in: a key lasts for eleven years
+of lies then. An honest meter whose reply was lost needs no second step: ours stands beyond its counter already."""
 REFUSED_ASSOCIATION = "TQ-DM-40"
 """The fault of a meter that does not want us; some say no more than that about a counter they have seen."""
 CHEAP_COUNTERS, DEAR_COUNTERS = 64, 512
@@ -71,8 +72,8 @@ class Associations:
         self._io_clock = io_clock
         self._heard: dict[MeterId, dict[bytes, int]] = {}
         """Of whoever answered for a meter, by system title: each counts for itself."""
-        self._recovered_at: dict[str, float] = {}
-        """When a key's counter was moved by a meter's word that has not been proven since."""
+        self._in_vain: dict[str, tuple[float, int]] = {}
+        """By key, since when and how far its counter was moved by words that did not let us in."""
         self._open: set[Connection] = set()
         self._closed: DlmsFault | None = None
 
@@ -87,31 +88,31 @@ class Associations:
         secrets = self._keys.secrets_of(target.meter)
         reserved = await self._reserve(plan, secrets, counters)
         try:
-            opened = await self._try(target, plan, way, secrets, reserved)
+            return await self._try(target, plan, way, secrets, reserved)
         except DlmsFault as fault:
             following = 0 if reserved.counter is None else reserved.counter.following
             self._blocks.give_back(reserved)
-            if not following or self._lately_in_vain(reserved.key):
+            if not following or not (steps := await self._recovered(plan, way, reserved.key, following, fault)):
                 raise
-            if not await self._recovered(plan, way, reserved.key, following, fault):
-                raise
-        else:
-            self._recovered_at.pop(reserved.key, None)
-            return opened
-        self._recovered_at[reserved.key] = self._io_clock.monotonic()
         reserved = await self._reserve(plan, secrets, counters)
         try:
             opened = await self._try(target, plan, way, secrets, reserved)
         except DlmsFault:
             self._blocks.give_back(reserved)
             raise
-        self._recovered_at.pop(reserved.key, None)
+        self._moved_in_vain(reserved.key, -steps)
         return opened
 
-    def _lately_in_vain(self, key: str) -> bool:
-        """Whether a meter's word moved this key's counter lately and it let us in nowhere since."""
-        at = self._recovered_at.get(key)
-        return at is not None and self._io_clock.monotonic() - at < RECOVERED_AGAIN_S
+    def _moved_in_vain(self, key: str, steps: int) -> bool:
+        """Count these steps among the vain ones, or refuse them; they are taken back when they let us in."""
+        now = self._io_clock.monotonic()
+        since, total = self._in_vain.get(key, (now, 0))
+        if now - since >= VAIN_STEPS_S:
+            since, total = now, 0
+        if total + steps > VAIN_STEPS_MAX:
+            return False
+        self._in_vain[key] = (since, max(0, total + steps))
+        return True
 
     def end(self, target: MeterTarget, conversation: Conversation) -> None:
         """Hang up, remember what was heard, and take unused counters back. Idempotent."""
@@ -210,8 +211,8 @@ class Associations:
                 connection.hang_up()
         return connection
 
-    async def _recovered(self, plan: DlmsPlan, way: Way, key: str, following: int, fault: DlmsFault) -> bool:
-        """Whether counters were the reason of `fault` and now stand beyond what the meter has seen.
+    async def _recovered(self, plan: DlmsPlan, way: Way, key: str, following: int, fault: DlmsFault) -> int:
+        """How far counters were moved beyond what the meter has seen, if they were the reason of `fault`; else 0.
 
         `following` is the number that we would have used next: what is below it the meter has from us.
 
@@ -225,9 +226,12 @@ class Associations:
         if told is None and isinstance(fault, CounterRefused) and fault.expected is not None:
             told = fault.expected - 1
         if told is None or told < following:
-            return False
+            return 0
+        steps = told - following + 1
+        if steps <= VAIN_STEPS_MAX and not self._moved_in_vain(key, steps):
+            return 0
         await self._blocks.recover(key, told)
-        return True
+        return steps
 
     async def _told(self, plan: DlmsPlan, way: Way) -> int | None:
         """The counter that the meter accepted last, as anybody may read it; None where it does not tell."""

@@ -44,7 +44,8 @@ class Connection(asyncio.Protocol):
         self._heard_at = 0.0
         self._bytes = 0
         self._notices = 0
-        self._last = False
+        self._last_at: float | None = None
+        """When the request was sent whose answer nobody needs."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The event loop hands over the open transport."""
@@ -62,8 +63,7 @@ class Connection(asyncio.Protocol):
         """Take bytes off the wire; what breaks a rule spoils the connection."""
         if self.spoiled is not None:
             return
-        if not self._last:
-            self._heard_at = self._io_clock.monotonic()
+        self._heard_at = self._io_clock.monotonic()
         self._bytes += len(data)
         try:
             out, outcomes = self.client.receive(data)
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         """
         if self.spoiled is not None:
             raise self.spoiled
-        self._last = last
+        self._last_at = self._io_clock.monotonic() if last else None
         return self._expect(self.client.send(apdu))
 
     @property
@@ -137,7 +137,8 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._waiting is None or self._waiting.done():
             return
-        left_s = self._heard_at + self._timeout_s - self._io_clock.monotonic()
+        since = self._heard_at if self._last_at is None else self._last_at
+        left_s = since + self._timeout_s - self._io_clock.monotonic()
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._ring)
             return

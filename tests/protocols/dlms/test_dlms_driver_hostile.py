@@ -383,3 +383,20 @@ def test_a_liar_about_counters_burns_a_key_by_one_step_a_day() -> None:
             assert 900_000 < marks[-1] < 1_000_000, marks
 
     run(body)
+
+
+def test_a_meter_whose_reply_was_lost_after_a_told_counter_is_let_in_at_the_next_call() -> None:
+    """On a bad line the very session that a told counter was to open is lost: nobody waits for a day."""
+
+    async def body() -> None:
+        async with bench(fast("dlms_hls_single")) as made:
+            client = made.plan.table.client
+            right = made.keys.secrets_of(METER)
+            made.meter.device.heard[client] = 5_000
+            made.keys.given = {METER: MeterSecrets(None, right.block_key, b"k" * 16)}
+            await fault_of(made.driver.read(made.target))
+            made.keys.given = {METER: right}
+            made.meter.device.heard[client] = max(made.counters.marks.values()) + 5_000
+            assert (await made.driver.read(made.target)).registers
+
+    run(body)
