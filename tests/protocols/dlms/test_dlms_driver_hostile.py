@@ -373,9 +373,8 @@ def test_a_liar_about_counters_burns_a_key_by_one_step_a_day() -> None:
 
     async def body() -> None:
         async with bench(fast("dlms_hls_single")) as made:
-            right = made.keys.secrets_of(METER)
+            marks, right = [], made.keys.secrets_of(METER)
             made.keys.given = {METER: MeterSecrets(None, right.block_key, b"k" * 16)}
-            marks = []
             for _ in range(6):
                 made.meter.device.heard[made.plan.table.client] = max([1, *made.counters.marks.values()]) + 900_000
                 await fault_of(made.driver.read(made.target))
@@ -390,8 +389,7 @@ def test_a_meter_whose_reply_was_lost_after_a_told_counter_is_let_in_at_the_next
 
     async def body() -> None:
         async with bench(fast("dlms_hls_single")) as made:
-            client = made.plan.table.client
-            right = made.keys.secrets_of(METER)
+            client, right = made.plan.table.client, made.keys.secrets_of(METER)
             made.meter.device.heard[client] = 5_000
             made.keys.given = {METER: MeterSecrets(None, right.block_key, b"k" * 16)}
             await fault_of(made.driver.read(made.target))
