@@ -1,7 +1,7 @@
 """One SQLite connection per database and the discipline around it. Floor: hosting; on all three walks.
 
-On a shared connection one task's rollback erases another task's rows. So every store verb is one transaction, under one
-lock, and shielded: a caller that is cancelled half-way neither leaves a transaction open nor stops a commit half-known.
+On a shared connection one task's rollback erases another task's rows. So every store verb is under one lock, shielded,
+and one transaction (but docs/adr/0015-reads-without-a-transaction.md): a cancelled caller leaves none half-known.
 The settings are measured ones: WAL with ``synchronous=FULL`` (NORMAL lost acknowledged rows at power loss), one writer
 connection that alone checkpoints (SQLite before 3.51.3 can corrupt a WAL reset otherwise), others read-only.
 

@@ -9,6 +9,7 @@ without it.
 Codes: TQ-ST-01 no registry yet, -02 for another node, -03 one version with two contents.
 """
 
+import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -107,6 +108,8 @@ class Registries:
         self._newest: Registry | None = None
         self._held: Held = (0, 0)
         self._outcomes: Mapping[str, Outcome] = MappingProxyType({})
+        self._turn = asyncio.Lock()
+        """One load after the other: the earlier one's work may take longer, and must not come last."""
 
     @property
     def newest(self) -> Registry | None:
@@ -128,7 +131,10 @@ class Registries:
 
     async def load(self) -> Registry | None:
         """Parse the newest stored version and put the field works over it, unless that is in memory; gives it."""
+        async with self._turn:
+            return await self._load()
 
+    async def _load(self) -> Registry | None:
         async def verb(conn: Connection) -> tuple[Held, bytes | None, list[tuple[Any, ...]]] | None:
             held = await held_registry(conn)
             if held[0] == 0 or held == self._held:

@@ -111,7 +111,10 @@ class Associations:
             since, total = now, 0
         if total + steps > VAIN_STEPS_MAX:
             return False
-        self._in_vain[key] = (since, max(0, total + steps))
+        if total + steps > 0:
+            self._in_vain[key] = (since, total + steps)
+        else:
+            self._in_vain.pop(key, None)
         return True
 
     def end(self, target: MeterTarget, conversation: Conversation) -> None:

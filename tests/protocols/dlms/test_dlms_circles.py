@@ -8,6 +8,9 @@ from protocols.dlms.connection import Connection
 from protocols.errors import ProtocolFault
 from tests.simulate.concentrator_rig import behind
 
+TURNS_MAX = 1_000
+"""Turns of the loop in which what was closed has to be gone."""
+
 
 def kept(kind: type) -> int:
     return sum(isinstance(one, kind) for one in gc.get_objects())
@@ -33,7 +36,10 @@ def test_a_call_dies_with_its_end_whether_it_was_answered_or_not() -> None:
                     except ProtocolFault as fault:
                         assert fault.code == "TQ-DM-81"
                 made.fleet.close()
-                await asyncio.sleep(0.05)
+                for _ in range(TURNS_MAX):
+                    if (kept(Connection), kept(ClientAssociation)) == (0, 0) and transports() <= before + 1:
+                        break
+                    await asyncio.sleep(0)
                 assert (kept(Connection), kept(ClientAssociation)) == (0, 0)
                 assert transports() <= before + 1, "that of the very last connection may still be closing"
             finally:

@@ -1,8 +1,12 @@
 """The adaptive width as pure arithmetic: weather is no overload, a queue is."""
 
+import asyncio
 import random
 
+import pytest
+
 from protocols.dlms.pace import EPOCH_EXCHANGES, WIDTH_AT_FIRST, Pace
+from tests.protocols.dlms.bench_rig import bench, fast
 
 USUAL_S = 1.5
 
@@ -94,3 +98,16 @@ def test_where_one_at_a_time_is_all_nothing_moves() -> None:
     pace = Pace(1)
     epochs(pace, 5)
     assert pace.width == 1
+
+
+def test_no_exchange_of_a_call_took_no_time_the_good_bye_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(Pace, "answered", lambda _, seconds: told.append(seconds))
+
+    async def story() -> None:
+        async with bench(fast("dlms_hls_single")) as made:
+            await made.driver.read(made.target)
+
+    asyncio.run(asyncio.wait_for(story(), 30))
+    assert len(told) > 3
+    assert min(told) > 0
