@@ -6,6 +6,8 @@ content: the first stands. A row that no longer is what was written counts for n
 registry is not taken for whole: nobody is cut on it (`supply.facts`).
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -111,6 +113,23 @@ class FieldWorks:
             )
         )
         return list(self.read(rows).works)
+
+    async def told_since(self, works: Sequence[str]) -> dict[str, int]:
+        """Of these works, since when the hub has each and the node the newest registry: the later time of both.
+
+        Those that the hub does not have yet are left out.
+        """
+        wanted = json.dumps(list(works))
+        rows = await self._control.read(
+            lambda conn: conn.fetch_all(
+                "SELECT r.id, max(b.acked_at, (SELECT coalesce(max(received_at), 0) FROM registry))"
+                " FROM outbox_record AS r JOIN outbox_batch AS b USING (lane, epoch, seq)"
+                " WHERE r.lane = ?1 AND r.kind = ?2 AND b.acked_at IS NOT NULL"
+                " AND r.id IN (SELECT value FROM json_each(?3))",
+                (Lane.CONTROL.value, FIELD_WORK, wanted),
+            )
+        )
+        return {str(name): int(at) for name, at in rows}
 
     async def verify(self) -> tuple[str, ...]:
         """Ids of damaged works, for `doctor`."""
