@@ -5,27 +5,36 @@ without it is the older paper. So works are put over whatever registry is the ne
 office uses (`gridmodel.field_merge`), again after each import. Those that changed something become one new version;
 those that the registry contradicts are kept, refused by name.
 
+A meter of another node is for people to sort out; until they have, its owner cuts nobody where its registry believes it
+to be, since whoever went dark would live elsewhere: the hub issues a protection of that point.
+
 A version is a whole document, so works are gathered for a while (`MERGE_S` in `hub`) before one is made.
 
 Codes: TQ-FW-40 a meter of another node.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 
+from central_sync.billing.records import IssuedRecord, RecordKind, issue
 from central_sync.billing.registries import ReadRegistry, packed_registry
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import HUB, MERGED, REFUSED, WAITING, AlarmRow, FieldWorkRow, OwnerRow
 from gridmodel.clock import Compute, UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.field_merge import Outcome, merged
-from gridmodel.identity import NodeId
+from gridmodel.identity import NodeId, UsagePointId
+from gridmodel.record import Protection, ProtectionKind
 from gridmodel.registry_document import registry_from_document
 from protocols.sync.chunk import document as documents
 from protocols.sync.lanes import DownLane
 
 FOREIGN = "TQ-FW-40"
+DOUBT_S = 60 * 86_400
+"""How long the point stays protected: people have an alarm, and a move between offices is entered within days."""
+ASSERTED_BY = "field-works"
+"""Who says so, in the protection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,9 @@ class FieldWorkMerge:
             return None
         worked = await self._compute.run(_work_out, ground)
         now = self._clock.now()
+        for row in ground.rows:
+            if row.meter in ground.foreign and row.code != FOREIGN:
+                await self._protect_where_believed(row, NodeId(ground.foreign[row.meter]), now)
 
         async def verb(tx: HubTransaction) -> WorksReport | None:
             versions, count = await tx.registry_versions(), await tx.count_field_works(node)
@@ -94,6 +106,37 @@ class FieldWorkMerge:
             return WorksReport(node, version if worked.read else None, len(judged) - refused, refused)
 
         return await self._store.write_for(node, verb)
+
+    async def _protect_where_believed(self, row: FieldWorkRow, owner: NodeId, now: int) -> None:
+        """Nobody is cut at the point where the owner's registry has the meter; done twice it is done once."""
+        found = await self._store.read(lambda tx: _newest_document(tx, owner))
+        point = None if found is None else await self._compute.run(_believed_at, found, row.meter, row.at)
+        if point is None:
+            return
+        name = "field-work-" + sha256(f"{row.node}\0{row.id}".encode()).hexdigest()[:24]
+        doubt = Protection(name, ProtectionKind.DISPUTE, point, None, now, now + DOUBT_S, ASSERTED_BY)
+        record = IssuedRecord(RecordKind.PROTECTION, name, "usage_point", point, asdict(doubt))
+
+        async def verb(tx: HubTransaction) -> None:
+            if not await tx.issued(RecordKind.PROTECTION.value, [name]):
+                await issue(tx, [([owner], record)], now)
+
+        await self._store.write(verb)
+
+
+async def _newest_document(tx: HubTransaction, node: NodeId) -> bytes | None:
+    version = (await tx.registry_versions()).get(node)
+    return None if version is None else await tx.registry_document(node, version)
+
+
+def _believed_at(document: bytes, meter: str, at: int) -> UsagePointId | None:
+    """The usage point where a registry has a meter after `at`. Heavy for a large node."""
+    registry = registry_from_document(documents.unpack_document(document))
+    for placed in registry.installations:
+        point = UsagePointId(placed.point)
+        if placed.meter == meter and placed.valid_to > at and point in registry.usage_point:
+            return point
+    return None
 
 
 async def _ground(tx: HubTransaction, node: NodeId) -> _Ground | None:
