@@ -10,6 +10,7 @@ that were read is always that of the papers; where it is so already, nothing is 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise
 
 from edge_node.metering.polling import rules_of
@@ -33,6 +34,7 @@ class Paper:
     start_wh: int | None
     """None where nobody wrote it down."""
     final_wh: int | None
+    multiplier: Multiplier
     rules: VeeRules
 
 
@@ -67,10 +69,22 @@ class Mend:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A stay's stored intervals without a hole among them, by the registers at both ends."""
+    """A stay's stored intervals without a hole among them."""
 
     first: Baseline
-    last: Baseline
+    """The register with which they begin."""
+    registers: tuple[Baseline, ...]
+    """Those that were read, in order; at least one."""
+
+    @property
+    def last(self) -> Baseline:
+        """The register with which they end."""
+        return self.registers[-1]
+
+    def times(self, ratio: Fraction) -> "_Span":
+        """The same meter under another multiplier."""
+        first, *others = (Baseline(one.at, int(one.register_wh * ratio)) for one in (self.first, *self.registers))
+        return _Span(first, tuple(others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +169,7 @@ def _papers(
                 placed.valid_to,
                 None if start is None else placed.multiplier.apply(start),
                 None if final is None else placed.multiplier.apply(final),
+                placed.multiplier,
                 shared[key],
             ),
         )
@@ -189,7 +204,14 @@ def _runs(
         final = None if paper.final_wh is None or paper.ended_at > now else Baseline(ended, paper.final_wh)
         spans, hand_wh = _spans(paper, stored, window, latest, now), paper.rules.hand_read_wh_max
         if spans:
-            if start is not None:
+            if start is not None and before is not None and (ratio := _misread(before, paper, start, spans[0])):
+                known = spans[0].times(ratio)
+                run.add(start, known.first, known.first.at, paper.rules, hand_wh)
+                for earlier, later in pairwise([known.first, *known.registers, *(one.first for one in spans[1:2])]):
+                    run.add(earlier, later, later.at, paper.rules, 0)
+                yield run
+                spans = spans[1:] or [known]
+            elif start is not None:
                 run.add(start, spans[0].first, spans[0].first.at, paper.rules, hand_wh)
                 yield run
             yield from (_hole(paper, earlier, later) for earlier, later in pairwise(spans))
@@ -202,10 +224,25 @@ def _runs(
     yield run
 
 
+def _misread(before: Paper, paper: Paper, start: Baseline, span: _Span) -> Fraction | None:
+    """By how much more a span counts than is booked: its registers were taken times the multiplier that ended before.
+
+    The paper of new transformers came later than the reads. None where the span fits the paper as it is.
+    """
+    ratio = Fraction(paper.multiplier.numerator * before.multiplier.denominator) / (
+        paper.multiplier.denominator * before.multiplier.numerator
+    )
+    plain, other = _Run(), _Run()
+    plain.add(start, span.first, 0, paper.rules, paper.rules.hand_read_wh_max)
+    other.add(start, span.times(ratio).first, 0, paper.rules, paper.rules.hand_read_wh_max)
+    return ratio if ratio != 1 and not plain.fits and other.fits else None
+
+
 def _hole(paper: Paper, earlier: _Span, later: _Span) -> _Run:
     """What a stay's own registers say of intervals that nobody booked: the registry knew another meter then."""
     run = _Run()
-    run.add(earlier.last, later.first, later.first.at, paper.rules, 0)
+    if later.first.at > earlier.last.at:
+        run.add(earlier.last, later.first, later.first.at, paper.rules, 0)
     return run
 
 
@@ -223,33 +260,41 @@ def _spans(
     length = window.step
     first = paper.began_at // length * length + length
     ends = range(max(window.start, first + length), min(paper.ended_at, now, window[-1]) + 1, length)
-    spans: list[_Span] = []
-    begun: int | None = None
-    energy_wh, opening, closing = 0, None, None
-    for end in (*ends, None):
-        one = None if end is None else stored.get(end)
-        if one is None:
-            if opening is not None and closing is not None:
-                spans.append(_Span(opening, closing))
-            begun, energy_wh, opening, closing = None, 0, None, None
-            continue
-        if begun is None:
-            begun = one.end - length
-        energy_wh += one.energy_wh
-        if one.register_wh is not None:
-            closing = Baseline(one.end, one.register_wh)
-            wrapped = one.quality is Quality.SUSPECT and one.register_wh < energy_wh
-            if opening is None:
-                opening = closing if wrapped else Baseline(begun, one.register_wh - energy_wh)
+    spans = list(_unbroken(stored, ends))
     came = stored.get(first) if not spans and first <= paper.ended_at else None
     if came is not None and came.register_wh is not None:
         at_first = Baseline(first, came.register_wh)
-        spans.append(_Span(at_first, at_first))
+        spans.append(_Span(at_first, (at_first,)))
     known = latest is not None and latest.meter == paper.meter and paper.ended_at > now and window[-1] + length > now
     if latest is not None and known and latest.at >= (spans[-1].last.at + length if spans else first):
         at_last = Baseline(latest.at, latest.register_wh)
-        spans.append(_Span(at_last, at_last))
+        spans.append(_Span(at_last, (at_last,)))
     return spans
+
+
+def _unbroken(stored: Mapping[int, Stored], ends: range) -> Iterator[_Span]:
+    """Intervals without a hole, and without a step between their registers that their energies do not tell."""
+    begun, energy_wh, registers = ends.start - ends.step, 0, list[Baseline]()
+    for end in ends:
+        one = stored.get(end)
+        if one is None:
+            if len(registers) > 1:
+                yield _Span(registers[0], tuple(registers[1:]))
+            begun, energy_wh, registers = end, 0, []
+            continue
+        energy_wh += one.energy_wh
+        if one.register_wh is None:
+            continue
+        here, wrapped = Baseline(end, one.register_wh), one.quality is Quality.SUSPECT and one.register_wh < energy_wh
+        opening = here if wrapped else Baseline(begun, one.register_wh - energy_wh)
+        if registers and not wrapped and opening != registers[-1]:
+            if len(registers) > 1:
+                yield _Span(registers[0], tuple(registers[1:]))
+            registers = []
+        registers += [here] if registers else [opening, here]
+        begun, energy_wh = end, 0
+    if len(registers) > 1:
+        yield _Span(registers[0], tuple(registers[1:]))
 
 
 def _mend(story: Story, run: _Run, stored: Mapping[int, Stored]) -> Mend | None:
@@ -263,7 +308,8 @@ def _mend(story: Story, run: _Run, stored: Mapping[int, Stored]) -> Mend | None:
     booked = [stored[end].energy_wh for end in energies if end in stored]
     if len(booked) == len(energies) and sum(booked) == sum(energies.values()):
         return None
-    registers = {pieces[-1].end: pieces[-1].register_wh}
+    parted = (here for here, following in pairwise(pieces) if following.start >= here.end > here.start)
+    registers = {piece.end: piece.register_wh for piece in (*parted, pieces[-1])}
     return Mend(tuple(_intervals(story, energies, estimated, registers)), bool(booked))
 
 

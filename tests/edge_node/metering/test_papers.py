@@ -8,6 +8,7 @@ import pytest
 
 from gridmodel.network import Installation
 from gridmodel.period import HOUR_S
+from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel, Quality
 from gridmodel.registry import Registry
 from simulate.loop import run_virtual
@@ -199,6 +200,36 @@ def test_a_plan_that_was_not_kept_costs_no_interval(tmp_path: Path, planned: int
             energies = await booked_wh(one, MORNING + QUARTER, NOON + 5 * HOUR_S)
             assert None not in energies
             assert sum(wh or 0 for wh in energies) == 47 * OLD_WH + 70 + 90 + 19 * NEW_WH
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("known_at", [SWAP + 60, NOON + 4 * HOUR_S + 600], ids=["at once", "late"])
+@pytest.mark.parametrize("meter", ["m-old", "m-new"])
+def test_new_transformers_whose_paper_comes_late_are_not_booked_with_the_old_ratio(
+    tmp_path: Path, meter: str, known_at: int
+) -> None:
+    """Forty times the energy from the exchange on; the other meter tells its serial number, and is not read before."""
+    same = meter == "m-old"
+    after = replace(came(meter, SWAP, FINAL_WH if same else BEGUN_WH), multiplier=Multiplier(40))
+    rest_wh = OLD_WH - 70 + 19 * OLD_WH if same else 90 + 19 * NEW_WH
+
+    async def story() -> None:
+        async with office(tmp_path, now=MORNING) as one:
+            play(one)
+            await one.take(registry(placed("m-old", "up-1")))
+            await one.live(SWAP)
+            one.meters.serials = {} if same else {"m-old": "serial-m-new"}
+            await one.live(known_at)
+            await one.take(registry(went("m-old", SWAP, FINAL_WH), after, version=2))
+            await one.live(NOON + 5 * HOUR_S + 600)
+            room = late(one)
+            await room.tick(one.clock.now())
+            for again in (room, late(one)):
+                assert await again.tick(one.clock.now()) == 0
+            energies = await booked_wh(one, MORNING + QUARTER, NOON + 5 * HOUR_S)
+            assert None not in energies
+            assert sum(wh or 0 for wh in energies) == 47 * OLD_WH + 70 + 40 * rest_wh
 
     run_virtual(story())
 
