@@ -93,6 +93,12 @@ class FieldWorks:
         """The rows as they are, for `read` on a compute thread."""
         return await conn.fetch_all("SELECT id, at, body, recorded_at, hash FROM field_work ORDER BY recorded_at, id")
 
+    async def first(self, conn: Connection, count: int) -> list[tuple[Any, ...]]:
+        """The rows of the first so many works that were recorded."""
+        return await conn.fetch_all(
+            "SELECT id, at, body, recorded_at, hash FROM field_work ORDER BY rowid LIMIT ?", (count,)
+        )
+
     def read(self, rows: list[tuple[Any, ...]]) -> StoredWorks:
         """The works in these rows; pure."""
         works, damaged = list[FieldWork](), list[str]()

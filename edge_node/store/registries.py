@@ -153,6 +153,19 @@ class Registries:
                 self._newest, self._outcomes, self._held = told.registry, told.outcomes, held
         return self._newest
 
+    async def earlier(self, version: int, works: int) -> Registry | None:
+        """An earlier version with the first so many field works over it; None when it is no longer kept. Heavy."""
+
+        async def verb(conn: Connection) -> tuple[bytes, list[tuple[Any, ...]]] | None:
+            row = await conn.fetch_one("SELECT document FROM registry WHERE version = ?", (version,))
+            return None if row is None else (bytes(row[0]), await self._works.first(conn, works))
+
+        found = await self._control.read(verb)
+        if found is None:
+            return None
+        base = await self._compute.run(read_document, found[0])
+        return (await self._compute.run(_tried, base, self._works, found[1], ())).registry
+
     async def tried(self, works: tuple[FieldWork, ...]) -> tuple[Held, Merged]:
         """What would become of `works` over everything that holds; nothing is written. Raises TQ-ST-01."""
         self.current()
