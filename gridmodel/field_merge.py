@@ -47,6 +47,10 @@ class Outcome:
     fault: FieldWorkFault | None = None
 
 
+_INCLUDED, _APPLIED = Outcome(WorkState.INCLUDED), Outcome(WorkState.APPLIED)
+"""One object for all of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Merged:
     """A registry with works in it."""
@@ -62,8 +66,11 @@ class Merged:
         return tuple(sorted(name for name, one in self.outcomes.items() if one.state is WorkState.APPLIED))
 
 
-def merged(registry: Registry, works: Iterable[FieldWork]) -> Merged:
-    """`registry` with every work that it does not contradict. Heavy for a large one: a task for `compute`."""
+def merged(registry: Registry, works: Iterable[FieldWork], included: int = 0) -> Merged:
+    """`registry` with every work that it does not contradict. Heavy for a large one: a task for `compute`.
+
+    `included` says how many others are known to be in it: they change nothing, and are counted.
+    """
     by_id: dict[str, FieldWork] = {}
     two: set[str] = set()
     for work in works:
@@ -73,7 +80,7 @@ def merged(registry: Registry, works: Iterable[FieldWork]) -> Merged:
     stays = _Stays(registry)
     for work in sorted(by_id.values(), key=lambda one: (one.at, _ORDER[one.kind], one.id)):
         outcomes[work.id] = _conflict(work.id) if work.id in two else stays.put(work)
-    return Merged(stays.registry(len(by_id)), outcomes)
+    return Merged(stays.registry(included + len(by_id)), outcomes)
 
 
 def _conflict(work: str) -> Outcome:
@@ -120,7 +127,7 @@ class _Stays:
             return Outcome(WorkState.REFUSED, fault)
         held = (old is None or old == self._taken(old, work)) and new is None and proven is None
         if held:
-            return Outcome(WorkState.INCLUDED)
+            return _INCLUDED
         if old is not None:
             self._replace(old, self._taken(old, work))
         if new is not None and work.fitted is not None:
@@ -131,7 +138,7 @@ class _Stays:
         if proven is not None:
             self._replace(proven, replace(proven, unproven=False))
         self._changed = True
-        return Outcome(WorkState.APPLIED)
+        return _APPLIED
 
     def _to_take(self, taken: Taken, at: int) -> Installation:
         """The stay that ends."""

@@ -55,6 +55,9 @@ class _Ground:
     version: int
     document: bytes
     rows: tuple[FieldWorkRow, ...]
+    """Those that the version does not hold."""
+    count: int
+    """Of all."""
     foreign: Mapping[str, str]
     """Meters of other nodes among the works, and whose they are."""
 
@@ -78,7 +81,10 @@ class FieldWorkMerge:
         return await self._store.read(lambda tx: tx.nodes_with_field_works())
 
     async def merge(self, node: NodeId) -> WorksReport | None:
-        """Judge every work of the node and issue what comes of it; None when its registry is not here, or changed."""
+        """Judge every work of the node that its registry does not hold, and issue what comes of it.
+
+        None when its registry is not here, or changed.
+        """
         ground = await self._store.read(lambda tx: _ground(tx, node))
         if ground is None:
             return None
@@ -90,7 +96,7 @@ class FieldWorkMerge:
 
         async def verb(tx: HubTransaction) -> WorksReport | None:
             versions, count = await tx.registry_versions(), await tx.count_field_works(node)
-            if (versions.get(node), count) != (ground.version, len(ground.rows)):
+            if (versions.get(node), count) != (ground.version, ground.count):
                 return None  # judged again at the next look
             version = ground.version
             if worked.read is not None:
@@ -144,10 +150,10 @@ async def _ground(tx: HubTransaction, node: NodeId) -> _Ground | None:
     document = None if version is None else await tx.registry_document(node, version)
     if version is None or document is None:
         return None
-    rows = await tx.field_works(node)
+    rows = await tx.field_works(node, version)
     owners: Mapping[str, OwnerRow] = await tx.owners("meter", sorted({row.meter for row in rows}))
     foreign = {one.id: str(one.node) for one in owners.values() if one.node != node}
-    return _Ground(version, document, tuple(rows), foreign)
+    return _Ground(version, document, tuple(rows), await tx.count_field_works(node), foreign)
 
 
 def _work_out(ground: _Ground) -> _Worked:

@@ -89,9 +89,11 @@ class FieldWorks:
         row = await conn.fetch_one("SELECT id, at, body, recorded_at, hash FROM field_work WHERE id = ?", (work,))
         return None if row is None else self._work(row)
 
-    async def stored(self, conn: Connection) -> list[tuple[Any, ...]]:
-        """The rows as they are, for `read` on a compute thread."""
-        return await conn.fetch_all("SELECT id, at, body, recorded_at, hash FROM field_work ORDER BY recorded_at, id")
+    async def stored(self, conn: Connection, after: int = 0) -> list[tuple[Any, ...]]:
+        """The rows after the first `after` as they are, for `read` on a compute thread."""
+        return await conn.fetch_all(
+            "SELECT id, at, body, recorded_at, hash FROM field_work WHERE rowid > ? ORDER BY rowid", (after,)
+        )
 
     async def first(self, conn: Connection, count: int) -> list[tuple[Any, ...]]:
         """The rows of the first so many works that were recorded."""

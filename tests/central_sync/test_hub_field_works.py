@@ -224,7 +224,7 @@ def test_a_database_of_the_first_version_is_brought_forward(tmp_path: Path) -> N
         first = await open_database(tmp_path / "hub.db", "hub", load_migrations("central_sync.store")[:1])
         await first.close()
         store = await open_sqlite(tmp_path / "hub.db", b"k" * 32, open_database)
-        assert await store.read(lambda tx: tx.field_works(A)) == []
+        assert await store.read(lambda tx: tx.field_works(A, 0)) == []
         await store.close()
 
     asyncio.run(story())

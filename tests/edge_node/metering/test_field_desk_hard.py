@@ -9,8 +9,11 @@ import pytest
 
 from edge_node.metering.field_desk import FieldDesk
 from edge_node.metering.field_drafts import Draft
+from edge_node.store.field_works import FieldWorks, StoredWorks, held_registry
+from gridmodel.field_merge import WorkState, merged
 from gridmodel.field_work import WorkKind
 from gridmodel.identity import MeterId
+from gridmodel.network import Meter
 from gridmodel.period import HOUR_S
 from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel
@@ -241,6 +244,52 @@ def test_a_work_that_the_centre_has_and_does_not_take_over_is_told_at_home(tmp_p
             assert await one.alarms.standing() == []
 
     run_virtual(story())
+
+
+def test_works_that_the_version_holds_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An office that exchanged tens of thousands of meters would else read them all for each further one."""
+    looked_at: list[int] = []
+    read = FieldWorks.read
+
+    def counted(self: FieldWorks, rows: list[tuple[Any, ...]]) -> StoredWorks:
+        looked_at.append(len(rows))
+        return read(self, rows)
+
+    monkeypatch.setattr(FieldWorks, "read", counted)
+
+    async def story() -> None:
+        async with office(tmp_path, now=NOON) as one:
+            await one.take(before())
+            await one.clock.sleep_until(NOON + 3_000)
+            desk = desk_of(one)
+            works = [(await desk.record(draft())).work]
+            works.append((await desk.record(installed(at=NOON + 600, new=third(3)))).work)
+            base = one.registries.current()
+            await one.take(replace(base, version=2))
+            assert {told.state for told in one.registries.outcomes.values()} == {WorkState.INCLUDED}
+            looked_at.clear()
+            gone = draft(WorkKind.REMOVED, id="work-3", point="up-2", at=NOON + 900, final_wh={}, seals=(), new=None)
+            works.append((await desk.record(replace(gone, photo=None))).work)
+            assert max(looked_at) <= 1
+            told = one.registries.current()
+            assert (told.version, told.works) == await one.control.read(held_registry) == (2, 3)
+            assert told == replace(merged(replace(before(), version=2), works).registry, works=3)
+            assert {name: each.state.value for name, each in one.registries.outcomes.items()} == {
+                "work-1": "included",
+                "work-2": "included",
+                "work-3": "applied",
+            }
+            await one.take(replace(before(), version=3))
+            assert one.registries.current() == replace(merged(replace(before(), version=3), works).registry, works=3)
+            last, all_three = one.registries.current(), one.registries.outcomes
+        async with office(tmp_path, now=NOON + 4_000) as one:
+            assert (one.registries.current(), one.registries.outcomes) == (last, all_three)
+
+    run_virtual(story())
+
+
+def third(number: int) -> Meter:
+    return replace(NEW, id=MeterId(f"m-{number}"), serial=f"serial-{number}", address=f"10.0.1.{number}:502")
 
 
 async def acknowledged(one: Office, now: int) -> None:
