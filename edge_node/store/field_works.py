@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from edge_node.store.outbox import append_record
-from gridmodel.field_work import FieldWork, work_fault
+from gridmodel.field_work import FieldWork, Photo, work_fault
 from hosting.database import Connection, Database
 from hosting.rowhash import RowHasher
 from protocols.sync import wire
@@ -138,6 +138,11 @@ class FieldWorks:
             )
         )
         return {str(name): int(at) for name, at in rows}
+
+    async def photos(self) -> dict[str, Photo]:
+        """The pictures of every work that has one, by the work's id, for `doctor`."""
+        works = self.read(await self._control.read(self.stored)).works
+        return {work.id: work.photo for work in works if work.photo is not None}
 
     async def verify(self) -> tuple[str, ...]:
         """Ids of damaged works, for `doctor`."""
