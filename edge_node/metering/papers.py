@@ -95,8 +95,10 @@ class _Piece:
     start: int
     """It lies in the intervals that end in (start, end]; in none when `end` is not later."""
     end: int
+    begun_wh: int
+    """The meter's register at its beginning."""
     register_wh: int
-    """The meter's register at its end."""
+    """And at its end."""
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class _Run:
         read = RegisterRead("", MeterId(""), Channel.IMPORT, at, register_wh)
         energy_wh = counted_wh(earlier, read, rules)
         if isinstance(energy_wh, int):
-            self.pieces.append(_Piece(energy_wh, earlier.at, end, later.register_wh))
+            self.pieces.append(_Piece(energy_wh, earlier.at, end, earlier.register_wh, later.register_wh))
         else:
             self.fits = False
 
@@ -308,8 +310,9 @@ def _mend(story: Story, run: _Run, stored: Mapping[int, Stored]) -> Mend | None:
     booked = [stored[end].energy_wh for end in energies if end in stored]
     if len(booked) == len(energies) and sum(booked) == sum(energies.values()):
         return None
-    parted = (here for here, following in pairwise(pieces) if following.start >= here.end > here.start)
-    registers = {piece.end: piece.register_wh for piece in (*parted, pieces[-1])}
+    whole = [piece for piece in pieces if piece.end > piece.start]
+    parted = (here for here, following in pairwise(whole) if following.start >= here.end)
+    registers = {piece.end: piece.register_wh for piece in (*parted, whole[-1])}
     return Mend(tuple(_intervals(story, energies, estimated, registers)), bool(booked))
 
 
@@ -335,13 +338,15 @@ def _shared_out(pieces: Sequence[_Piece], length: int) -> tuple[dict[int, int], 
 
 
 def _at_the_end(story: Story, pieces: Sequence[_Piece], stored: Mapping[int, Stored]) -> Mend | None:
-    """The last minutes of a meter that went within an interval: they belong to the one before, its last."""
-    last, energy_wh = stored.get(pieces[0].start), sum(piece.energy_wh for piece in pieces)
-    if last is None or not energy_wh:
+    """The last minutes of a meter that went within an interval: they belong to the one before, its last.
+
+    Told once: from then on that interval has the final register. A meter that hung there for minutes alone has none.
+    """
+    tail, last = pieces[0], stored.get(pieces[0].start)
+    if last is None or last.register_wh != tail.begun_wh or not tail.energy_wh:
         return None
-    told = IntervalReading(
-        story.point, story.channel, last.end, last.energy_wh + energy_wh, last.quality, pieces[-1].register_wh
-    )
+    energy_wh = last.energy_wh + tail.energy_wh
+    told = IntervalReading(story.point, story.channel, last.end, energy_wh, last.quality, tail.register_wh)
     return Mend((told,), replaces=True)
 
 

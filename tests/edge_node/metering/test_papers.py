@@ -95,6 +95,34 @@ def test_a_meter_that_went_counts_up_to_its_final_register(tmp_path: Path, silen
     run_virtual(story())
 
 
+@pytest.mark.parametrize("silent_from", [NOON + 20, NOON - 600], ids=["the old one read at its end", "and not"])
+def test_a_meter_that_hung_for_minutes_between_two_intervals_is_booked_once_or_never(
+    tmp_path: Path, silent_from: int
+) -> None:
+    """It has no interval of its own; its registers must not be taken for those of the meter before it."""
+    minutes = replace(came("m-new", NOON + 60, 5), valid_to=NOON + 300, final_registers_wh=(200,))
+    end_wh, began = OLD_START + 48 * OLD_WH, NOON + 2 * HOUR_S
+
+    async def story() -> None:
+        async with office(tmp_path, now=MORNING) as one:
+            play(one)
+            one.meters.steady("m-third", wh=NEW_WH, start=0)
+            await one.take(registry(placed("m-old", "up-1")))
+            await one.live(silent_from)
+            one.meters.silent = {"m-old"}
+            await one.live(began)
+            stays = went("m-old", NOON, end_wh), minutes, came("m-third", began, 56 * NEW_WH)
+            await one.take(registry(*stays, version=2))
+            await one.live(NOON + 4 * HOUR_S + 600)
+            for _ in range(3):
+                await late(one).tick(one.clock.now())
+            energies = await booked_wh(one, MORNING + QUARTER, NOON)
+            assert energies[:-1] == [OLD_WH] * 46
+            assert energies[-1] in {OLD_WH, OLD_WH + 195}
+
+    run_virtual(story())
+
+
 @pytest.mark.parametrize("minutes", [5, 180], ids=["within one interval", "over hours"])
 def test_a_meter_that_nobody_read_between_two_others_is_booked_by_its_papers(tmp_path: Path, minutes: int) -> None:
     """The first new meter was dead on arrival to the node, counted all the same, and was replaced."""
