@@ -81,6 +81,11 @@ class _Span:
         """The register with which they end."""
         return self.registers[-1]
 
+    def shorter(self) -> list["_Span"]:
+        """Without the last register; nothing where it was the only one."""
+        left = self.registers[:-1] or ((self.first,) if self.first.at < self.last.at else ())
+        return [_Span(self.first, left)] if left else []
+
     def times(self, ratio: Fraction) -> "_Span":
         """The same meter under another multiplier."""
         first, *others = (Baseline(one.at, int(one.register_wh * ratio)) for one in (self.first, *self.registers))
@@ -205,6 +210,8 @@ def _runs(
         start = Baseline(begun, paper.start_wh) if led and paper.start_wh is not None else None
         final = None if paper.final_wh is None or paper.ended_at > now else Baseline(ended, paper.final_wh)
         spans, hand_wh = _spans(paper, stored, window, latest, now), paper.rules.hand_read_wh_max
+        if spans and following is not None and _is_of_next(spans[-1].last, paper, following):
+            spans[-1:] = spans[-1].shorter()
         if spans:
             if start is not None and before is not None and (ratio := _misread(before, paper, start, spans[0])):
                 known = spans[0].times(ratio)
@@ -238,6 +245,16 @@ def _misread(before: Paper, paper: Paper, start: Baseline, span: _Span) -> Fract
     plain.add(start, span.first, 0, paper.rules, paper.rules.hand_read_wh_max)
     other.add(start, span.times(ratio).first, 0, paper.rules, paper.rules.hand_read_wh_max)
     return ratio if ratio != 1 and not plain.fits and other.fits else None
+
+
+def _is_of_next(last: Baseline, paper: Paper, following: Paper) -> bool:
+    """Whether the register at the very end of a stay was read of the meter that took over in that second.
+
+    Nobody can tell them apart who tells no serial number; it is nearer to the paper of the one it belongs to.
+    """
+    if paper.final_wh is None or following.start_wh is None or not last.at == paper.ended_at == following.began_at:
+        return False
+    return abs(last.register_wh - following.start_wh) < abs(last.register_wh - paper.final_wh)
 
 
 def _hole(paper: Paper, earlier: _Span, later: _Span) -> _Run:
@@ -277,18 +294,21 @@ def _spans(
 def _unbroken(stored: Mapping[int, Stored], ends: range) -> Iterator[_Span]:
     """Intervals without a hole, and without a step between their registers that their energies do not tell."""
     begun, energy_wh, registers = ends.start - ends.step, 0, list[Baseline]()
+    before = stored.get(begun)
+    shared = before is not None and before.register_wh is None  # a sum that was shared out over what is not theirs, too
     for end in ends:
         one = stored.get(end)
         if one is None:
             if len(registers) > 1:
                 yield _Span(registers[0], tuple(registers[1:]))
-            begun, energy_wh, registers = end, 0, []
+            begun, energy_wh, registers, shared = end, 0, [], False
             continue
         energy_wh += one.energy_wh
         if one.register_wh is None:
             continue
         here, wrapped = Baseline(end, one.register_wh), one.quality is Quality.SUSPECT and one.register_wh < energy_wh
-        opening = here if wrapped else Baseline(begun, one.register_wh - energy_wh)
+        opening = here if wrapped or shared else Baseline(begun, one.register_wh - energy_wh)
+        shared = False
         if registers and not wrapped and opening != registers[-1]:
             if len(registers) > 1:
                 yield _Span(registers[0], tuple(registers[1:]))

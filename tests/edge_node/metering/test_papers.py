@@ -263,6 +263,45 @@ def test_new_transformers_whose_paper_comes_late_are_not_booked_with_the_old_rat
 
 
 @pytest.mark.parametrize(
+    ("went_at", "came_at"), [(NOON, NOON), (SWAP - 2 * HOUR_S, SWAP)], ids=["at an interval's end", "after a while"]
+)
+def test_a_register_close_to_the_old_one_that_was_read_under_its_name_is_booked_anew(
+    tmp_path: Path, went_at: int, came_at: int
+) -> None:
+    """A used meter had counted a little more than the old one: nothing fell, and the reads looked like the old one's."""
+    first = came_at // QUARTER * QUARTER
+    final_wh = OLD_START + OLD_WH * (went_at - MORNING) // QUARTER
+    start_wh = final_wh + 40 if went_at == came_at else final_wh + 90_000
+
+    def there(now: int) -> Mapping[Channel, int | None]:
+        if now < came_at:
+            return {Channel.IMPORT: OLD_START + OLD_WH * ((now - MORNING) // QUARTER)}
+        return {Channel.IMPORT: start_wh + NEW_WH * ((now - first) // QUARTER)}
+
+    async def story() -> None:
+        async with office(tmp_path, now=MORNING) as one:
+            play(one)
+            one.meters.registers["m-old"] = one.meters.registers["m-new"] = there
+            await one.take(registry(placed("m-old", "up-1")))
+            await one.live(went_at)
+            one.meters.silent = {"m-old"} if went_at < came_at else set()
+            await one.live(came_at + 30)
+            one.meters.silent = set()
+            await one.live(NOON + 3 * HOUR_S)
+            await one.take(registry(went("m-old", went_at, final_wh), came("m-new", came_at, start_wh), version=2))
+            await one.live(NOON + 5 * HOUR_S + 600)
+            for again in (1, 0):
+                assert await late(one).tick(one.clock.now()) == again
+            energies = await booked_wh(one, MORNING + QUARTER, went_at // QUARTER * QUARTER)
+            assert sum(wh or 0 for wh in energies) == final_wh - OLD_START - OLD_WH
+            energies = await booked_wh(one, first, NOON + 5 * HOUR_S)
+            assert sum(wh or 0 for wh in energies) == len(energies) * NEW_WH
+            assert None not in energies
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize(
     ("final_wh", "start_wh"),
     [(FINAL_WH + 10**8, BEGUN_WH), (FINAL_WH, BEGUN_WH + 50_000), (FINAL_WH - 5_000, BEGUN_WH)],
     ids=["a spike", "a fall of the new one", "a fall of the old one"],
