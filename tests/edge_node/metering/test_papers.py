@@ -268,7 +268,7 @@ def test_new_transformers_whose_paper_comes_late_are_not_booked_with_the_old_rat
 def test_a_register_close_to_the_old_one_that_was_read_under_its_name_is_booked_anew(
     tmp_path: Path, went_at: int, came_at: int
 ) -> None:
-    """A used meter had counted a little more than the old one: nothing fell, and the reads looked like the old one's."""
+    """A used meter had counted a little more than the old one: nothing fell, and reads looked like the old one's."""
     first = came_at // QUARTER * QUARTER
     final_wh = OLD_START + OLD_WH * (went_at - MORNING) // QUARTER
     start_wh = final_wh + 40 if went_at == came_at else final_wh + 90_000
