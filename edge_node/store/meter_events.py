@@ -70,6 +70,12 @@ class MeterEvents:
             )
             if made:
                 fresh.append(one)
+            else:  # what the meter still gives is not forgotten: it would come back as news
+                await conn.execute(
+                    "UPDATE meter_event SET seen_at = ? WHERE meter = ? AND log = ? AND at = ? AND code = ?"
+                    " AND seen_at < ?",
+                    (now, meter, one.log, one.at, one.code, now - KEPT_S // 2),
+                )
         newest: dict[str, int] = {}
         for one in events:
             newest[one.log] = max(newest.get(one.log, 0), one.at)

@@ -198,6 +198,60 @@ def test_a_meter_whose_clock_lies_is_read_whole(tmp_path: Path) -> None:
     run(story)
 
 
+def test_what_another_meter_answered_first_makes_no_news_of_history(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            right, one.meters["m-1"].serial = one.meters["m-1"].serial, "SOMEBODY-ELSE"
+            log(one, fraud=[(1_000_000_000, 46)], switch=[(1_200_000_000, 62)])
+            await look(one, LOOK)
+            one.meters["m-1"].serial = right
+            await look(one, LOOK + PERIOD_S)
+            assert await standing(one) == set()
+            assert len(await one.store.meter_events.of_meter(ONE)) == 2
+
+    run(story)
+
+
+def test_a_line_from_the_future_hides_none_of_those_days_in_which_nobody_came(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            early = (LOOK + 10 * DAY_S, 2)
+            log(one, standard=[early])
+            await one.store.alarms.put(AlarmKind.METER_CLOCK_WRONG, "m-1", "it is ahead by days", LOOK)
+            await look(one, LOOK)
+            await one.store.alarms.clear(AlarmKind.METER_CLOCK_WRONG, "m-1", LOOK)
+            log(one, standard=[early], fraud=[(LOOK + DAY_S, 40)])
+            await look(one, LOOK + 4 * DAY_S)
+            assert ("terminal_cover_open", "m-1") in await standing(one)
+
+    run(story)
+
+
+def test_a_clock_that_leapt_and_was_set_again_hides_no_line(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            log(one, standard=[(LOOK, 2)])
+            await look(one, LOOK)
+            lost = [(946_700_000, 2), (946_700_100, 4)]
+            log(one, standard=[(LOOK, 2), *lost, (LOOK + 900, 5)], fraud=[(946_700_050, 44)])
+            await look(one, LOOK + PERIOD_S)
+            assert ("meter_cover_open", "m-1") in await standing(one)
+
+    run(story)
+
+
+def test_a_line_that_a_meter_keeps_for_years_stays_old(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            await look(one, LOOK)
+            log(one, fraud=[(LOOK + 60, 46)])
+            for days in (1, 300, 402, 800):
+                await look(one, LOOK + days * DAY_S)
+            assert (await history(one)).count("meter_login_failed") == 1
+
+    run(story)
+
+
 def event(kind: MeterEventKind, at: int) -> MeterEvent:
     return MeterEvent("switch", at, 1, kind)
 
