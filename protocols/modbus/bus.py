@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gridmodel.absence import Absence
 from gridmodel.clock import IoClock, Rng, UtilityClock
 from protocols.errors import Blame, Hope
 from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, local_fault, remote_fault
@@ -96,8 +97,11 @@ class Bus:
             data = []
             for pdu in pdus:  # a comprehension would be one more coroutine to wake
                 data.append(await self._one(unit, pdu, timing))  # noqa: PERF401
-        except ExceptionReply:
-            self._resting.answered(unit)
+        except ExceptionReply as refusal:
+            if refusal.absence is Absence.SILENT:  # the gateway says so in the unit's place
+                self._resting.silent(unit)
+            else:
+                self._resting.answered(unit)
             raise
         finally:
             self._turns.give(unit)
