@@ -166,7 +166,15 @@ class DlmsMeter:
         columns = (CLOCK_COLUMN, CaptureObject(1, log.code, 2))
         by_range = self.site.shape.by_range
         return (
-            ProfileObject(log.obis, columns, lambda _: self._log(log), period_s=0, by_range=by_range),
+            ProfileObject(
+                log.obis,
+                columns,
+                lambda _: self._log(log),
+                period_s=0,
+                by_range=by_range,
+                rising=False,
+                offset_min=self.site.offset_min,
+            ),
             PlainObject(1, log.code, {2: lambda _: Data(Tag.UNSIGNED, self.last_code(log))}),
         )
 
@@ -180,6 +188,7 @@ class DlmsMeter:
             lambda now: ProfileRows(self, period_s, now),
             period_s=period_s,
             by_range=shape.by_range,
+            offset_min=self.site.offset_min,
         )
 
     def _log(self, log: EventLogShape) -> Sequence[Row]:

@@ -42,10 +42,13 @@ VAIN_STEPS_MAX, VAIN_STEPS_S = 2**20, 86_400
 of lies then. An honest meter whose reply was lost needs no second step: ours stands beyond its counter already."""
 REFUSED_ASSOCIATION = "TQ-DM-40"
 """The fault of a meter that does not want us; some say no more than that about a counter they have seen."""
-CHEAP_COUNTERS, DEAR_COUNTERS = 64, 512
-"""Invocation counters set aside for one association: a poll needs ten, a load profile one for each block."""
+CHEAP_COUNTERS, DEAR_COUNTERS = 64, 1_024
+"""Invocation counters set aside for one association: a poll needs ten, a load profile one for each block: 30 days of
+quarters from a meter that sends 128 bytes at a time."""
 
 
+OTHERS_ASKED = 8
+"""Beside registers: serial number, clock and relay; association, proof and release."""
 TITLES_MAX = 8
 """System titles remembered for one meter: exchanges and mix-ups of a lifetime; the oldest goes."""
 
@@ -62,6 +65,14 @@ class Way:
     """Told of every exchange that was answered or lost."""
 
 
+def counters_for(plan: DlmsPlan, *, dear: bool) -> int:
+    """How many APDUs one call may cost: twice what a first poll asks for, where each value is asked for by itself."""
+    if dear:
+        return DEAR_COUNTERS
+    requests = 2 * -(-(len(plan.values) + OTHERS_ASKED) // plan.quirks.list_items_max)
+    return max(CHEAP_COUNTERS, 2 * (requests + OTHERS_ASKED))
+
+
 class Associations:
     """Opens associations for one driver."""
 
@@ -70,8 +81,8 @@ class Associations:
         self._blocks = CounterBlocks(counters)
         self._entropy = entropy
         self._io_clock = io_clock
-        self._heard: dict[MeterId, dict[bytes, int]] = {}
-        """Of whoever answered for a meter, by system title: each counts for itself."""
+        self._heard: dict[MeterId, dict[tuple[str, bytes], int]] = {}
+        """By key and system title of whoever answered for a meter: each counts for itself, and anew under a new key."""
         self._in_vain: dict[str, tuple[float, int]] = {}
         """By key, since when and how far its counter was moved by words that did not let us in."""
         self._open: set[Connection] = set()
@@ -123,8 +134,8 @@ class Associations:
         self._blocks.give_back(conversation.counter)
         heard, title = conversation.association.heard, conversation.association.server_title
         if heard >= 0 and title is not None:
-            known = self._heard.setdefault(target.meter, {})
-            known[title] = heard
+            known, place = self._heard.setdefault(target.meter, {}), (conversation.counter.key, title)
+            known[place] = max(heard, known.get(place, heard))
             if len(known) > TITLES_MAX:
                 del known[next(iter(known))]
         self._open.discard(conversation.connection)
@@ -146,7 +157,9 @@ class Associations:
         self, target: MeterTarget, plan: DlmsPlan, way: Way, secrets: MeterSecrets, reserved: ReservedCounter
     ) -> Conversation:
         security = plan.security
-        heard = NOTHING_HEARD if plan.quirks.counter_restarts else self._heard.get(target.meter, NOTHING_HEARD)
+        heard = NOTHING_HEARD
+        if not plan.quirks.counter_restarts and (known := self._heard.get(target.meter)) is not None:
+            heard = {title: counter for (key, title), counter in known.items() if key == reserved.key}
         association = ClientAssociation(
             AssociationSettings(
                 mechanism=security.mechanism,
@@ -167,6 +180,7 @@ class Associations:
         if security.keyed and expected is not None and association.server_title != expected:
             fault = _another_title(target, association.server_title, expected)
             connection.abandon(fault)
+            self._open.discard(connection)
             raise fault
         return Conversation(connection, plan, way.timing.pause_ms, self._io_clock, reserved)
 

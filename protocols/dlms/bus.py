@@ -105,6 +105,8 @@ class Bus:
             )
 
     def _book(self, place: Place, fault: DlmsFault) -> None:
+        if fault.blame is Blame.LOCAL:
+            return  # nothing was sent, or what was says nothing about this address
         if fault.code in TURNED_AWAY and self._turns.held > 1:
             self._pace.refused(self._turns.held)
         elif fault.code == NO_CONNECTION:

@@ -215,8 +215,11 @@ class HdlcCarrier(_Numbered):
                 return self._ready_to_receive()
             return b""
         if control & 0x0F == RR:
+            out = bool(self._sent)
             self._step(Event.RECEIVE_RR)
             self._acknowledged(control >> 5)
+            if out and not self._sent and not self._waiting and control & POLL:
+                return self._ready_to_receive()  # all is there, and the turn is ours: ask for the answer, once
             return self._pump()
         if kind == UI:
             self._step(Event.RECEIVE_UI)

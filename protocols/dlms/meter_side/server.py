@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from protocols.dlms.faults import DlmsFault
 from protocols.dlms.hdlc.frames import Address, FrameSplitter
-from protocols.dlms.hdlc.link import LLC_RESPONSE, HdlcMeterLink
+from protocols.dlms.hdlc.link import LLC_RESPONSE, POLL, SNRM, HdlcMeterLink
 from protocols.dlms.hdlc.parameters import LinkParameters
 from protocols.dlms.meter_side.association import LogicalDevice, MeterAssociation
 from protocols.dlms.state import LinkState
@@ -91,6 +91,8 @@ class HdlcMeter:
                 link = HdlcMeterLink(frame.destination, frame.source, self._parameters)
                 known = self._links[key] = (link, MeterAssociation(device, frame.source.upper))
             link, association = known
+            if frame.control & ~POLL == SNRM:
+                association.lose_link()
             try:
                 incoming = link.receive(frame)
                 out += incoming.reply
