@@ -39,7 +39,7 @@ from hosting.config import load_toml
 from hosting.database import open_database
 from hosting.keys import KeyDomain, create_signing_key
 from hosting.log import LogForm, configure_log
-from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns
+from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns, walk_at_rest
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterSecrets
 from protocols.driver import MeterSnapshot, MeterTarget
@@ -211,6 +211,9 @@ async def _serve(pipe: Pipe, plan: NodePlan, calendar: tuple[float, float, float
         found = await _measure(plan, seen, running)
         node.stop()
         await running
+        begun = time.perf_counter()
+        walk_at_rest()  # all that the run left to the garbage collector
+        found["walk_at_rest_ms"] = round((time.perf_counter() - begun) * 1_000, 1)
     pipe.send(found)
 
 
@@ -253,6 +256,7 @@ async def _node(plan: NodePlan, calendar: tuple[float, float, float], seen: Watc
         drivers_over=drivers,
         told_clock=clock,
         settled=leave_alone_what_lives,
+        at_rest=walk_at_rest,
     )
     gc.collect()
     leave_alone_what_lives()

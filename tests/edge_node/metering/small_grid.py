@@ -224,6 +224,8 @@ class Office:
     collector: Collector
     hour_close: HourClose
     day_close: DayClose
+    rests: list[int]
+    """When the collector was at rest."""
 
     async def take(self, registry: Registry) -> None:
         """A registry came."""
@@ -304,6 +306,7 @@ async def office(
     common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness}
     rounds = Rounds(control=control, readings=readings, alarms=alarms, relays=relays, **common)  # type: ignore[arg-type]
     try:
+        rests: list[int] = []
         yield Office(
             control,
             readings,
@@ -322,6 +325,7 @@ async def office(
                 plans=Plans(PROFILES, compute),
                 clock=clock,
                 compute=compute,
+                at_rest=lambda: rests.append(clock.now()),
             ),
             HourClose(readings=readings, hours=hours, registries=registries, clock=clock, wakeups=wakeups),
             DayClose(
@@ -332,6 +336,7 @@ async def office(
                 wakeups=wakeups,
                 grace_s=day_grace_s,
             ),
+            rests,
         )
     finally:
         await readings.close()
