@@ -6,7 +6,7 @@ first read is history: it is kept, and only a cover that is still open is told.
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from edge_node.metering.event_alarms import OF_METERS, RECENT, Change, conditions, moments, unexplained_move
 from edge_node.metering.visits import CALL_S_MAX, Grounds, Visit, Visits, at_once
@@ -65,7 +65,12 @@ class EventReading:
         if self._known is None:
             self._known = await self._events.reads()
             self._alarmed = {meter for kind in OF_METERS for meter in await self._alarms.subjects(kind)}
-        return await self._visits.tick(self._due_at, self._round)
+        following = await self._visits.tick(self._due_at, self._round)
+        if self._visits.meters and (gone := self._alarmed - self._visits.meters):
+            await self._control.write(lambda conn: _clear_all(conn, gone, self._clock.now()))
+            self._alarmed -= gone
+            self._wakeups.outbox.set()
+        return following
 
     def _due_at(self, meter: MeterId) -> int:
         known = (self._known or {}).get(meter)
@@ -128,6 +133,13 @@ class EventReading:
         if await self._control.write(verb):
             self._alarmed.add(meter)
         self._wakeups.outbox.set()
+
+
+async def _clear_all(conn: Connection, gone: Iterable[str], now: int) -> None:
+    """What stands about meters that hang no more."""
+    for meter in sorted(gone):
+        for kind in sorted(OF_METERS):
+            await clear_alarm(conn, kind, meter, now)
 
 
 async def _events(visit: Visit[EventReader], since: int) -> Sequence[MeterEvent]:

@@ -146,15 +146,16 @@ def refined(
 ) -> tuple[int, int] | None:
     """When an outage truly began and ended by its meters' power events; None while too few of them tell.
 
-    Of `meters` witnesses; the medians, since one meter's clock may be wrong.
+    Of `meters` witnesses; the medians, since one meter's clock may be wrong. Of several events of one meter the nearest
+    counts: another outage may have begun or ended within the hour.
     """
     downs: dict[MeterId, int] = {}
     ups: dict[MeterId, int] = {}
     for meter, at, kind in events:
-        if kind is MeterEventKind.POWER_DOWN and abs(at - began_at) <= EVENT_REACH_S:
-            downs.setdefault(meter, at)
-        elif kind is MeterEventKind.POWER_UP and abs(at - ended_at) <= EVENT_REACH_S:
-            ups[meter] = at
+        told, about = (downs, began_at) if kind is MeterEventKind.POWER_DOWN else (ups, ended_at)
+        known = told.get(meter)
+        if abs(at - about) <= EVENT_REACH_S and (known is None or abs(at - about) < abs(known - about)):
+            told[meter] = at
     both = downs.keys() & ups.keys()
     if not both or len(both) * 100 < EVENTS_PERCENT * meters:
         return None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edge_node.store.operations import Movement, Operation
 from gridmodel.control import Cause
 from gridmodel.event import AlarmKind
 from gridmodel.identity import MeterId, TransformerId, UsagePointId
+from gridmodel.registry_document import registry_to_document
 from protocols.dlms.cosem_time import encode_time
 from protocols.dlms.data import Data, Tag, octets
 from protocols.driver import MeterEvent, MeterEventKind
@@ -248,6 +250,25 @@ def test_a_line_that_a_meter_keeps_for_years_stays_old(tmp_path: Path) -> None:
             for days in (1, 300, 402, 800):
                 await look(one, LOOK + days * DAY_S)
             assert (await history(one)).count("meter_login_failed") == 1
+
+    run(story)
+
+
+def test_alarms_of_a_meter_that_hangs_no_more_end(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            await look(one, LOOK)
+            log(one, fraud=[(LOOK + 60, 40)])
+            one.meters["m-1"].clock.error_s = 3_600
+            await look(one, LOOK + PERIOD_S)
+            await one.clock_keeping.tick()
+            assert await standing(one) == {("terminal_cover_open", "m-1"), ("meter_clock_wrong", "m-1")}
+            stays = tuple(stay for stay in one.registry.installations if stay.meter != ONE)
+            registry = replace(one.registry, version=one.registry.version + 1, installations=stays)
+            await one.store.registries.put(registry_to_document(registry), one.clock.now())
+            await look(one, LOOK + 2 * PERIOD_S)
+            await one.clock_keeping.tick()
+            assert await standing(one) == set()
 
     run(story)
 

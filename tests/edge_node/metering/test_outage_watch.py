@@ -171,6 +171,21 @@ def test_power_events_refine_by_the_median_and_need_more_than_one_phase() -> Non
     assert refined(BORN, BORN + 5_400, 2, events[::2]) is None, "all lost it, none has it back"
 
 
+def test_two_outages_within_an_hour_are_not_counted_into_each_other() -> None:
+    down, up = MeterEventKind.POWER_DOWN, MeterEventKind.POWER_UP
+    first, second = (BORN + 100, BORN + 1_700), (BORN + 2_800, BORN + 4_400)
+    events = [
+        (MeterId(f"m-{n}"), at + n, kind)
+        for n in range(4)
+        for pair in (first, second)
+        for at, kind in zip(pair, (down, up), strict=True)
+    ]
+    assert refined(BORN, BORN + 1_800, 4, events) == (first[0] + 1, first[1] + 1)
+    assert refined(BORN + 2_700, BORN + 4_500, 4, events) == (second[0] + 1, second[1] + 1)
+    slow = [one for one in events if one[1] < BORN + 2_000]
+    assert refined(BORN + 3_000, BORN + 5_000, 4, slow) == (first[0] + 1, first[1] + 1), "clocks may be slow"
+
+
 async def minutes(one: Site, first: int, last: int) -> None:
     """Polls at each interval's end, and a look at supply a few minutes later."""
     for end in range(first, last + 1, QUARTER):
