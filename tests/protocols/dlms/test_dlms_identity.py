@@ -1,18 +1,22 @@
 """Who answers and when it is: keys that were changed, serial numbers nobody tells, clocks that died, logs of liars."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from gridmodel.absence import Absence
 from gridmodel.reading import Channel
+from protocols.dlms.blocks import CounterBlocks
 from protocols.dlms.cosem_time import encode_time
-from protocols.dlms.counters import Counter
+from protocols.dlms.counters import RESERVE_BLOCK, Counter
 from protocols.dlms.data import NULL, Data, Tag, octets
+from protocols.dlms.faults import DlmsFault
 from protocols.dlms.security import SEALED, SecurityKeys
 from protocols.driver import ClockPermit
 from protocols.errors import Blame, Hope
 from tests.protocols.dlms.bench_rig import METER, bench, fast, fault_of, run
+from tests.protocols.dlms.recording import MemoryCounters
 from tests.protocols.modbus.scripted import NOON
 
 NEVER_WAS = bytes.fromhex("000000000000000000800001")
@@ -139,5 +143,32 @@ def test_a_meter_that_understands_no_lists_is_read_however_many_values_it_has() 
             made.values |= dict.fromkeys(many, 230_000)
             seen = await made.driver.read(made.target)
             assert set(many) <= set(seen.measurements)
+
+    run(body)
+
+
+def test_a_district_under_one_key_uses_no_more_numbers_than_it_sends() -> None:
+    async def body() -> None:
+        store = MemoryCounters()
+        blocks = CounterBlocks(store)
+        used: set[int] = set()
+        for _ in range(50):
+            at_once = await asyncio.gather(*(blocks.take("k", 64) for _ in range(40)))
+            for turn in range(10):
+                fresh = [one.counter.take() for one in at_once[turn % 3 :] if one.counter is not None]
+                assert used.isdisjoint(fresh)
+                used.update(fresh)
+            for one in reversed(at_once):
+                blocks.give_back(one)
+                blocks.give_back(one)
+        assert max(used) < store.marks["k"], "reserved before use"
+        assert max(used) == len(used)
+        assert store.marks["k"] <= len(used) + 40 * 64 + RESERVE_BLOCK
+        await blocks.recover("k", store.marks["k"] + 500)
+        late = await blocks.take("k", 64)
+        assert late.counter is not None
+        assert late.counter.take() > store.marks["k"] - RESERVE_BLOCK - 1
+        with pytest.raises(DlmsFault, match="TQ-DM-35"):
+            [late.counter.take() for _ in range(64)]
 
     run(body)
