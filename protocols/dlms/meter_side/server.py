@@ -75,11 +75,11 @@ class HdlcMeter:
         """What to answer. Frames for nobody here are passed over, frames out of order go unanswered, as on a line.
 
         Raises:
-            DlmsFault: TQ-DM-02, 20, 21 for bytes that are no sound frame.
+            DlmsFault: TQ-DM-02, 21 for bytes that are no frame; one that was damaged is passed over.
 
         """
         out = b""
-        for frame in self._splitter.feed(data):
+        for frame in self._splitter.feed_line(data):
             device = self._devices.get(frame.destination[:2])
             if device is None:
                 continue

@@ -15,12 +15,13 @@ from protocols.dlms.cosem import Clock
 from protocols.dlms.cosem_time import encode_time
 from protocols.dlms.counters import COUNTER_MAX
 from protocols.dlms.data import Data, Tag, octets
+from protocols.dlms.exchanges import Got
 from protocols.dlms.hdlc.frames import Address, Frame, FrameSplitter
 from protocols.dlms.hdlc.link import POLL, RR, HdlcCarrier, HdlcMeterLink
 from protocols.dlms.meter_side.association import MeterAssociation
 from protocols.dlms.meter_side.objects import ClockObject, ProfileObject
 from protocols.dlms.meter_side.server import HdlcMeter
-from protocols.dlms.obis import CLOCK, LOAD_PROFILE, SERIAL
+from protocols.dlms.obis import CLOCK, LOAD_PROFILE, LOGICAL_DEVICE_NAME, SERIAL
 from protocols.dlms.selection import CLOCK_COLUMN, ByRange, encode_selection
 from protocols.dlms.terms import AssociationSettings, Opened
 from tests.protocols.dlms.parties import (
@@ -184,3 +185,19 @@ def test_no_secret_stands_in_what_a_program_shows_of_itself() -> None:
         replace(SETTINGS["low"][1], password=secret),
     ]
     assert not [one for one in shown if "a-secret" in repr(one) or secret.hex() in repr(one)]
+
+
+def test_a_frame_that_was_damaged_or_lost_is_asked_for_again() -> None:
+    meter = HdlcMeter({DEVICE: Meter().device})
+    client = client_for("none", "hdlc")
+    assert isinstance(talk(client, lambda data: meter.receive(data, NOW), client.connect()), Opened)
+    request = client.send(client.association.get(AttributeDescriptor(1, LOGICAL_DEVICE_NAME, 2)))
+    damaged = bytearray(request)
+    damaged[-5] ^= 1
+    assert meter.receive(bytes(damaged), NOW) == b""
+    (frame,) = FrameSplitter().feed(request)
+    beyond = replace(frame, control=frame.control ^ 0x04).encode()
+    (asked_for,) = FrameSplitter().feed(meter.receive(beyond, NOW))
+    assert (asked_for.control & 0x0F, asked_for.control >> 5) == (RR, frame.control >> 1 & 7)
+    answer = meter.receive(bytes(damaged) + client.carrier.retry(), NOW)
+    assert isinstance(talk(client, lambda _: answer, b""), Got)
