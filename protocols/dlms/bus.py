@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from gridmodel.clock import Rng, UtilityClock
 from protocols.dlms.associating import NO_CONNECTION, Way
 from protocols.dlms.concentrators import ConcentratorTable
+from protocols.dlms.connection import TurnedAway
 from protocols.dlms.faults import DlmsFault, remote_fault
 from protocols.dlms.pace import Pace
 from protocols.dlms.place import Place
@@ -30,8 +31,9 @@ Device = tuple[int, int]
 SILENT = frozenset({"TQ-DM-28", "TQ-DM-81", "TQ-DM-83"})
 """Faults of a meter that does not answer, or not to the end."""
 
-TURNED_AWAY = frozenset({NO_CONNECTION, "TQ-DM-82"})
-"""Faults by which a concentrator that has enough connections says so: it takes none, or closes at once."""
+
+HUNG_UP = "TQ-DM-82"
+"""From a concentrator, later than at once: it has given the meter up."""
 
 
 class Bus:
@@ -107,11 +109,13 @@ class Bus:
     def _book(self, place: Place, fault: DlmsFault) -> None:
         if fault.blame is Blame.LOCAL:
             return  # nothing was sent, or what was says nothing about this address
-        if fault.code in TURNED_AWAY and self._turns.held > 1:
-            self._pace.refused(self._turns.held)
+        held = self._turns.held
+        if held > 1 and (fault.code == NO_CONNECTION or isinstance(fault, TurnedAway)):
+            if held >= self._turns.width:  # with fewer it took more before: this one was for another reason
+                self._pace.refused(held)
         elif fault.code == NO_CONNECTION:
             self._resting.refused()
-        elif fault.code in SILENT:
+        elif fault.code in SILENT or (self.concentrator is not None and fault.code == HUNG_UP):
             self._resting.silent(place.device)
         elif fault.code not in {"TQ-DM-88", "TQ-DM-89"}:
             self._resting.accepted()
