@@ -5,8 +5,8 @@ several through at once, each on a connection of its own, so that a late answer 
 many is learned from its answers (`pace`), and each meter behind it still has one.
 
 A meter that stays silent three times is suspended and costs its neighbours nothing but one probe a minute. An address
-that does not accept connections is left alone for a growing, jittered while; one that refuses a further one has told
-its limit. Relay commands go before polls and are tried in spite of both: a late restore flies. Suspension and back-off
+that does not accept connections is left alone for a growing, jittered while; one that refuses a further one while its
+width is full has told its limit. Relay commands go before polls and are tried in spite of both: a late restore flies. Suspension and back-off
 are utility time.
 """
 
