@@ -8,6 +8,7 @@ meter is remembered as long as the process lives, so that an old answer played t
 
 import asyncio
 from dataclasses import dataclass
+from zlib import crc32
 
 from gridmodel.clock import Entropy, IoClock
 from gridmodel.identity import MeterId
@@ -27,7 +28,7 @@ from protocols.dlms.pace import Pace
 from protocols.dlms.place import Place
 from protocols.dlms.sealing import NOTHING_HEARD
 from protocols.dlms.section import DlmsPlan
-from protocols.dlms.security import KEY_SIZE, SecurityKeys
+from protocols.dlms.security import KEY_SIZE, TITLE_SIZE, SecurityKeys
 from protocols.dlms.tables import TimingTable
 from protocols.dlms.terms import AssociationSettings, CounterRefused, Opened
 from protocols.driver import MeterTarget
@@ -81,8 +82,9 @@ class Associations:
         self._blocks = CounterBlocks(counters)
         self._entropy = entropy
         self._io_clock = io_clock
-        self._heard: dict[MeterId, dict[tuple[str, bytes], int]] = {}
-        """By key and system title of whoever answered for a meter: each counts for itself, and anew under a new key."""
+        self._heard: dict[MeterId, dict[bytes, int]] = {}
+        """By system title of whoever answered for a meter and check of its key: each counts for itself, and anew under a
+        new key. One plain key, since there is one for each meter of a region."""
         self._in_vain: dict[str, tuple[float, int]] = {}
         """By key, since when and how far its counter was moved by words that did not let us in."""
         self._open: set[Connection] = set()
@@ -134,7 +136,7 @@ class Associations:
         self._blocks.give_back(conversation.counter)
         heard, title = conversation.association.heard, conversation.association.server_title
         if heard >= 0 and title is not None:
-            known, place = self._heard.setdefault(target.meter, {}), (conversation.counter.key, title)
+            known, place = self._heard.setdefault(target.meter, {}), title + _check_of(conversation.counter.key)
             known[place] = max(heard, known.get(place, heard))
             if len(known) > TITLES_MAX:
                 del known[next(iter(known))]
@@ -159,7 +161,8 @@ class Associations:
         security = plan.security
         heard = NOTHING_HEARD
         if not plan.quirks.counter_restarts and (known := self._heard.get(target.meter)) is not None:
-            heard = {title: counter for (key, title), counter in known.items() if key == reserved.key}
+            check = _check_of(reserved.key)
+            heard = {place[:TITLE_SIZE]: counter for place, counter in known.items() if place.endswith(check)}
         association = ClientAssociation(
             AssociationSettings(
                 mechanism=security.mechanism,
@@ -266,6 +269,10 @@ class Associations:
             self._open.discard(connection)
         told = None if isinstance(result, AccessResult) else number(result)
         return told if isinstance(told, int) and told >= 0 else None
+
+
+def _check_of(key: str) -> bytes:
+    return crc32(key.encode()).to_bytes(4)
 
 
 def _password(target: MeterTarget, plan: DlmsPlan, secrets: MeterSecrets) -> bytes:
