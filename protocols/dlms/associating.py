@@ -83,8 +83,8 @@ class Associations:
         self._entropy = entropy
         self._io_clock = io_clock
         self._heard: dict[MeterId, dict[bytes, int]] = {}
-        """By system title of whoever answered for a meter and check of its key: each counts for itself, and anew under a
-        new key. One plain key, since there is one for each meter of a region."""
+        """By system title of whoever answered for a meter and check of its key: each counts for itself, and anew under
+        a new key. In one piece of bytes, since a region has one for each meter."""
         self._in_vain: dict[str, tuple[float, int]] = {}
         """By key, since when and how far its counter was moved by words that did not let us in."""
         self._open: set[Connection] = set()

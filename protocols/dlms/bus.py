@@ -6,8 +6,8 @@ many is learned from its answers (`pace`), and each meter behind it still has on
 
 A meter that stays silent three times is suspended and costs its neighbours nothing but one probe a minute. An address
 that does not accept connections is left alone for a growing, jittered while; one that refuses a further one while its
-width is full has told its limit. Relay commands go before polls and are tried in spite of both: a late restore flies. Suspension and back-off
-are utility time.
+width is full has told its limit. Relay commands go before polls and are tried in spite of both: a late restore flies.
+Suspension and back-off are utility time.
 """
 
 from collections.abc import AsyncIterator
