@@ -20,7 +20,7 @@ from gridmodel.network import Installation
 from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel, Estimation, IntervalReading, Quality, RegisterRead
 from gridmodel.registry import Registry
-from gridmodel.vee import DAY_S, Baseline, LastRegister, VeeRules, counted_wh
+from gridmodel.vee import DAY_S, Baseline, LastRegister, VeeRules, counted_wh, is_the_next_ones
 from protocols.profile import MeterProfile
 
 
@@ -202,7 +202,7 @@ def _runs(
         led = alone or bool(run.pieces)  # one register alone parts no interval between two meters
         start = Baseline(begun, paper.start_wh) if led and paper.start_wh is not None else None
         final = None if paper.final_wh is None or paper.ended_at > now else Baseline(ended, paper.final_wh)
-        spans, hand_wh = _spans(paper, stored, window, latest, now), paper.rules.hand_read_wh_max
+        spans, hand_wh = _spans(paper, following, stored, window, latest, now), paper.rules.hand_read_wh_max
         if spans:
             if start is not None and before is not None and (ratio := _misread(before, paper, start, spans[0])):
                 known = spans[0].times(ratio)
@@ -253,15 +253,21 @@ def _last_end(paper: Paper, following: Paper | None, length: int) -> int:
     return ended if shared or paper.ended_at == ended else ended - length
 
 
-def _spans(
-    paper: Paper, stored: Mapping[int, Stored], window: range, latest: LastRegister | None, now: int
+def _spans(  # noqa: PLR0917
+    paper: Paper,
+    following: Paper | None,
+    stored: Mapping[int, Stored],
+    window: range,
+    latest: LastRegister | None,
+    now: int,
 ) -> list[_Span]:
     """What was read of the stay's own meter, but for the interval in which it came."""
     length = window.step
     first = paper.began_at // length * length + length
-    ends = range(max(window.start, first + length), min(paper.ended_at, now, window[-1]) + 1, length)
+    ended_at = paper.ended_at - 1 if _met_the_next(paper, following, stored) else paper.ended_at
+    ends = range(max(window.start, first + length), min(ended_at, now, window[-1]) + 1, length)
     spans = list(_unbroken(stored, ends))
-    came = stored.get(first) if not spans and first <= paper.ended_at else None
+    came = stored.get(first) if not spans and first <= ended_at else None
     if came is not None and came.register_wh is not None:
         at_first = Baseline(first, came.register_wh)
         spans.append(_Span(at_first, (at_first,)))
@@ -270,6 +276,16 @@ def _spans(
         at_last = Baseline(latest.at, latest.register_wh)
         spans.append(_Span(at_last, (at_last,)))
     return spans
+
+
+def _met_the_next(paper: Paper, following: Paper | None, stored: Mapping[int, Stored]) -> bool:
+    """Whether the last read under the stay's name was answered by its successor, in the second of the exchange."""
+    one = stored.get(paper.ended_at)
+    if one is None or one.register_wh is None or following is None or following.began_at != paper.ended_at:
+        return False
+    if paper.final_wh is None or following.start_wh is None:
+        return False
+    return is_the_next_ones(one.register_wh, paper.final_wh, following.start_wh)
 
 
 def _unbroken(stored: Mapping[int, Stored], ends: range) -> Iterator[_Span]:
