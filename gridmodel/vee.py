@@ -238,11 +238,12 @@ def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules:
         return Validated((), (Mark.EXCHANGE, Mark.GAP), start)
     ended = -(-exchange.ended_at // length) * length
     final_wh = exchange.final_register_wh
+    misread = last.at == exchange.began_at and is_the_next_ones(last.register_wh, final_wh, exchange.start_register_wh)
     if 0 < last.register_wh - final_wh <= exchange.old_rules.hand_read_wh_max:
         final_wh = last.register_wh
     final = replace(read, meter=exchange.old_meter, at=max(ended, last.at + length), register_wh=final_wh)
     old_wh = counted_wh(Baseline(last.at, last.register_wh), final, exchange.old_rules)
-    if last.at > exchange.began_at or (last.at == exchange.began_at and isinstance(old_wh, Mark)):
+    if last.at > exchange.began_at or (last.at == exchange.began_at and (misread or isinstance(old_wh, Mark))):
         misnamed = replace(read, at=last.at, register_wh=last.register_wh)
         counted = counted_wh(
             Baseline(exchange.began_at // length * length, exchange.start_register_wh), misnamed, rules
@@ -257,6 +258,15 @@ def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules:
     intervals = _together(read, parts, length)
     gap = (Mark.GAP,) if _intervals_between(last.at, read.at, rules) > 1 else ()
     return Validated(intervals, (Mark.EXCHANGE, *gap), start)
+
+
+def is_the_next_ones(register_wh: int, final_wh: int, start_wh: int) -> bool:
+    """Whether a register that was read in the very second of an exchange is the new meter's: it is nearer to its paper.
+
+    A meter that tells no serial answers for the old one; and a person who rounds down leaves a final register that lies
+    below what was read, as that of another meter may.
+    """
+    return abs(register_wh - start_wh) < abs(register_wh - final_wh)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from gridmodel.network import Installation
 from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel, Estimation, IntervalReading, Quality, RegisterRead
 from gridmodel.registry import Registry
-from gridmodel.vee import DAY_S, Baseline, LastRegister, VeeRules, counted_wh
+from gridmodel.vee import DAY_S, Baseline, LastRegister, VeeRules, counted_wh, is_the_next_ones
 from protocols.profile import MeterProfile
 
 
@@ -248,13 +248,10 @@ def _misread(before: Paper, paper: Paper, start: Baseline, span: _Span) -> Fract
 
 
 def _is_of_next(last: Baseline, paper: Paper, following: Paper) -> bool:
-    """Whether the register at the very end of a stay was read of the meter that took over in that second.
-
-    Nobody can tell them apart who tells no serial number; it is nearer to the paper of the one it belongs to.
-    """
+    """Whether the register at the very end of a stay was read of the meter that took over in that second."""
     if paper.final_wh is None or following.start_wh is None or not last.at == paper.ended_at == following.began_at:
         return False
-    return abs(last.register_wh - following.start_wh) < abs(last.register_wh - paper.final_wh)
+    return is_the_next_ones(last.register_wh, paper.final_wh, following.start_wh)
 
 
 def _hole(paper: Paper, earlier: _Span, later: _Span) -> _Run:
