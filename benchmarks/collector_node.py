@@ -26,7 +26,8 @@ from edge_node.node import Node, build
 from edge_node.policy_file import load_policy
 from edge_node.serving import FILES_SPARE, load_signer, row_key
 from edge_node.store.opening import EdgeStore, StoreKeys, open_store
-from edge_node.store.registries import insert_registry, pack_document
+from edge_node.store.registries import pack_document
+from edge_node.store.registry_versions import insert_registry
 from edge_node.store.relays import RelayRow
 from edge_node.store.state import Mark
 from gridmodel.control import RelayState

@@ -19,8 +19,7 @@ from gridmodel.identity import FeederId, NodeId, SupplyPointId, TransformerId
 from gridmodel.network import FeederLink, Installation, SupplyPointKind, TransformerLink
 from gridmodel.period import HOUR_S, day_bounds
 from gridmodel.registry import Registry, Topology
-from gridmodel.registry_document import registry_from_document
-from protocols.sync.chunk.document import unpack_document
+from protocols.sync.chunk.registries import registry_of
 
 REGISTRIES_KEPT_MAX = 512
 """Decoded registries in memory: every node's newest, and as many older ones that late data name."""
@@ -217,5 +216,5 @@ class RegistryShelf:
 
 def decoded(document: bytes, works: Sequence[FieldWorkRow] = ()) -> KnownRegistry:
     """A registry from its packed document, with works in it; heavy for a large node."""
-    registry = registry_from_document(unpack_document(document))
+    registry = registry_of(document)
     return KnownRegistry(merged(registry, [row.work() for row in works]).registry)

@@ -5,7 +5,8 @@ without it is the older paper. So works are put over whatever registry is the ne
 office uses (`gridmodel.field_merge`), again after each import. Those that changed something become one new version;
 those that the registry contradicts are kept, refused by name.
 
-A version is a whole document, so works are gathered for a while (`MERGE_S` in `hub`) before one is made.
+A version is a whole document (of a large node the few parts that changed), so works are gathered for a while (`MERGE_S`
+in `hub`) before one is made.
 
 Codes: TQ-FW-40 a meter of another node.
 """
@@ -14,16 +15,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from central_sync.billing.registries import ReadRegistry, packed_registry
+from central_sync.billing.registries import ReadRegistry, packed_registry, send_down
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import HUB, MERGED, REFUSED, WAITING, AlarmRow, FieldWorkRow, OwnerRow
 from gridmodel.clock import Compute, UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.field_merge import Outcome, merged
 from gridmodel.identity import NodeId
-from gridmodel.registry_document import registry_from_document
-from protocols.sync.chunk import document as documents
-from protocols.sync.lanes import DownLane
+from protocols.sync.chunk.registries import registry_of
 
 FOREIGN = "TQ-FW-40"
 
@@ -85,7 +84,7 @@ class FieldWorkMerge:
                 version += 1
                 read = worked.read
                 await tx.put_registry(node, version, read.document, read.owners, now)
-                await tx.append_down(node, DownLane.REGISTRY, [("registry", f"registry-{version}", read.item)], now)
+                await send_down(tx, read, self._compute, now)
             judged = [_judged(row, ground, worked.outcomes.get(row.id), version) for row in ground.rows]
             changed = [(before, after) for before, after in zip(ground.rows, judged, strict=True) if before != after]
             await tx.put_field_works([after for _, after in changed])
@@ -109,7 +108,7 @@ async def _ground(tx: HubTransaction, node: NodeId) -> _Ground | None:
 
 def _work_out(ground: _Ground) -> _Worked:
     """Heavy for a large node."""
-    registry = registry_from_document(documents.unpack_document(ground.document))
+    registry = registry_of(ground.document)
     told = merged(registry, [row.work() for row in ground.rows if row.meter not in ground.foreign])
     if not told.applied:
         return _Worked(None, told.outcomes)

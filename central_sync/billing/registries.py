@@ -1,15 +1,14 @@
 """A node's new registry: checked whole, kept as a version, sent down. Floor: billing; on the reading walk.
 
 The registry office writes one JSON document per node. A version is newer than the one before, stays within the node's
-districts and claims nothing that another node speaks for; then it goes into the node's registry lane and batches that
-waited for it in quarantine are tried again (the hub wires that).
+districts and claims nothing that another node speaks for; then it goes into the node's registry lane, in parts where it
+is large, and batches that waited for it in quarantine are tried again (the hub wires that).
 
 Codes: TQ-IM-20 not JSON, -21 an unknown node, -22 not newer, -23 a district or thing of another node, -24 too large.
 """
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import OwnerRow
@@ -17,10 +16,12 @@ from gridmodel.clock import Compute, UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from gridmodel.network import SupplyPointKind
-from gridmodel.registry import Registry
+from gridmodel.registry import Registry, RegistryFault
 from gridmodel.registry_document import registry_from_document, registry_to_document
 from protocols.sync import wire
 from protocols.sync.chunk import document as documents
+from protocols.sync.chunk.registries import PackedParts, RegistryKind, packed_parts, parts_named_in, travels_whole
+from protocols.sync.facts import ITEM_LIMITS
 from protocols.sync.lanes import ITEM_BYTES_MAX, DownLane
 
 IDS_SHOWN_MAX = 5
@@ -42,9 +43,10 @@ class ReadRegistry:
 
     registry: Registry
     document: bytes
-    """For the store."""
+    """For the store: the document, or all parts in one blob."""
     item: bytes
-    """For the way down: {document}."""
+    """For the way down: {document}; empty where it goes in parts."""
+    parts: PackedParts | None
     owners: tuple[OwnerRow, ...]
 
 
@@ -60,15 +62,29 @@ def read_registry(data: bytes) -> ReadRegistry:
 
 
 def packed_registry(registry: Registry) -> ReadRegistry:
-    """The forms of a registry; raises RegistryImportFault (TQ-IM-24) when it is too large to travel."""
-    document: dict[str, Any] = registry_to_document(registry)
+    """The forms of a registry; raises RegistryImportFault (TQ-IM-24) when it is too large to travel.
+
+    Whole where that fits, as nodes of the version before know it; else in parts.
+    """
+    owners = tuple(_owners(registry))
+    item = _whole_item(registry)
+    if item is not None:
+        return ReadRegistry(registry, documents.pack_document(registry_to_document(registry)), item, None, owners)
     try:
-        item = documents.pack_document({"document": document})
-    except wire.WireFault as fault:
+        parts = packed_parts(registry)
+    except (RegistryFault, wire.WireFault) as fault:
         raise _fault(24, f"the registry is too large to travel: {fault.what}", "split the node's scope") from fault
-    if len(item) > ITEM_BYTES_MAX:
-        raise _fault(24, f"the registry has {len(item)} bytes packed", f"split the node's scope: {ITEM_BYTES_MAX}")
-    return ReadRegistry(registry, documents.pack_document(document), item, tuple(_owners(registry)))
+    return ReadRegistry(registry, parts.to_bytes(), b"", parts, owners)
+
+
+def _whole_item(registry: Registry) -> bytes | None:
+    if not travels_whole(registry):
+        return None
+    try:
+        item = documents.pack_document({"document": registry_to_document(registry)})
+    except wire.WireFault:
+        return None
+    return item if len(item) <= ITEM_BYTES_MAX else None
 
 
 def _owners(registry: Registry) -> list[OwnerRow]:
@@ -129,8 +145,7 @@ class RegistryImport:
             await _claims(tx, node, read.owners)
             if not dry_run and not repeated:
                 await tx.put_registry(node, registry.version, read.document, read.owners, now)
-                name = f"registry-{registry.version}"
-                await tx.append_down(node, DownLane.REGISTRY, [("registry", name, read.item)], now)
+                await send_down(tx, read, self._compute, now)
                 await tx.rejudge_field_works(node)
             return RegistryReport(
                 node,
@@ -147,6 +162,25 @@ class RegistryImport:
     async def read(self, data: bytes) -> ReadRegistry:
         """`read_registry` off the event loop."""
         return await self._compute.run(read_registry, data)
+
+
+async def send_down(tx: HubTransaction, read: ReadRegistry, compute: Compute, now: int) -> None:
+    """Put a kept version into the lane of its node: whole, or the parts that the node lacks and then the manifest.
+
+    What a node has is what its last status says: of a version that never came to hold there all parts go again, and a
+    node that lacks one all the same says so, is told its next version whole, and lives with the one before till then.
+    """
+    node, name = read.registry.node, f"registry-{read.registry.version}"
+    if read.parts is None:
+        await tx.append_down(node, DownLane.REGISTRY, [(RegistryKind.WHOLE, name, read.item)], now)
+        return
+    row = await tx.node(node)
+    status = {} if row is None or row.status is None else wire.unpack(row.status, ITEM_LIMITS)
+    held = await tx.registry_document(node, status.get("registry_version") or 0)
+    known = frozenset[bytes]() if held is None else await compute.run(parts_named_in, held)
+    parts = [(RegistryKind.PART, digest.hex(), part) for digest, part in read.parts.besides(known)]
+    manifest = read.parts.manifest.to_bytes()
+    await tx.append_down(node, DownLane.REGISTRY, [*parts, (RegistryKind.MANIFEST, name, manifest)], now)
 
 
 async def _claims(tx: HubTransaction, node: NodeId, owners: tuple[OwnerRow, ...]) -> None:

@@ -55,7 +55,7 @@ class PollTarget:
     """The registers at which this stay took over from the one before, where both were recorded."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PollPlan:
     """Who is polled in one span between two changes of the registry."""
 
@@ -63,7 +63,7 @@ class PollPlan:
     """In order of their due times."""
     unreadable: tuple[tuple[str, str], ...]
     """(meter, why) for meters that no driver can read."""
-    meters: frozenset[str]
+    meters: Mapping[str, None]
     """All of them."""
 
 
@@ -84,7 +84,7 @@ def plan_of(
     topology = registry.topology(end)
     stays = stays_of(registry)
     rules: dict[tuple[str, Multiplier], VeeRules] = {}
-    targets: list[PollTarget] = []
+    due: dict[int, list[PollTarget]] = {}
     unreadable: list[tuple[str, str]] = []
     for placed in topology.installation_at.values():
         meter = registry.meter[placed.meter]
@@ -92,7 +92,8 @@ def plan_of(
         if profile is None:
             unreadable.append((meter.id, f"no meter profile {meter.profile!r}: add it to configs/meters"))
             continue
-        targets.append(
+        offset = offset_s(meter.id, spread_s)
+        due.setdefault(offset, []).append(
             PollTarget(
                 target=MeterTarget(meter.id, meter.serial, meter.profile, meter.address, meter.unit),
                 protocol=profile.protocol,
@@ -102,13 +103,15 @@ def plan_of(
                 multiplier=placed.multiplier,
                 rules=_shared(rules, (profile.name, placed.multiplier), profile, registry.interval_minutes),
                 rebased_at=placed.valid_from if _rebased(placed, stays) else None,
-                offset_s=offset_s(meter.id, spread_s),
+                offset_s=offset,
                 neighbours=_under(topology, placed.point),
                 exchanges=exchanges_of(registry, placed, stays, profiles) if placed.point in stays else NO_EXCHANGES,
             )
         )
-    targets.sort(key=lambda one: (one.offset_s, one.target.meter))
-    meters = frozenset(placed.meter for placed in topology.installation_at.values())
+    targets: list[PollTarget] = []
+    for offset in sorted(due):  # a million sorted at once would hold the interpreter for a second, on any thread
+        targets += sorted(due[offset], key=lambda one: one.target.meter)
+    meters: dict[str, None] = dict.fromkeys(placed.meter for placed in topology.installation_at.values())
     return topology, PollPlan(tuple(targets), tuple(sorted(unreadable)), meters)
 
 
@@ -149,10 +152,16 @@ def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: in
 
 def stays_of(registry: Registry) -> dict[str, list[Installation]]:
     """The installations of every point that had more than one, in order of time."""
+    seen: dict[str, None] = {}
     placed: dict[str, list[Installation]] = {}
     for one in registry.installations:
-        placed.setdefault(one.point, []).append(one)
-    return {point: sorted(stays, key=lambda one: one.valid_from) for point, stays in placed.items() if len(stays) > 1}
+        if one.point in seen:
+            placed[one.point] = []
+        seen[one.point] = None
+    for one in registry.installations if placed else ():
+        if one.point in placed:
+            placed[one.point].append(one)
+    return {point: sorted(stays, key=lambda one: one.valid_from) for point, stays in placed.items()}
 
 
 def exchanges_of(
