@@ -1,23 +1,23 @@
 """A node's new registry: checked whole, kept as a version, sent down. Floor: billing; on the reading walk.
 
-The registry office writes one JSON document per node. A version is newer than the one before, stays within the node's
-districts and claims nothing that another node speaks for; then it goes into the node's registry lane, in parts where it
-is large, and batches that waited for it in quarantine are tried again (the hub wires that).
+The registry office writes one file per node (`registry_file`). A version is newer than the one before, stays within the
+node's districts and claims nothing that another node speaks for; then it goes into the node's registry lane, in parts
+where it is large, and batches that waited for it in quarantine are tried again (the hub wires that).
 
-Codes: TQ-IM-20 not JSON, -21 an unknown node, -22 not newer, -23 a district or thing of another node, -24 too large.
+Codes beside those of `registry_file`: TQ-IM-21 an unknown node, -22 not newer, -23 a district or thing of another node,
+-24 too large.
 """
 
-import json
 from dataclasses import dataclass
 
+from central_sync.billing.registry_file import import_fault, registry_from_file
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import OwnerRow
 from gridmodel.clock import Compute, UtilityClock
-from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from gridmodel.network import SupplyPointKind
 from gridmodel.registry import Registry, RegistryFault
-from gridmodel.registry_document import registry_from_document, registry_to_document
+from gridmodel.registry_document import registry_to_document
 from protocols.sync import wire
 from protocols.sync.chunk import document as documents
 from protocols.sync.chunk.registries import PackedParts, RegistryKind, packed_parts, parts_named_in, travels_whole
@@ -25,16 +25,6 @@ from protocols.sync.facts import ITEM_LIMITS
 from protocols.sync.lanes import ITEM_BYTES_MAX, DownLane
 
 IDS_SHOWN_MAX = 5
-REGISTRY_BYTES_MAX = 256 * 1024 * 1024
-"""A registry in JSON: 120,000 usage points have 75 MB."""
-
-
-class RegistryImportFault(Fault):
-    """A registry that cannot be taken in."""
-
-
-def _fault(number: int, what: str, hint: str) -> RegistryImportFault:
-    return RegistryImportFault(f"TQ-IM-{number}", what, hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +41,8 @@ class ReadRegistry:
 
 
 def read_registry(data: bytes) -> ReadRegistry:
-    """The registry in a JSON file; pure and heavy. Raises RegistryImportFault, RegistryFault or IdentityFault."""
-    if len(data) > REGISTRY_BYTES_MAX:
-        raise _fault(24, f"the file has {len(data)} bytes", f"at most {REGISTRY_BYTES_MAX}")
-    try:
-        told = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise _fault(20, f"the file is no JSON in UTF-8: {error!s:.120}", "export it again") from error
-    return packed_registry(registry_from_document(told))
+    """The registry in a file; pure and heavy. Raises RegistryImportFault, RegistryFault or IdentityFault."""
+    return packed_registry(registry_from_file(data))
 
 
 def packed_registry(registry: Registry) -> ReadRegistry:
@@ -73,7 +57,9 @@ def packed_registry(registry: Registry) -> ReadRegistry:
     try:
         parts = packed_parts(registry)
     except (RegistryFault, wire.WireFault) as fault:
-        raise _fault(24, f"the registry is too large to travel: {fault.what}", "split the node's scope") from fault
+        raise import_fault(
+            24, f"the registry is too large to travel: {fault.what}", "split the node's scope"
+        ) from fault
     return ReadRegistry(registry, parts.to_bytes(), b"", parts, owners)
 
 
@@ -132,16 +118,18 @@ class RegistryImport:
         async def verb(tx: HubTransaction) -> RegistryReport:
             row = await tx.node(node)
             if row is None:
-                raise _fault(21, f"no node {node} is known here", "add it to [[nodes]] of the hub's configuration")
+                raise import_fault(
+                    21, f"no node {node} is known here", "add it to [[nodes]] of the hub's configuration"
+                )
             foreign = sorted(set(registry.districts) - set(row.districts))
             if foreign:
-                raise _fault(
+                raise import_fault(
                     23, f"district {foreign[0]} is not in the scope of {node}", "mend the registry or [[nodes]]"
                 )
             before = (await tx.registry_versions()).get(node)
             repeated = before == registry.version and await tx.registry_document(node, before) == read.document
             if before is not None and registry.version <= before and not repeated:
-                raise _fault(22, f"version {registry.version} is not above {before}", "give it the next number")
+                raise import_fault(22, f"version {registry.version} is not above {before}", "give it the next number")
             await _claims(tx, node, read.owners)
             if not dry_run and not repeated:
                 await tx.put_registry(node, registry.version, read.document, read.owners, now)
@@ -189,7 +177,7 @@ async def _claims(tx: HubTransaction, node: NodeId, owners: tuple[OwnerRow, ...]
         held = await tx.owners(kind, [one.id for one in owners if one.kind == kind])
         taken = sorted(one.id for one in held.values() if one.node != node)
         if taken:
-            raise _fault(
+            raise import_fault(
                 23,
                 f"{kind} {', '.join(taken[:IDS_SHOWN_MAX])} belongs to {held[taken[0]].node}",
                 "every place, meter and account has one node; moves between nodes come with a later version",

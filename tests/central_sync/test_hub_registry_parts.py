@@ -6,10 +6,14 @@ from random import Random
 
 import pytest
 
+from central_sync.billing import registry_file
+from central_sync.billing.registry_file import registry_from_file
 from central_sync.hub import Hub
 from gridmodel import registry_parts
+from gridmodel.fault import Fault
 from gridmodel.registry import Registry
-from gridmodel.registry_document import registry_to_document
+from gridmodel.registry_document import HEAD, registry_to_document
+from gridmodel.registry_tables import TABLES
 from protocols.sync import facts
 from protocols.sync.chunk import registries
 from protocols.sync.chunk.registries import Manifest, RegistryKind
@@ -131,3 +135,64 @@ def test_the_hub_reads_what_it_kept(tmp_path: Path) -> None:
         assert same(registries.registry_of(stored), large())
 
     run_hub(tmp_path, story)
+
+
+def lines_of(registry: Registry, rows: int = 7) -> list[str]:
+    told = registry_to_document(registry)
+    head = {name: told[name] for name in HEAD}
+    pieces = [
+        {"table": name, "rows": table[start : start + rows]}
+        for name in TABLES
+        for table in [told[name]]
+        for start in range(0, len(table), rows)
+    ]
+    return [json.dumps(one) for one in (head, *pieces)]
+
+
+def test_a_file_of_lines_is_the_registry_that_one_document_is(tmp_path: Path) -> None:
+    lines = lines_of(large())
+    for data in ("\n".join(lines), "\n\n".join([lines[0], *lines[:0:-1]]) + "\n", "\ufeff" + "\r\n".join(lines)):
+        assert same(registry_from_file(data.encode()), large())
+    assert same(registry_from_file(json.dumps(registry_to_document(large()), indent=1).encode()), large())
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        assert (await hub.import_registry("\n".join(lines).encode())).usage_points == 40
+        assert (await hub.import_registry(json.dumps(registry_to_document(large())).encode())).done, "twice is once"
+
+    run_hub(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ("{", "TQ-IM-20"),
+        ("[]", "TQ-IM-20"),
+        ('{"table": "colours", "rows": []}', "TQ-IM-20"),
+        ('{"table": ["meters"], "rows": []}', "TQ-IM-20"),
+        ('{"table": "meters"}', "TQ-IM-20"),
+        ('{"table": "meters", "rows": 7}', "TQ-RG-10"),
+        ('{"table": "meters", "rows": [{"id": "m"}]}', "TQ-RG-10"),
+        (json.dumps({"table": "feeders", "rows": [{"id": "f-a", "substation": "ss-a", "name": "twice"}]}), "TQ-RG-03"),
+    ],
+)
+def test_a_wrong_line_is_named_and_nothing_is_taken_in(wrong: str, code: str) -> None:
+    lines = lines_of(large())
+    with pytest.raises(Fault) as refused:
+        registry_from_file("\n".join([*lines[:3], wrong, *lines[3:]]).encode())
+    assert refused.value.code == code
+    if code == "TQ-IM-20":
+        assert "line 4" in refused.value.what
+
+
+def test_files_that_are_too_large_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\n".join(lines_of(large())).encode()
+    whole = json.dumps(registry_to_document(large())).encode()
+    for name, size, data in (
+        ("LINE_BYTES_MAX", 900, text),
+        ("REGISTRY_BYTES_MAX", 900, text),
+        ("DOCUMENT_BYTES_MAX", 900, whole),
+        ("ROWS_MAX", 39, text),
+    ):
+        with monkeypatch.context() as small, pytest.raises(Fault, match="TQ-IM-24"):
+            small.setattr(registry_file, name, size)
+            registry_from_file(data)

@@ -20,7 +20,9 @@ from protocols.modbus.driver import parse_address as modbus_address
 from protocols.modbus.section import modbus_plan
 from protocols.profile import parse_profile
 from protocols.sync import wire
-from protocols.sync.chunk.document import pack_document, unpack_document
+from protocols.sync.chunk.document import pack_document, unpack_folded
+from protocols.sync.chunk.registries import packed_parts
+from protocols.sync.chunk.registries import registry_of as registry_in
 from protocols.sync.facts import (
     AlarmFact,
     PlaceHour,
@@ -81,11 +83,15 @@ def envelopes(sealed: Mapping[bytes, bytes], raw: bytes, _rng: random.Random) ->
 
 
 def documents(raw: bytes, _rng: random.Random) -> None:
-    registry_from_document(unpack_document(raw))
+    registry_from_document(unpack_folded(raw))
 
 
 def registries(raw: bytes, _rng: random.Random) -> None:
     registry_from_document(wire.unpack(raw, wire.DOCUMENT)).indexed()
+
+
+def sheaves(raw: bytes, _rng: random.Random) -> None:
+    registry_in(raw)
 
 
 def facts(raw: bytes, _rng: random.Random) -> None:
@@ -160,6 +166,9 @@ def layers() -> list[Layer]:
         Layer("envelopes", [*sealed, *wrapped], named(partial(envelopes, sealed | wrapped))),
         Layer("documents", [pack_document(grid)], named(documents), weight=0.2),
         Layer("registries", [wire.pack(grid, wire.DOCUMENT)], named(registries), weight=0.2),
+        Layer(
+            "registries in parts", [packed_parts(registry_from_document(grid)).to_bytes()], named(sheaves), weight=0.2
+        ),
         Layer("facts", bodies(), named(facts)),
         Layer("mandates", [signed], named(mandates)),
         Layer("profiles", [one.read_bytes() for one in files], named(profiles), OURS, weight=0.05),

@@ -64,7 +64,9 @@ def test_what_stands_often_is_one_object() -> None:
 @given(st.randoms(use_true_random=False))
 def test_the_parts_follow_from_the_set_of_rows(dice: random.Random) -> None:
     registry = whole()
-    shuffled: dict[str, Any] = {name: tuple(dice.sample(rows, len(rows))) for name in TABLES if (rows := getattr(registry, name))}
+    shuffled: dict[str, Any] = {
+        name: tuple(dice.sample(rows, len(rows))) for name in TABLES if (rows := getattr(registry, name))
+    }
     assert list(parts_of(dataclasses.replace(registry, **shuffled))) == list(parts_of(registry))
 
 
