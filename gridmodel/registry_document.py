@@ -44,6 +44,7 @@ def registry_from_document(document: object) -> Registry:
     head = head_from_document(document)
     reader = TableReader()
     tables: dict[str, Any] = {name: tuple(reader.table(name, document[name])) for name in TABLES}
+    reader.forget()
     return Registry(**head, **tables)
 
 

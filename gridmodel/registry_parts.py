@@ -106,6 +106,10 @@ class PartReader:
         self._reader.next_part()
         return {name: self._table(number, name, told) for name, told in tables.items()}
 
+    def forget(self) -> None:
+        """All parts are read: let go what was remembered between them."""
+        self._reader.forget()
+
     def _table(self, number: int, name: str, told: object) -> list[Any]:
         things = self._reader.table(name, told)
         if len(things) > PART_ROWS_MAX:

@@ -213,6 +213,12 @@ class TableReader:
         """The points of the next part are others than those of the last one."""
         self._known.pop((_POINT, True), None)
 
+    def forget(self) -> None:
+        """Let go what was remembered, step by step: a million names that die in one call hold the interpreter."""
+        for known in self._known.values():
+            while known:
+                known.popitem()
+
     def table(self, name: str, told: object) -> list[Any]:
         """The things in one table; raises RegistryFault or IdentityFault, and then nothing of it is used."""
         kind = TABLES[name]

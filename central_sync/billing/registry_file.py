@@ -1,8 +1,8 @@
-"""The registry office's file: one JSON document, or one of many lines where that is large. Floor: billing; reading walk.
+"""The registry office's file: one JSON document, or many lines where that is large. Floor: billing; reading walk.
 
-The lines are JSON objects of their own: first what the registry says of itself (`registry_document.HEAD`), then pieces of
-its tables, ``{"table": "meters", "rows": […]}``, in any order and as often as wanted. So a region of a million meters is
-read piece by piece, in a fifth of the memory that one document of it would take.
+The lines are JSON objects of their own: first what the registry says of itself (`registry_document.HEAD`), then pieces
+of its tables, ``{"table": "meters", "rows": […]}``, in any order and as often as wanted. So a region of a million
+meters is read piece by piece, in a fifth of the memory that one document of it would take.
 
 Codes: TQ-IM-20 not JSON or not of this form, -24 too large.
 """

@@ -162,6 +162,7 @@ class PartsReader:
 
     def whole(self, parts: list[ReadPart]) -> Registry:
         """The registry of all its parts; raises RegistryFault, IdentityFault or PeriodFault."""
+        self._reader.forget()
         return assembled(self._manifest.head, parts)
 
 
