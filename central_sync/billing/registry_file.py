@@ -20,7 +20,7 @@ from gridmodel.registry_tables import TABLES, TableReader, same_keys
 DOCUMENT_BYTES_MAX = 256 * 1024 * 1024
 """One JSON document: 120,000 usage points have 75 MB, and ten times that in memory while it is read."""
 REGISTRY_BYTES_MAX = 1024 * 1024 * 1024
-"""A registry in lines: 1,000,000 usage points have 650 MB."""
+"""A registry in lines: 1,000,000 usage points have 600 MB."""
 LINE_BYTES_MAX = 16 * 1024 * 1024
 """A line: 16,384 rows of the widest table have 4 MB."""
 
