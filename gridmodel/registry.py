@@ -206,7 +206,7 @@ def in_order(values: Iterable[S], key: Callable[[S], Any] | None = None) -> Iter
     slices: list[list[S]] = []
     while some := sorted(islice(given, SORTED_AT_ONCE), key=key):
         slices.append(some)
-    ordered: Iterator[S] = merge(*slices, key=key)  # type: ignore[type-var]
+    ordered: Iterator[S] = merge(*slices, key=key)  # type: ignore[arg-type]
     return ordered
 
 

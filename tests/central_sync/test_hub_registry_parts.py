@@ -11,6 +11,7 @@ from central_sync.billing.registry_file import registry_from_file
 from central_sync.hub import Hub
 from gridmodel import registry_parts
 from gridmodel.fault import Fault
+from gridmodel.field_merge import merged
 from gridmodel.registry import Registry
 from gridmodel.registry_document import HEAD, registry_to_document
 from gridmodel.registry_tables import TABLES
@@ -30,6 +31,7 @@ from tests.central_sync.hub_rig import (
     run_hub,
 )
 from tests.central_sync.test_hub_field_works import exchange, record
+from tests.edge_node.store.test_registry_parts import site
 from tests.gridmodel.test_registry_parts import same
 
 pytestmark = pytest.mark.usefixtures("few_places")
@@ -196,3 +198,25 @@ def test_files_that_are_too_large_are_refused_before_they_are_read(monkeypatch: 
         with monkeypatch.context() as small, pytest.raises(Fault, match="TQ-IM-24"):
             small.setattr(registry_file, name, size)
             registry_from_file(data)
+
+
+def test_what_the_hub_sends_holds_at_the_node(tmp_path: Path) -> None:
+    folder = tmp_path / "office"
+    folder.mkdir()
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        node = Speaker(hub, A)
+        await node.hello()
+        await import_registry(hub, large())
+        async with site(folder) as office:
+            sent = await lane(hub)
+            assert (await office.take(sent)).refused == 0
+            assert same(office.registries.current(), large())
+            await holds(node, 1, "status-1")
+            assert (await node.send(Lane.CONTROL, record(exchange()))).outcome is AckOutcome.APPLIED
+            await hub.merge_field_works()
+            assert (await office.take(await lane(hub, len(sent)))).refused == 0
+            assert office.registries.current() == merged(office.registries.current(), [exchange()]).registry
+            assert office.registries.current().version == 2
+
+    run_hub(tmp_path, story)
