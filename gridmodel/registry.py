@@ -185,7 +185,10 @@ class Registry:
     @cached_property
     def _changes(self) -> tuple[int, ...]:
         dated: chain[Dated] = chain(self.installations, self.transformer_links, self.feeder_links)
-        return tuple(in_order({moment for link in dated for moment in (link.valid_from, link.valid_to)}))
+        moments = dict.fromkeys(moment for link in dated for moment in (link.valid_from, link.valid_to))
+        ordered = tuple(in_order(moments))
+        _let_go(moments)
+        return ordered
 
     def _topology(self, end: int) -> Topology:
         transformer_of = {link.usage_point: link.transformer for link in self.transformer_links if _covers(link, end)}
@@ -210,7 +213,7 @@ def in_order(values: Iterable[S], key: Callable[[S], Any] | None = None) -> Iter
     return ordered
 
 
-def _let_go(*known: dict[str, None]) -> None:
+def _let_go(*known: dict[Any, Any]) -> None:
     """Empty these step by step: a million names that die in one call hold the interpreter, too."""
     for one in known:
         while one:
