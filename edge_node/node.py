@@ -215,13 +215,15 @@ async def build(
     told_clock: ToldClock | None = None,
     settled: Callable[[], object] | None = None,
     let_go: LetGo | None = None,
+    at_rest: Callable[[], object] | None = None,
 ) -> Node:
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
     `drivers` by protocol name, and those that `drivers_over` makes over the open store; `profiles` are the shipped ones
     unless given; `told_clock` (`clock` itself, where it listens) is told what hub, meters and an earlier run know of
-    the time; `settled` hears of objects that live as long as a registry, `let_go` of those that did. On a fault nothing
-    stays open but what was handed in: link and drivers are the caller's until a Node is given back.
+    the time; `settled` hears of objects that live as long as a registry, `let_go` of those that did, `at_rest` of
+    moments when little is under way. On a fault nothing stays open but what was handed in: link and drivers are the
+    caller's until a Node is given back.
     """
     ports = Ports(
         clock=clock,
@@ -240,6 +242,7 @@ async def build(
         told_clock=told_clock,
         settled=settled,
         let_go=let_go,
+        at_rest=at_rest,
     )
     store = await _open(config, ports)
     try:
@@ -274,4 +277,5 @@ async def _open(config: NodeConfig, ports: Ports) -> EdgeStore:
         entropy=ports.entropy,
         now=ports.clock.now(),
         let_go=ports.let_go,
+        settled=ports.settled,
     )

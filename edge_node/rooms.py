@@ -73,6 +73,8 @@ class Ports:
     """Called when objects were made that live as long as a registry."""
     let_go: LetGo | None = None
     """Told each registry and plan that holds no longer, while the last of its readers may still have it."""
+    at_rest: Callable[[], object] | None = None
+    """Called when little is under way: what would hold the event loop up may do so now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,7 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         compute=ports.compute,
         at_once_max=config.polling.reads_at_once,
         settled=ports.settled,
+        at_rest=ports.at_rest,
     )
 
 

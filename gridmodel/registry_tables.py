@@ -190,6 +190,8 @@ _EACH_ITS_OWN = frozenset(
 )
 """Columns whose values stand once: to look for an equal one would cost more than it finds."""
 _MISSING = object()
+REMEMBERED_MAX = 131_072
+"""Values of one kind that are remembered while a registry is read: of more, those that come often come again."""
 
 
 def rows_of(kind: type, things: Iterable[Any], *, alike: bool = False) -> list[dict[str, Any]]:
@@ -241,6 +243,8 @@ class TableReader:
         for key, value in zip(values if plain else map(repr, values), values, strict=True):
             found = known.get(key, _MISSING)
             if found is _MISSING:
+                if len(known) == REMEMBERED_MAX:
+                    known.clear()
                 found = known[key] = reader(value)
             made.append(found)
         return made

@@ -5,7 +5,7 @@ spread, worked out from its id, so that a restart or a second machine asks in th
 with back-off while the interval lasts, a bounded number of times; nothing waits over into the next interval.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from zlib import crc32
@@ -16,6 +16,7 @@ from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel
 from gridmodel.registry import Registry, Topology
 from gridmodel.vee import Exchange, VeeRules
+from gridmodel.wide_index import index_of, new_index
 from protocols.driver import MeterTarget
 from protocols.profile import MeterProfile
 
@@ -111,7 +112,8 @@ def plan_of(
     targets: list[PollTarget] = []
     for offset in sorted(due):  # a million sorted at once would hold the interpreter for a second, on any thread
         targets += sorted(due[offset], key=lambda one: one.target.meter)
-    meters: dict[str, None] = dict.fromkeys(placed.meter for placed in topology.installation_at.values())
+    standing = topology.installation_at
+    meters: Mapping[str, None] = index_of(((placed.meter, None) for placed in standing.values()), len(standing))
     return topology, PollPlan(tuple(targets), tuple(sorted(unreadable)), meters)
 
 
@@ -152,7 +154,7 @@ def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: in
 
 def stays_of(registry: Registry) -> dict[str, list[Installation]]:
     """The installations of every point that had more than one, in order of time."""
-    seen: dict[str, None] = {}
+    seen: MutableMapping[str, None] = new_index(len(registry.installations))
     placed: dict[str, list[Installation]] = {}
     for one in registry.installations:
         if one.point in seen:

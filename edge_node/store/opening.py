@@ -5,7 +5,7 @@ incarnation, loads the registry that holds and the last registers, and tries aga
 `open_reader_store` serves commands beside a running node: it reads and never writes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,16 +111,17 @@ async def open_store(
     entropy: Entropy,
     now: int,
     let_go: LetGo | None = None,
+    settled: Callable[[], object] | None = None,
 ) -> EdgeStore:
     """Open the store in `directory` as its one writer; raises DatabaseFault or MigrationFault.
 
-    `let_go` is told each registry that holds no longer.
+    `let_go` is told each registry that holds no longer, `settled` when rows were read that stay.
     """
     control = await open_database(directory / CONTROL_NAME, "control", _steps())
     try:
         fresh = await control.write(lambda conn: _name_store(conn, entropy))
         place = _Place(directory, open_database, node, zone)
-        store = _composed(control, place, keys, compute, fresh=fresh, let_go=let_go)
+        store = _composed(control, place, keys, compute, fresh=fresh, let_go=let_go, settled=settled)
         await store.registries.load()
         await store.readings.load()
         await store.downlink.retry_refused(now)
@@ -186,11 +187,18 @@ async def _name_store(conn: Connection, entropy: Entropy) -> bool:
 
 
 def _composed(
-    control: Database, place: _Place, keys: StoreKeys, compute: Compute, *, fresh: bool, let_go: LetGo | None = None
+    control: Database,
+    place: _Place,
+    keys: StoreKeys,
+    compute: Compute,
+    *,
+    fresh: bool,
+    let_go: LetGo | None = None,
+    settled: Callable[[], object] | None = None,
 ) -> EdgeStore:
     node = place.node
     field_works = FieldWorks(control, keys.row)
-    registries = Registries(control, node, compute, field_works, let_go)
+    registries = Registries(control, node, compute, field_works, let_go=let_go, settled=settled)
     ledger = Ledger(control, keys.row)
     records = Records(control, keys.row, node, mandate_checker(keys.keyring, node))
     readings = Readings(Segments(place.directory, place.open_database, place.zone), keys.row, compute)

@@ -97,14 +97,20 @@ class Registries:
         node: NodeId,
         compute: Compute,
         works: FieldWorks,
+        *,
         let_go: LetGo | None = None,
+        settled: Callable[[], object] | None = None,
     ) -> None:
-        """`let_go` is told each registry that holds no longer: the last of its readers lets it go some time later."""
+        """`settled` hears of rows that were read and stay, part by part.
+
+        `let_go` is told each registry that holds no longer: the last of its readers lets it go some time later.
+        """
         self._control = control
         self._node = node
         self._compute = compute
         self._works = works
         self._let_go = let_go
+        self._settled = settled
         self._base: Taken | None = None
         """The newest version as the hub sent it."""
         self._ready: Taken | None = None
@@ -160,7 +166,12 @@ class Registries:
                 told = await self._compute.run(_over, self._base.registry, self._works, rows)
                 self._leave(self._newest)
                 self._newest, self._outcomes, self._held = told.registry, told.outcomes, held
+                self._stay()
         return self._newest
+
+    def _stay(self) -> None:
+        if self._settled is not None:
+            self._settled()
 
     def _leave(self, former: Taken | Registry | None) -> None:
         if former is not None and self._let_go is not None:
@@ -184,8 +195,10 @@ class Registries:
             if one is None:
                 packed = await self._control.read(partial(versions.part, digest=digest))
                 one = await self._compute.run(reader.read, number, packed)
+                self._stay()
             parts.append(one)
         registry = await self._compute.run(reader.whole, parts)
+        self._stay()
         return Taken(registry, manifest.to_bytes(), manifest, tuple(parts))
 
     async def tried(self, works: tuple[FieldWork, ...]) -> tuple[Held, Merged]:

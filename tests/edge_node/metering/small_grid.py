@@ -225,6 +225,8 @@ class Office:
     collector: Collector
     hour_close: HourClose
     day_close: DayClose
+    rests: list[int]
+    """When the collector was at rest."""
 
     async def take(self, registry: Registry) -> None:
         """A registry came."""
@@ -305,6 +307,7 @@ async def office(
     common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness}
     rounds = Rounds(control=control, readings=readings, alarms=alarms, relays=relays, **common)  # type: ignore[arg-type]
     try:
+        rests: list[int] = []
         yield Office(
             control,
             readings,
@@ -323,6 +326,7 @@ async def office(
                 plans=Plans(PROFILES, compute),
                 clock=clock,
                 compute=compute,
+                at_rest=lambda: rests.append(clock.now()),
             ),
             HourClose(readings=readings, hours=hours, registries=registries, clock=clock, wakeups=wakeups),
             DayClose(
@@ -333,6 +337,7 @@ async def office(
                 wakeups=wakeups,
                 grace_s=day_grace_s,
             ),
+            rests,
         )
     finally:
         await readings.close()

@@ -62,7 +62,7 @@ def test_a_large_registry_comes_in_parts_and_an_exchange_in_few(tmp_path: Path) 
             tmp_path / "control.db", "control", load_migrations("edge_node.store", "schema/control")
         )
         compute, letting_go = ThreadCompute(), LettingGo()
-        registries = Registries(control, first.node, compute, FieldWorks(control, bytes(32)), letting_go.watch)
+        registries = Registries(control, first.node, compute, FieldWorks(control, bytes(32)), let_go=letting_go.watch)
         downlink = Downlink(control, registries=registries, appliers={})
 
         async def pull(sent: list[DownItem]) -> int:
