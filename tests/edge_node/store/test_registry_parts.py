@@ -2,10 +2,12 @@
 
 import asyncio
 import dataclasses
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -30,6 +32,7 @@ from protocols.sync.pull import DownItem
 from tests.edge_node.metering.small_grid import NODE, grid, link, placed
 from tests.gridmodel.test_registry_parts import same
 
+T = TypeVar("T")
 NOW = 1_790_000_000
 Spoil = Callable[[list[DownItem]], list[DownItem]]
 
@@ -120,6 +123,32 @@ def test_parts_and_manifest_of_one_pull_hold_at_once(tmp_path: Path) -> None:
         assert (await one.take(sent)).applied == len(sent)
         assert same(one.registries.current(), numbered(1))
         assert (await one.take(sent)).applied == 0, "a repeat is harmless"
+
+    told(story, tmp_path)
+
+
+class Counting(InlineCompute):
+    """Computes inline and counts what."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    async def run(self, function: Callable[..., T], *arguments: object) -> T:
+        self.calls[function.__name__] += 1
+        return await super().run(function, *arguments)
+
+
+def test_what_came_down_is_read_once(tmp_path: Path) -> None:
+    async def story(one: Site) -> None:
+        compute = Counting()
+        registries = Registries(one.control, NODE, compute, FieldWorks(one.control, bytes(32)))
+        downlink = Downlink(one.control, registries=registries, appliers={})
+        sent = items(numbered(1))
+        await downlink.apply(sent, NOW)
+        assert (compute.calls["read"], compute.calls["whole"]) == (len(sent) - 1, 1)
+        await downlink.apply([DownItem(DownLane.REGISTRY, 50, "registry", "r-2", pack_item(numbered(2)))], NOW)
+        assert (compute.calls["read_item"], compute.calls["registry_of"]) == (1, 0)
+        assert registries.current().version == 2
 
     told(story, tmp_path)
 
