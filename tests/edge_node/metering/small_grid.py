@@ -306,8 +306,9 @@ async def office(
     await readings.load()
     common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness}
     rounds = Rounds(control=control, readings=readings, alarms=alarms, relays=relays, **common)  # type: ignore[arg-type]
+    rests: list[int] = []
+    closing = {"readings": readings, "hours": hours, "registries": registries, "clock": clock, "wakeups": wakeups}
     try:
-        rests: list[int] = []
         yield Office(
             control,
             readings,
@@ -328,15 +329,8 @@ async def office(
                 compute=compute,
                 at_rest=lambda: rests.append(clock.now()),
             ),
-            HourClose(readings=readings, hours=hours, registries=registries, clock=clock, wakeups=wakeups),
-            DayClose(
-                readings=readings,
-                hours=hours,
-                registries=registries,
-                clock=clock,
-                wakeups=wakeups,
-                grace_s=day_grace_s,
-            ),
+            HourClose(**closing),  # type: ignore[arg-type]
+            DayClose(**closing, grace_s=day_grace_s),  # type: ignore[arg-type]
             rests,
         )
     finally:
