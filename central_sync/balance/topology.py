@@ -187,17 +187,18 @@ class RegistryShelf:
         """One version, or None when it is not here. Never call it inside a store verb: it reads by itself."""
         kept = self._kept.get((node, version))
 
-        async def verb(tx: HubTransaction) -> tuple[bytes | None, list[FieldWorkRow]] | None:
+        async def verb(tx: HubTransaction) -> tuple[bytes | None, tuple[bytes, ...], list[FieldWorkRow]] | None:
             if kept is not None and await tx.count_field_works(node) == kept[0]:
                 return None
-            return await tx.registry_document(node, version), await tx.field_works(node)
+            document, parts = await tx.registry_document(node, version), await tx.registry_parts(node, version)
+            return document, parts, await tx.field_works(node)
 
         found = await self._store.read(verb)
         if found is not None:
-            document, rows = found
+            document, parts, rows = found
             if document is None:
                 return None
-            kept = self._kept[node, version] = len(rows), await self._compute.run(decoded, document, rows)
+            kept = self._kept[node, version] = len(rows), await self._compute.run(decoded, document, parts, rows)
             while len(self._kept) > REGISTRIES_KEPT_MAX:
                 self._kept.popitem(last=False)
         self._kept.move_to_end((node, version))
@@ -214,7 +215,7 @@ class RegistryShelf:
         return found
 
 
-def decoded(document: bytes, works: Sequence[FieldWorkRow] = ()) -> KnownRegistry:
-    """A registry from its packed document, with works in it; heavy for a large node."""
-    registry = registry_of(document)
+def decoded(document: bytes, parts: Sequence[bytes] = (), works: Sequence[FieldWorkRow] = ()) -> KnownRegistry:
+    """A registry from what is kept of it, with works in it; heavy for a large node."""
+    registry = registry_of(document, parts)
     return KnownRegistry(merged(registry, [row.work() for row in works]).registry)

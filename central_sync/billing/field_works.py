@@ -44,6 +44,7 @@ class _Ground:
 
     version: int
     document: bytes
+    parts: tuple[bytes, ...]
     rows: tuple[FieldWorkRow, ...]
     foreign: Mapping[str, str]
     """Meters of other nodes among the works, and whose they are."""
@@ -84,7 +85,7 @@ class FieldWorkMerge:
                 version += 1
                 read = worked.read
                 await tx.put_registry(node, version, read.document, read.owners, now)
-                await send_down(tx, read, self._compute, now)
+                await send_down(tx, read, now)
             judged = [_judged(row, ground, worked.outcomes.get(row.id), version) for row in ground.rows]
             changed = [(before, after) for before, after in zip(ground.rows, judged, strict=True) if before != after]
             await tx.put_field_works([after for _, after in changed])
@@ -103,12 +104,12 @@ async def _ground(tx: HubTransaction, node: NodeId) -> _Ground | None:
     rows = await tx.field_works(node)
     owners: Mapping[str, OwnerRow] = await tx.owners("meter", sorted({row.meter for row in rows}))
     foreign = {one.id: str(one.node) for one in owners.values() if one.node != node}
-    return _Ground(version, document, tuple(rows), foreign)
+    return _Ground(version, document, await tx.registry_parts(node, version), tuple(rows), foreign)
 
 
 def _work_out(ground: _Ground) -> _Worked:
     """Heavy for a large node."""
-    registry = registry_of(ground.document)
+    registry = registry_of(ground.document, ground.parts)
     told = merged(registry, [row.work() for row in ground.rows if row.meter not in ground.foreign])
     if not told.applied:
         return _Worked(None, told.outcomes)

@@ -33,7 +33,7 @@ class ReadRegistry:
 
     registry: Registry
     document: bytes
-    """For the store: the document, or all parts in one blob."""
+    """For the store: the document, or the manifest; parts are kept in the lane down."""
     item: bytes
     """For the way down: {document}; empty where it goes in parts."""
     parts: PackedParts | None
@@ -60,7 +60,7 @@ def packed_registry(registry: Registry) -> ReadRegistry:
         raise import_fault(
             24, f"the registry is too large to travel: {fault.what}", "split the node's scope"
         ) from fault
-    return ReadRegistry(registry, parts.to_bytes(), b"", parts, owners)
+    return ReadRegistry(registry, parts.manifest.to_bytes(), b"", parts, owners)
 
 
 def _whole_item(registry: Registry) -> bytes | None:
@@ -133,7 +133,7 @@ class RegistryImport:
             await _claims(tx, node, read.owners)
             if not dry_run and not repeated:
                 await tx.put_registry(node, registry.version, read.document, read.owners, now)
-                await send_down(tx, read, self._compute, now)
+                await send_down(tx, read, now)
                 await tx.rejudge_field_works(node)
             return RegistryReport(
                 node,
@@ -152,7 +152,7 @@ class RegistryImport:
         return await self._compute.run(read_registry, data)
 
 
-async def send_down(tx: HubTransaction, read: ReadRegistry, compute: Compute, now: int) -> None:
+async def send_down(tx: HubTransaction, read: ReadRegistry, now: int) -> None:
     """Put a kept version into the lane of its node: whole, or the parts that the node lacks and then the manifest.
 
     What a node has is what its last status says: of a version that never came to hold there all parts go again, and a
@@ -165,10 +165,9 @@ async def send_down(tx: HubTransaction, read: ReadRegistry, compute: Compute, no
     row = await tx.node(node)
     status = {} if row is None or row.status is None else wire.unpack(row.status, ITEM_LIMITS)
     held = await tx.registry_document(node, status.get("registry_version") or 0)
-    known = frozenset[bytes]() if held is None else await compute.run(parts_named_in, held)
+    known = frozenset(() if held is None else parts_named_in(held))
     parts = [(RegistryKind.PART, digest.hex(), part) for digest, part in read.parts.besides(known)]
-    manifest = read.parts.manifest.to_bytes()
-    await tx.append_down(node, DownLane.REGISTRY, [*parts, (RegistryKind.MANIFEST, name, manifest)], now)
+    await tx.append_down(node, DownLane.REGISTRY, [*parts, (RegistryKind.MANIFEST, name, read.document)], now)
 
 
 async def _claims(tx: HubTransaction, node: NodeId, owners: tuple[OwnerRow, ...]) -> None:

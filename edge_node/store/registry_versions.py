@@ -8,11 +8,14 @@ Codes: TQ-ST-03 one version with two contents, -05 a manifest whose parts are no
 """
 
 from gridmodel.fault import Fault
+from gridmodel.registry_parts import PARTS_MAX
 from hosting.database import Connection
 from protocols.sync.chunk.registries import Manifest
 
 VERSIONS_KEPT = 50
 """Earlier versions kept: a year of weekly changes, for explaining old days."""
+PARTS_WAITING_MAX = 2 * PARTS_MAX
+"""Parts without a manifest: those of a version on its way, and of one that was refused. More would fill the disk."""
 
 
 class RegistryStoreFault(Fault):
@@ -71,7 +74,15 @@ async def all_here(conn: Connection, manifest: Manifest) -> None:
 
 
 async def put_part(conn: Connection, digest: bytes, packed: bytes, now: int) -> None:
-    """Keep a checked part until its manifest comes, within the caller's transaction; twice is once."""
+    """Keep a checked part until its manifest comes, within the caller's transaction; twice is once.
+
+    Of parts that no version has the latest `PARTS_WAITING_MAX` are kept.
+    """
+    await conn.execute(
+        "DELETE FROM registry_part WHERE rowid <= (SELECT max(rowid) FROM registry_part) - ?"
+        " AND digest NOT IN (SELECT digest FROM registry_part_use)",
+        (PARTS_WAITING_MAX,),
+    )
     await conn.execute(
         "INSERT OR IGNORE INTO registry_part (digest, document, received_at) VALUES (?, ?, ?)", (digest, packed, now)
     )

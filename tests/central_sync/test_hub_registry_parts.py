@@ -47,6 +47,12 @@ def large(version: int = 1) -> Registry:
     return registry_of(A, version, transformers=8, points=5)
 
 
+async def spoken(hub: Hub) -> Speaker:
+    node = Speaker(hub, A)
+    await node.hello()
+    return node
+
+
 async def lane(hub: Hub, after: int = 0) -> list[DownItem]:
     return list((await Speaker(hub, A).pull({DownLane.REGISTRY: after})).items)
 
@@ -133,8 +139,14 @@ def test_the_hub_reads_what_it_kept(tmp_path: Path) -> None:
     async def story(hub: Hub, _: HandClock) -> None:
         await import_registry(hub, large())
         stored = await hub.store.read(lambda tx: tx.registry_document(A, 1))
+        parts = await hub.store.read(lambda tx: tx.registry_parts(A, 1))
         assert stored is not None
-        assert same(registries.registry_of(stored), large())
+        assert len(stored) < 2_000, "every version is a manifest, its parts stand in the lane down"
+        assert same(registries.registry_of(stored, parts), large())
+        await holds(await spoken(hub), 1, "status-1")
+        await import_registry(hub, large(2))
+        assert await hub.store.read(lambda tx: tx.registry_parts(A, 2)) == parts
+        assert await hub.store.read(lambda tx: tx.registry_parts(A, 3)) == ()
 
     run_hub(tmp_path, story)
 

@@ -8,7 +8,7 @@ Codes: TQ-SY-70 a part that is not what its name says, -71 a manifest that is no
 missing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -31,7 +31,6 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 _PART = wire.Limits(bytes_max=8_388_608, items_max=PART_ROWS_MAX, containers_max=4 * PART_ROWS_MAX)
 _MANIFEST = wire.Limits(bytes_max=65_536, items_max=PARTS_MAX, containers_max=16)
-_SHEAF = wire.Limits(bytes_max=536_870_912, items_max=PARTS_MAX + 1, octets_max=8_388_608)
 _HINT = "nothing of it is used and the version before goes on; import the registry again at the hub"
 
 
@@ -104,19 +103,6 @@ class PackedParts:
     parts: tuple[bytes, ...]
     """Packed, in the order of the manifest."""
 
-    def to_bytes(self) -> bytes:
-        """All of it as one blob, for a store that keeps it whole."""
-        return wire.pack([self.manifest.to_bytes(), *self.parts], _SHEAF)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Back from `to_bytes`; the parts are checked as they are read. Raises WireFault and the manifest's faults."""
-        read = f.listed("registry", wire.unpack(data, _SHEAF), PARTS_MAX + 1)
-        blobs = [f.octets("part", one, 1, _SHEAF.octets_max) for one in read]
-        if not blobs:
-            raise _fault(71, "a registry without a manifest")
-        return cls(Manifest.from_bytes(blobs[0]), tuple(blobs[1:]))
-
     def besides(self, known: frozenset[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """(digest, packed part) of those that whoever has `known` lacks; each once."""
         return ((one, part) for one, part in zip(self.manifest.parts, self.parts, strict=True) if one not in known)
@@ -167,21 +153,24 @@ class PartsReader:
 
 
 def is_whole(stored: bytes) -> bool:
-    """Whether these bytes are a registry's one document, and neither a manifest nor a sheaf of parts."""
+    """Whether these bytes are a registry's one document, and not a manifest."""
     return stored.startswith(ZSTD_MAGIC)
 
 
-def registry_of(stored: bytes) -> Registry:
-    """A registry from its one document or from the blob of all its parts. Heavy; raises the faults of either."""
+def registry_of(stored: bytes, parts: Sequence[bytes] = ()) -> Registry:
+    """A registry from its one document, or from its manifest and all packed parts in order. Heavy.
+
+    Raises the faults of either; TQ-SY-72 where parts are missing.
+    """
     if is_whole(stored):
         return registry_from_document(documents.unpack_folded(stored))
-    packed = PackedParts.from_bytes(stored)
-    if len(packed.parts) != len(packed.manifest.parts):
-        raise _fault(72, f"{len(packed.parts)} of {len(packed.manifest.parts)} parts of a registry are here")
-    reader = PartsReader(packed.manifest)
-    return reader.whole([reader.read(number, part) for number, part in enumerate(packed.parts)])
+    manifest = Manifest.from_bytes(stored)
+    if len(parts) != len(manifest.parts):
+        raise _fault(72, f"{len(parts)} of {len(manifest.parts)} parts of registry {manifest.version} are here")
+    reader = PartsReader(manifest)
+    return reader.whole([reader.read(number, part) for number, part in enumerate(parts)])
 
 
-def parts_named_in(stored: bytes) -> frozenset[bytes]:
-    """The digests of the parts that a stored registry has; none of one whole document. Raises the manifest's faults."""
-    return frozenset() if is_whole(stored) else frozenset(PackedParts.from_bytes(stored).manifest.parts)
+def parts_named_in(stored: bytes) -> tuple[bytes, ...]:
+    """The digests of the parts of what is stored, in order; none of a whole document. Raises the manifest's faults."""
+    return () if is_whole(stored) else Manifest.from_bytes(stored).parts

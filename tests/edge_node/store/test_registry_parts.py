@@ -335,6 +335,22 @@ def test_versions_that_go_take_their_parts_with_them(tmp_path: Path, monkeypatch
     told(story, tmp_path)
 
 
+def test_parts_that_nobody_names_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_node.store.registry_versions.PARTS_WAITING_MAX", 20)
+
+    async def story(one: Site) -> None:
+        first = items(numbered(1))
+        await one.take(first)
+        for number in range(50):
+            stray = items(grid([link(f"up-{number}", "t-1")], [placed("m-x", f"up-{number}")], version=9))
+            await one.take([replace(stray[0], offset=100 + number)])
+        assert await one.parts() <= 16 + 21, "those of version 1, and the latest"
+        await one.take(items(numbered(2), first=200))
+        assert same(one.registries.current(), numbered(2))
+
+    told(story, tmp_path)
+
+
 def test_a_part_damaged_on_the_disk_is_named_when_it_is_read(tmp_path: Path) -> None:
     async def story(one: Site) -> None:
         await one.control.write(lambda conn: insert_parts(conn, packed_parts(numbered(1)), NOW))
