@@ -283,6 +283,7 @@ def _event_reading(store: EdgeStore, wakeups: Wakeups, grounds: Grounds) -> Even
 def _outage_watch(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> OutageWatch:
     return OutageWatch(
         outages=store.outages,
+        absences=store.absences,
         readings=store.readings,
         registries=store.registries,
         clock=ports.clock,
