@@ -7,6 +7,7 @@ small indexes stay dicts.
 """
 
 from collections.abc import Iterable, Iterator, MutableMapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 K = TypeVar("K", bound=str)
@@ -18,11 +19,11 @@ _BY = 2
 """Last characters that say in which dict a name stands: hundreds of them, where names end in digits."""
 
 
+@dataclass(eq=False, repr=False)
 class WideIndex(MutableMapping[K, V]):
     """A mapping from names, for a million of them."""
 
-    def __init__(self) -> None:
-        self._shards: dict[str, dict[K, V]] = {}
+    _shards: dict[str, dict[K, V]] = field(default_factory=dict, init=False)
 
     def __getitem__(self, key: K) -> V:
         return self._shards[key[-_BY:]][key]
@@ -56,7 +57,7 @@ def index_of(pairs: Iterable[tuple[K, V]], count: int) -> MutableMapping[K, V]:
     """An index of these, `count` of them at most."""
     if count <= PLAIN_MAX:
         return dict(pairs)
-    index = WideIndex[K, V]()
+    index: WideIndex[K, V] = WideIndex()
     for key, value in pairs:
         index[key] = value
     return index

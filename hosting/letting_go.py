@@ -6,6 +6,7 @@ Here its contents outlive it for a moment and go in steps of a few hundred micro
 and what anybody else still holds is not touched.
 """
 
+from dataclasses import is_dataclass
 from queue import SimpleQueue
 from sys import getrefcount
 from threading import Thread
@@ -71,9 +72,9 @@ def take_apart(waiting: list[Any]) -> None:
 
 
 def _keep(waiting: list[Any], one: Any) -> None:
-    """Put aside what is large itself; anything else dies with the call."""
+    """Put aside what is large itself: containers, and dataclasses of them. Anything else dies with the call."""
     if isinstance(one, _CONTAINERS):
         if len(one) > STEP or isinstance(one, dict) or (one and isinstance(one[0], _CONTAINERS)):
             waiting.append(one)
-    elif hasattr(one, "__dict__"):
+    elif is_dataclass(one) and not isinstance(one, type) and hasattr(one, "__dict__"):
         waiting.append(one)

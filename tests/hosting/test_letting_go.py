@@ -2,13 +2,19 @@
 
 import weakref
 from dataclasses import dataclass, field
+from enum import Enum
 from threading import Event
+from types import MappingProxyType
 
 from hosting.letting_go import STEP, LettingGo
 
 
 class Leaf:
     __slots__ = ("__weakref__",)
+
+
+class Place(Enum):
+    A = "a"
 
 
 @dataclass(eq=False)
@@ -60,6 +66,21 @@ def test_what_another_holds_stays_whole() -> None:
     del one
     letting_go.close()
     assert len(by_name) == len(part) == len(rows) == 3 * STEP
+
+
+def test_what_is_no_data_is_let_be() -> None:
+    """A class in an owner, or a view of one, is nothing to take apart, and the next owner goes all the same."""
+    letting_go = LettingGo()
+    one = owner(STEP)
+    vars(one).update(kind=type("Kind", (), {}), view=MappingProxyType({"a": 1}), generic=dict[str, int], place=Place.A)
+    letting_go.watch(one)
+    two = owner(STEP)
+    freed = gone(two.rows[0])
+    letting_go.watch(two)
+    del one, two
+    assert freed.wait(30)
+    assert Place("a") is Place.A
+    letting_go.close()
 
 
 def test_an_owner_that_lives_is_not_touched() -> None:
