@@ -26,7 +26,8 @@ from edge_node.node import Node, build
 from edge_node.policy_file import load_policy
 from edge_node.serving import FILES_SPARE, load_signer, row_key
 from edge_node.store.opening import EdgeStore, StoreKeys, open_store
-from edge_node.store.registries import insert_registry, pack_document
+from edge_node.store.registries import insert_parts, pack_document
+from edge_node.store.registry_versions import insert_registry
 from edge_node.store.relays import RelayRow
 from edge_node.store.state import Mark
 from gridmodel.control import RelayState
@@ -36,8 +37,9 @@ from gridmodel.registry import Registry
 from hosting.clocks import ScaledClock, SystemEntropy, SystemIoClock, seeded_rng
 from hosting.compute import InlineCompute, ThreadCompute
 from hosting.config import load_toml
-from hosting.database import open_database
+from hosting.database import Connection, open_database
 from hosting.keys import KeyDomain, create_signing_key
+from hosting.letting_go import LettingGo
 from hosting.log import LogForm, configure_log
 from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns, walk_at_rest
 from protocols.dlms.driver import DlmsDriver
@@ -45,6 +47,7 @@ from protocols.dlms.keys import MeterSecrets
 from protocols.driver import MeterSnapshot, MeterTarget
 from protocols.errors import ProtocolFault
 from protocols.profile import load_profiles
+from protocols.sync.chunk.registries import packed_parts, travels_whole
 from protocols.sync.link import HttpLink
 from simulate.dlms_keys import FleetSecrets
 
@@ -171,7 +174,6 @@ async def prepare(plan: NodePlan, now: int) -> None:
     create_signing_key(config.keys.signing, SystemEntropy(), KeyDomain.DEMO)
     keys = StoreKeys(row_key(config, SystemEntropy()), load_signer(config), config.keyring())
     registry = registry_of(plan.fleet)
-    packed = pack_document(registry)
     rows = [
         RelayRow(point.id, meter.id, RelayState.CONNECTED, None, now, now, None, None, None)
         for point, meter in zip(registry.usage_points, registry.meters, strict=True)
@@ -187,11 +189,19 @@ async def prepare(plan: NodePlan, now: int) -> None:
         now=now,
     )
     try:
-        await store.control.write(lambda conn: insert_registry(conn, registry.version, packed, now))
+        await store.control.write(lambda conn: _put(conn, registry, now))
         await store.control.write(lambda conn: store.relays.put(conn, rows))
         await store.state.put(Mark.CLOCK_FLOOR, str(now))  # the hub that sent the registry confirmed the clock
     finally:
         await store.close()
+
+
+async def _put(conn: Connection, registry: Registry, now: int) -> None:
+    """As it comes down: whole where that fits, else in parts."""
+    if travels_whole(registry):
+        await insert_registry(conn, registry.version, pack_document(registry), now)
+    else:
+        await insert_parts(conn, packed_parts(registry), now)
 
 
 def serve(pipe: Pipe, plan: NodePlan) -> None:
@@ -223,7 +233,8 @@ async def _node(plan: NodePlan, calendar: tuple[float, float, float], seen: Watc
     """The node over its folder, as a process builds it; nothing runs yet."""
     config = load_toml(plan.folder / "node.toml", NodeConfig, {})
     clock, io_clock, rng, entropy = ScaledClock(*calendar), SystemIoClock(), seeded_rng(1), SystemEntropy()
-    compute, profiles = ThreadCompute(), load_profiles()
+    leave_alone_what_lives()
+    compute, letting_go, profiles = ThreadCompute(), LettingGo(), load_profiles()
     configure_log(LogForm.CONSOLE, clock.now)
 
     def drivers(store: EdgeStore) -> dict[str, DlmsDriver]:
@@ -257,6 +268,7 @@ async def _node(plan: NodePlan, calendar: tuple[float, float, float], seen: Watc
         drivers_over=drivers,
         told_clock=clock,
         settled=leave_alone_what_lives,
+        let_go=letting_go.watch,
         at_rest=walk_at_rest,
     )
     gc.collect()
@@ -266,6 +278,7 @@ async def _node(plan: NodePlan, calendar: tuple[float, float, float], seen: Watc
     finally:
         await node.close()
         compute.close()
+        letting_go.close()
 
 
 async def _measure(plan: NodePlan, seen: Watched, running: "asyncio.Task[None]") -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from central_sync.balance.audit import AuditReport
 from central_sync.billing.imports import ImportReport
-from central_sync.billing.registries import REGISTRY_BYTES_MAX, RegistryReport
+from central_sync.billing.registries import RegistryReport
+from central_sync.billing.registry_file import REGISTRY_BYTES_MAX
 from central_sync.billing.tables import FILE_BYTES_MAX, mistakes_csv
 from gridmodel.fault import Fault
 from gridmodel.period import parse_day, parse_rfc3339

@@ -18,6 +18,7 @@ from edge_node.field_verbs import FieldVerbs
 from edge_node.rooms import Ports, Rooms, build_rooms
 from edge_node.store.opening import EdgeStore, StoreKeys, open_store
 from edge_node.store.photos import Photos
+from edge_node.store.registries import LetGo
 from edge_node.store.state import Mark
 from edge_node.supply.explain import explain
 from edge_node.supply.preview import preview
@@ -213,14 +214,16 @@ async def build(
     drivers_over: Callable[[EdgeStore], Mapping[str, MeterDriver]] | None = None,
     told_clock: ToldClock | None = None,
     settled: Callable[[], object] | None = None,
+    let_go: LetGo | None = None,
     at_rest: Callable[[], object] | None = None,
 ) -> Node:
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
     `drivers` by protocol name, and those that `drivers_over` makes over the open store; `profiles` are the shipped ones
     unless given; `told_clock` (`clock` itself, where it listens) is told what hub, meters and an earlier run know of
-    the time; `settled` hears of objects that live as long as a registry, `at_rest` of moments when little is under way.
-    On a fault nothing stays open but what was handed in: link and drivers are the caller's until a Node is given back.
+    the time; `settled` hears of objects that live as long as a registry, `let_go` of those that did, `at_rest` of
+    moments when little is under way. On a fault nothing stays open but what was handed in: link and drivers are the
+    caller's until a Node is given back.
     """
     ports = Ports(
         clock=clock,
@@ -238,6 +241,7 @@ async def build(
         profiles=load_profiles() if profiles is None else profiles,
         told_clock=told_clock,
         settled=settled,
+        let_go=let_go,
         at_rest=at_rest,
     )
     store = await _open(config, ports)
@@ -272,4 +276,6 @@ async def _open(config: NodeConfig, ports: Ports) -> EdgeStore:
         compute=ports.compute,
         entropy=ports.entropy,
         now=ports.clock.now(),
+        let_go=ports.let_go,
+        settled=ports.settled,
     )

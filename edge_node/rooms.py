@@ -28,6 +28,7 @@ from edge_node.metering.rounds import Rounds
 from edge_node.metering.visits import Grounds
 from edge_node.money.payments import Desk
 from edge_node.store.opening import EdgeStore
+from edge_node.store.registries import LetGo
 from edge_node.supply.enforcement import Enforcement
 from edge_node.supply.facts import Sources
 from edge_node.uplink.hub_link import HubLink, HubLinkLimits
@@ -71,6 +72,8 @@ class Ports:
     """Told the hub's time at every reply, to confirm or doubt the clock."""
     settled: Callable[[], object] | None = None
     """Called when objects were made that live as long as a registry."""
+    let_go: LetGo | None = None
+    """Told each registry and plan that holds no longer, while the last of its readers may still have it."""
     at_rest: Callable[[], object] | None = None
     """Called when little is under way: what would hold the event loop up may do so now."""
 
@@ -127,7 +130,7 @@ def build_rooms(
         store, node=config.node_id, zone=config.zone, clock=ports.clock, link=hub_link.view, tasks=tasks
     )
     sources = sources_of(config, store)
-    plans = Plans(ports.profiles, ports.compute, config.polling.spread_s)
+    plans = Plans(ports.profiles, ports.compute, config.polling.spread_s, ports.let_go)
     grounds = Grounds(
         registries=store.registries, drivers=ports.drivers, plans=plans, clock=ports.clock, compute=ports.compute
     )

@@ -30,6 +30,7 @@ from hosting.door import serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
 from hosting.keys_envelope import RecoveryPublic
+from hosting.letting_go import LettingGo
 from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns, walk_at_rest
 from protocols.authority.signatures import Signer
 from protocols.dlms.driver import DlmsDriver
@@ -107,7 +108,9 @@ async def serve(
         FreeSpaceGuard(config.data_dir).check()
         make_room_for_files(config.polling.reads_at_once + FILES_SPARE)
         take_short_turns()
-        io_clock, rng, compute = SystemIoClock(), seeded_rng(), ThreadCompute()
+        leave_alone_what_lives()  # walks over a registry that is being read cost more than to read it
+        io_clock, rng, compute, letting_go = SystemIoClock(), seeded_rng(), ThreadCompute(), LettingGo()
+        held.callback(letting_go.close)
         held.callback(compute.close)
         profiles, rules = load_profiles(), load_policy(config.supply.policy, clock.now(), config.zone)
         vault = _vault(config, clock, entropy, compute)
@@ -130,6 +133,7 @@ async def serve(
             drivers_over=lambda store: {"dlms": make_dlms(counters=store.meter_counters)},
             told_clock=clock,
             settled=leave_alone_what_lives,  # a plan of 42,000 meters lives as long as its registry
+            let_go=letting_go.watch,
             at_rest=walk_at_rest,
         )
         gc.collect()

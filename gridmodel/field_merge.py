@@ -17,13 +17,14 @@ or another multiplier.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import chain
 from typing import TypeVar
 
 from gridmodel.field_work import FieldWork, FieldWorkFault, Fitted, Proof, Taken, WorkKind, work_fault
 from gridmodel.identity import MeterId, SupplyPointId, UsagePointId
 from gridmodel.network import FAR_FUTURE, Installation, Meter
 from gridmodel.reading import Channel
-from gridmodel.registry import Registry
+from gridmodel.registry import Registry, in_order
 
 _ORDER = {kind: place for place, kind in enumerate(WorkKind)}
 """Of works in one second: what takes comes before what fits, and proofs come last."""
@@ -77,7 +78,9 @@ def merged(registry: Registry, works: Iterable[FieldWork], included: int = 0) ->
         if by_id.setdefault(work.id, work) != work:
             two.add(work.id)
     outcomes: dict[str, Outcome] = {}
-    stays = _Stays(registry)
+    if not by_id:
+        return Merged(replace(registry, works=included) if included else registry, outcomes)
+    stays = _Stays(registry, by_id.values())
     for work in sorted(by_id.values(), key=lambda one: (one.at, _ORDER[one.kind], one.id)):
         outcomes[work.id] = _conflict(work.id) if work.id in two else stays.put(work)
     return Merged(stays.registry(included + len(by_id)), outcomes)
@@ -95,25 +98,38 @@ class _Stays:
     """The installations and meters of a registry while works are put in."""
 
     _registry: Registry
+    _works: Iterable[FieldWork]
+    _others: list[Installation] = field(default_factory=list)
+    """Those that no work can touch."""
     _at_point: dict[str, list[Installation]] = field(default_factory=dict)
     _of_meter: dict[MeterId, list[Installation]] = field(default_factory=dict)
-    _meters: dict[MeterId, Meter] = field(default_factory=dict)
+    _fitted: dict[MeterId, Meter] = field(default_factory=dict)
+    """Meters as works describe them."""
     _changed: bool = False
 
     def __post_init__(self) -> None:
-        self._meters = {one.id: one for one in self._registry.meters}
+        named = [one for work in self._works for one in (work.taken, work.fitted) if one is not None]
+        points = {one.point for one in named}
+        meters = {one.meter for work in self._works for one in (work.taken, work.proof) if one is not None}
+        meters |= {work.fitted.meter.id for work in self._works if work.fitted is not None}
         for one in self._registry.installations:
-            self._add(one)
+            if one.point in points or one.meter in meters:
+                self._add(one)
+            else:
+                self._others.append(one)
 
     def registry(self, works: int) -> Registry:
         """The registry that came of it; meters and stays in a fixed order where anything was changed."""
         if not self._changed:
             return replace(self._registry, works=works) if works else self._registry
-        stays = [one for of_point in self._at_point.values() for one in of_point]
+        stays = chain(self._others, *self._at_point.values())
+        known = self._registry.meter
+        meters = [self._fitted.get(one.id, one) for one in self._registry.meters]
+        meters += [one for one in self._fitted.values() if one.id not in known]
         return replace(
             self._registry,
-            meters=tuple(sorted(self._meters.values(), key=lambda one: one.id)),
-            installations=tuple(sorted(stays, key=lambda one: (one.point, one.valid_from, one.meter))),
+            meters=tuple(in_order(meters, key=lambda one: one.id)),
+            installations=tuple(in_order(stays, key=lambda one: (one.point, one.valid_from, one.meter))),
             works=works,
         )
 
@@ -134,7 +150,7 @@ class _Stays:
             known = self._stay_from(work.fitted, work.at)
             self._add(new) if known is None else self._replace(known, new)
             if known is None:
-                self._meters[new.meter] = work.fitted.meter
+                self._fitted[new.meter] = work.fitted.meter
         if proven is not None:
             self._replace(proven, replace(proven, unproven=False))
         self._changed = True
@@ -199,7 +215,7 @@ class _Stays:
         )
 
     def _check_meter(self, meter: Meter) -> None:
-        known = self._meters.get(meter.id)
+        known = self._meter(meter.id)
         if known is None:
             return
         if (known.serial.strip(), known.profile) != (meter.serial.strip(), meter.profile):
@@ -214,8 +230,8 @@ class _Stays:
         stays = [one for one in self._of_meter.get(proof.meter, ()) if one.valid_from <= proof.read_at <= one.valid_to]
         if not stays:
             raise work_fault(12, f"meter {proof.meter} stood nowhere then", "record its installation first")
-        known = self._meters[proof.meter]
-        if known.serial.strip() != proof.serial.strip():
+        known = self._meter(proof.meter)
+        if known is not None and known.serial.strip() != proof.serial.strip():
             raise work_fault(
                 18,
                 f"{proof.serial!r:.64} answered instead of {known.serial!r:.64}",
@@ -223,6 +239,9 @@ class _Stays:
             )
         latest = max(stays, key=lambda one: one.valid_from)
         return latest if latest.unproven else None
+
+    def _meter(self, meter: MeterId) -> Meter | None:
+        return self._fitted.get(meter) or self._registry.meter.get(meter)
 
     def _stay_from(self, fitted: Fitted, at: int) -> Installation | None:
         for one in self._at_point.get(fitted.point, ()):

@@ -5,10 +5,12 @@ which meter stood at a point. A `Topology` is worked out once for each span betw
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from heapq import merge
+from itertools import chain, groupby, islice, pairwise
+from typing import Any, TypeVar
 
 from gridmodel.fault import Fault
 from gridmodel.identity import (
@@ -37,16 +39,24 @@ from gridmodel.network import (
     UsagePoint,
 )
 from gridmodel.period import INTERVAL_MINUTES, zone
+from gridmodel.wide_index import index_of, new_index
 
 TOPOLOGIES_KEPT = 64
 """Spans kept at once: more than a day's exchanges of the largest office (33 of 120,000 meters), 9 MB each there."""
+SORTED_AT_ONCE = 16_384
+"""Names sorted in one call: some five milliseconds."""
+
+
+S = TypeVar("S")
+Dated = Installation | TransformerLink | FeederLink
+"""What holds from one time to another."""
 
 
 class RegistryFault(Fault):
     """A registry that contradicts itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Topology:
     """Who hangs on whom at one moment."""
 
@@ -87,7 +97,7 @@ class Registry:
     @cached_property
     def usage_point(self) -> Mapping[UsagePointId, UsagePoint]:
         """Usage points by id."""
-        return {point.id: point for point in self.usage_points}
+        return index_of(((point.id, point) for point in self.usage_points), len(self.usage_points))
 
     @cached_property
     def supply_point(self) -> Mapping[SupplyPointId, SupplyPoint]:
@@ -112,22 +122,22 @@ class Registry:
     @cached_property
     def meter(self) -> Mapping[MeterId, Meter]:
         """Meters by id."""
-        return {meter.id: meter for meter in self.meters}
+        return index_of(((meter.id, meter) for meter in self.meters), len(self.meters))
 
     @cached_property
     def account(self) -> Mapping[AccountId, Account]:
         """Accounts by id."""
-        return {account.id: account for account in self.accounts}
+        return index_of(((account.id, account) for account in self.accounts), len(self.accounts))
 
     @cached_property
     def account_at(self) -> Mapping[UsagePointId, Account]:
         """Accounts by usage point."""
-        return {account.usage_point: account for account in self.accounts}
+        return index_of(((account.usage_point, account) for account in self.accounts), len(self.accounts))
 
     @cached_property
     def accounts_at(self) -> Mapping[UsagePointId, tuple[AccountId, ...]]:
         """Every account of each usage point that has one: more than one is a doubt about who owes."""
-        found: dict[UsagePointId, tuple[AccountId, ...]] = {}
+        found: MutableMapping[UsagePointId, tuple[AccountId, ...]] = new_index(len(self.accounts))
         for account in self.accounts:
             found[account.usage_point] = (*found.get(account.usage_point, ()), account.id)
         return found
@@ -135,7 +145,7 @@ class Registry:
     @cached_property
     def usage_point_ids(self) -> tuple[UsagePointId, ...]:
         """Every usage point in the order of their ids."""
-        return tuple(sorted(self.usage_point))
+        return tuple(in_order(point.id for point in self.usage_points))
 
     def indexed(self) -> "Registry":
         """This registry with the indexes and the latest topology worked out. Heavy: a task for `compute`.
@@ -175,15 +185,18 @@ class Registry:
 
     @cached_property
     def _changes(self) -> tuple[int, ...]:
-        dated: list[Installation | TransformerLink | FeederLink] = [
-            *self.installations,
-            *self.transformer_links,
-            *self.feeder_links,
-        ]
-        return tuple(sorted({moment for link in dated for moment in (link.valid_from, link.valid_to)}))
+        dated: chain[Dated] = chain(self.installations, self.transformer_links, self.feeder_links)
+        moments = (moment for link in dated for moment in (link.valid_from, link.valid_to))
+        slices: list[list[int]] = []
+        while some := sorted(set(islice(moments, SORTED_AT_ONCE))):
+            slices.append(some)
+        return tuple(moment for moment, _ in groupby(merge(*slices)))
 
     def _topology(self, end: int) -> Topology:
-        transformer_of = {link.usage_point: link.transformer for link in self.transformer_links if _covers(link, end)}
+        transformer_of = index_of(
+            ((link.usage_point, link.transformer) for link in self.transformer_links if _covers(link, end)),
+            len(self.transformer_links),
+        )
         points: dict[TransformerId, list[UsagePointId]] = {transformer.id: [] for transformer in self.transformers}
         for point, transformer in transformer_of.items():
             points[transformer].append(point)
@@ -191,11 +204,24 @@ class Registry:
             transformer_of=transformer_of,
             points_of={transformer: tuple(sorted(ids)) for transformer, ids in points.items()},
             feeder_of={link.transformer: link.feeder for link in self.feeder_links if _covers(link, end)},
-            installation_at={placed.point: placed for placed in self.installations if _covers(placed, end)},
+            installation_at=index_of(
+                ((placed.point, placed) for placed in self.installations if _covers(placed, end)),
+                len(self.installations),
+            ),
         )
 
 
-def _covers(link: Installation | TransformerLink | FeederLink, end: int) -> bool:
+def in_order(values: Iterable[S], key: Callable[[S], Any] | None = None) -> Iterator[S]:
+    """In order. A million sorted in one call would hold the interpreter for a second, on any thread."""
+    given: Iterator[Any] = iter(values)
+    slices: list[list[S]] = []
+    while some := sorted(islice(given, SORTED_AT_ONCE), key=key):
+        slices.append(some)
+    ordered: Iterator[S] = merge(*slices, key=key)  # type: ignore[arg-type]
+    return ordered
+
+
+def _covers(link: Dated, end: int) -> bool:
     return link.valid_from < end <= link.valid_to
 
 
@@ -205,13 +231,13 @@ def _check(registry: Registry) -> None:
     if registry.interval_minutes not in INTERVAL_MINUTES:
         raise RegistryFault("TQ-RG-01", f"intervals of {registry.interval_minutes} minutes", "use 15, 30 or 60")
     districts = set(registry.districts)
-    substations = _unique("substation", (one.id for one in registry.substations))
-    feeders = _unique("feeder", (one.id for one in registry.feeders))
-    transformers = _unique("transformer", (one.id for one in registry.transformers))
-    usage_points = _unique("usage point", (one.id for one in registry.usage_points))
-    supply_points = _unique("supply point", (one.id for one in registry.supply_points))
-    meters = _unique("meter", (one.id for one in registry.meters))
-    _unique("account", (one.id for one in registry.accounts))
+    substations = _unique("substation", registry.substations)
+    feeders = _unique("feeder", registry.feeders)
+    transformers = _unique("transformer", registry.transformers)
+    usage_points = _unique("usage point", registry.usage_points)
+    supply_points = _unique("supply point", registry.supply_points)
+    meters = _unique("meter", registry.meters)
+    _unique("account", registry.accounts)
     _known("district", (one.district for one in registry.substations), districts)
     _known("district", (one.district for one in registry.transformers), districts)
     _known("district", (one.district for one in registry.usage_points), districts)
@@ -223,18 +249,20 @@ def _check(registry: Registry) -> None:
     _known("transformer", (one.transformer for one in registry.feeder_links), transformers)
     _known("feeder", (one.feeder for one in registry.feeder_links), feeders)
     _known("meter", (one.meter for one in registry.installations), meters)
-    _known("point", (one.point for one in registry.installations), usage_points | supply_points)
+    _known("point", (one.point for one in registry.installations), usage_points, supply_points)
     for point in registry.supply_points:
         _check_supply_point(point, transformers, feeders)
     for placed in registry.installations:
         _check_registers(placed)
-    _never_twice("usage point", ((one.usage_point, one) for one in registry.transformer_links))
-    _never_twice("transformer", ((one.transformer, one) for one in registry.feeder_links))
-    _never_twice("point", ((one.point, one) for one in registry.installations))
-    _never_twice("meter", ((one.meter, one) for one in registry.installations))
+    _never_twice("usage point", registry.transformer_links, "usage_point")
+    _never_twice("transformer", registry.feeder_links, "transformer")
+    _never_twice("point", registry.installations, "point")
+    _never_twice("meter", registry.installations, "meter")
 
 
-def _check_supply_point(point: SupplyPoint, transformers: set[str], feeders: set[str]) -> None:
+def _check_supply_point(
+    point: SupplyPoint, transformers: Container[str | None], feeders: Container[str | None]
+) -> None:
     fits = {
         SupplyPointKind.TRANSFORMER: point.transformer in transformers,
         SupplyPointKind.FEEDER_HEAD: point.feeder in feeders,
@@ -257,32 +285,42 @@ def _check_registers(placed: Installation) -> None:
             )
 
 
-def _unique(kind: str, ids: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    for one in ids:
-        if one in seen:
-            raise RegistryFault("TQ-RG-03", f"{kind} {one} stands twice in the registry", "keep one of the two")
-        seen.add(one)
+def _unique(kind: str, things: Sequence[Any]) -> Container[str]:
+    """The ids of things, for asking what is known."""
+    seen: MutableMapping[str, None] = new_index(len(things))
+    for thing in things:
+        if thing.id in seen:
+            raise RegistryFault("TQ-RG-03", f"{kind} {thing.id} stands twice in the registry", "keep one of the two")
+        seen[thing.id] = None
     return seen
 
 
-def _known(kind: str, ids: Iterable[str], known: set[str] | set[DistrictId]) -> None:
+def _known(kind: str, ids: Iterable[str], *known: Container[str]) -> None:
+    first, *others = known
     for one in ids:
-        if one not in known:
+        if one not in first and not any(one in other for other in others):
             raise RegistryFault(
                 "TQ-RG-04", f"{kind} {one} is named but not described", f"add the {kind} or mend the name"
             )
 
 
-def _never_twice(kind: str, links: Iterable[tuple[str, Installation | TransformerLink | FeederLink]]) -> None:
-    """No child has two parents, and no place two meters, at one time."""
-    spans: dict[str, list[tuple[int, int]]] = {}
-    for child, link in links:
-        spans.setdefault(child, []).append((link.valid_from, link.valid_to))
-    for child, dated in spans.items():
+def _never_twice(kind: str, links: Sequence[Dated], of: str) -> None:
+    """No child has two parents, and no place two meters, at one time. Few have more than one link at all."""
+    seen: MutableMapping[str, None] = new_index(len(links))
+    again: dict[str, list[tuple[int, int]]] = {}
+    for link in links:
+        child = getattr(link, of)
+        if link.valid_to <= link.valid_from or link.valid_to > FAR_FUTURE:
+            raise RegistryFault("TQ-RG-05", f"a link of {kind} {child} ends before it starts", "mend its dates")
+        if child in seen:
+            again[child] = []
+        seen[child] = None
+    for link in links if again else ():
+        child = getattr(link, of)
+        if child in again:
+            again[child].append((link.valid_from, link.valid_to))
+    for child, dated in again.items():
         dated.sort()
         for (_, ends), (starts, _) in pairwise(dated):
             if starts < ends:
                 raise RegistryFault("TQ-RG-05", f"{kind} {child} has two links at one time", "close the earlier one")
-    if any(ends <= starts or ends > FAR_FUTURE for dated in spans.values() for starts, ends in dated):
-        raise RegistryFault("TQ-RG-05", f"a link of a {kind} ends before it starts", "mend its dates")

@@ -19,8 +19,7 @@ from gridmodel.identity import FeederId, NodeId, SupplyPointId, TransformerId
 from gridmodel.network import FeederLink, Installation, SupplyPointKind, TransformerLink
 from gridmodel.period import HOUR_S, day_bounds
 from gridmodel.registry import Registry, Topology
-from gridmodel.registry_document import registry_from_document
-from protocols.sync.chunk.document import unpack_document
+from protocols.sync.chunk.registries import registry_of
 
 REGISTRIES_KEPT_MAX = 512
 """Decoded registries in memory: every node's newest, and as many older ones that late data name."""
@@ -188,18 +187,19 @@ class RegistryShelf:
         """One version, or None when it is not here. Never call it inside a store verb: it reads by itself."""
         kept = self._kept.get((node, version))
 
-        async def verb(tx: HubTransaction) -> tuple[bytes | None, int, list[FieldWorkRow]] | None:
+        async def verb(tx: HubTransaction) -> tuple[bytes | None, tuple[bytes, ...], int, list[FieldWorkRow]] | None:
             count = await tx.count_field_works(node)
             if kept is not None and count == kept[0]:
                 return None
-            return await tx.registry_document(node, version), count, await tx.field_works(node, version)
+            document, parts = await tx.registry_document(node, version), await tx.registry_parts(node, version)
+            return document, parts, count, await tx.field_works(node, version)
 
         found = await self._store.read(verb)
         if found is not None:
-            document, count, rows = found
+            document, parts, count, rows = found
             if document is None:
                 return None
-            kept = self._kept[node, version] = count, await self._compute.run(decoded, document, rows)
+            kept = self._kept[node, version] = count, await self._compute.run(decoded, document, parts, rows)
             while len(self._kept) > REGISTRIES_KEPT_MAX:
                 self._kept.popitem(last=False)
         self._kept.move_to_end((node, version))
@@ -216,7 +216,7 @@ class RegistryShelf:
         return found
 
 
-def decoded(document: bytes, works: Sequence[FieldWorkRow] = ()) -> KnownRegistry:
-    """A registry from its packed document, with works in it; heavy for a large node."""
-    registry = registry_from_document(unpack_document(document))
+def decoded(document: bytes, parts: Sequence[bytes] = (), works: Sequence[FieldWorkRow] = ()) -> KnownRegistry:
+    """A registry from what is kept of it, with works in it; heavy for a large node."""
+    registry = registry_of(document, parts)
     return KnownRegistry(merged(registry, [row.work() for row in works]).registry)

@@ -8,7 +8,8 @@ those that the registry contradicts are kept, refused by name.
 A meter of another node is for people to sort out; until they have, its owner cuts nobody where its registry believes it
 to be, since whoever went dark would live elsewhere: the hub issues a protection of that point.
 
-A version is a whole document, so works are gathered for a while (`MERGE_S` in `hub`) before one is made.
+A version is a whole document (of a large node the few parts that changed), so works are gathered for a while (`MERGE_S`
+in `hub`) before one is made.
 
 Codes: TQ-FW-40 a meter of another node.
 """
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 
 from central_sync.billing.records import IssuedRecord, RecordKind, issue
-from central_sync.billing.registries import ReadRegistry, packed_registry
+from central_sync.billing.registries import ReadRegistry, packed_registry, send_down
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import HUB, MERGED, REFUSED, WAITING, AlarmRow, FieldWorkRow, OwnerRow
 from gridmodel.clock import Compute, UtilityClock
@@ -26,9 +27,7 @@ from gridmodel.event import AlarmKind
 from gridmodel.field_merge import Outcome, merged
 from gridmodel.identity import NodeId, UsagePointId
 from gridmodel.record import Protection, ProtectionKind
-from gridmodel.registry_document import registry_from_document
-from protocols.sync.chunk import document as documents
-from protocols.sync.lanes import DownLane
+from protocols.sync.chunk.registries import registry_of
 
 FOREIGN = "TQ-FW-40"
 DOUBT_S = 60 * 86_400
@@ -54,6 +53,7 @@ class _Ground:
 
     version: int
     document: bytes
+    parts: tuple[bytes, ...]
     rows: tuple[FieldWorkRow, ...]
     """Those that the version does not hold."""
     count: int
@@ -103,7 +103,7 @@ class FieldWorkMerge:
                 version += 1
                 read = worked.read
                 await tx.put_registry(node, version, read.document, read.owners, now)
-                await tx.append_down(node, DownLane.REGISTRY, [("registry", f"registry-{version}", read.item)], now)
+                await send_down(tx, read, now)
             judged = [_judged(row, ground, worked.outcomes.get(row.id), version) for row in ground.rows]
             changed = [(before, after) for before, after in zip(ground.rows, judged, strict=True) if before != after]
             await tx.put_field_works([after for _, after in changed])
@@ -130,14 +130,19 @@ class FieldWorkMerge:
         await self._store.write(verb)
 
 
-async def _newest_document(tx: HubTransaction, node: NodeId) -> bytes | None:
+_Packed = tuple[bytes, tuple[bytes, ...]]
+"""A registry's document, or its manifest and the parts."""
+
+
+async def _newest_document(tx: HubTransaction, node: NodeId) -> _Packed | None:
     version = (await tx.registry_versions()).get(node)
-    return None if version is None else await tx.registry_document(node, version)
+    document = None if version is None else await tx.registry_document(node, version)
+    return None if version is None or document is None else (document, await tx.registry_parts(node, version))
 
 
-def _believed_at(document: bytes, meter: str, at: int) -> UsagePointId | None:
+def _believed_at(packed: _Packed, meter: str, at: int) -> UsagePointId | None:
     """The usage point where a registry has a meter after `at`. Heavy for a large node."""
-    registry = registry_from_document(documents.unpack_document(document))
+    registry = registry_of(*packed)
     for placed in registry.installations:
         point = UsagePointId(placed.point)
         if placed.meter == meter and placed.valid_to > at and point in registry.usage_point:
@@ -153,12 +158,13 @@ async def _ground(tx: HubTransaction, node: NodeId) -> _Ground | None:
     rows = await tx.field_works(node, version)
     owners: Mapping[str, OwnerRow] = await tx.owners("meter", sorted({row.meter for row in rows}))
     foreign = {one.id: str(one.node) for one in owners.values() if one.node != node}
-    return _Ground(version, document, tuple(rows), await tx.count_field_works(node), foreign)
+    count = await tx.count_field_works(node)
+    return _Ground(version, document, await tx.registry_parts(node, version), tuple(rows), count, foreign)
 
 
 def _work_out(ground: _Ground) -> _Worked:
     """Heavy for a large node."""
-    registry = registry_from_document(documents.unpack_document(ground.document))
+    registry = registry_of(ground.document, ground.parts)
     told = merged(registry, [row.work() for row in ground.rows if row.meter not in ground.foreign])
     if not told.applied:
         return _Worked(None, told.outcomes)

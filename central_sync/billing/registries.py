@@ -1,39 +1,30 @@
 """A node's new registry: checked whole, kept as a version, sent down. Floor: billing; on the reading walk.
 
-The registry office writes one JSON document per node. A version is newer than the one before, stays within the node's
-districts and claims nothing that another node speaks for; then it goes into the node's registry lane and batches that
-waited for it in quarantine are tried again (the hub wires that).
+The registry office writes one file per node (`registry_file`). A version is newer than the one before, stays within the
+node's districts and claims nothing that another node speaks for; then it goes into the node's registry lane, in parts
+where it is large, and batches that waited for it in quarantine are tried again (the hub wires that).
 
-Codes: TQ-IM-20 not JSON, -21 an unknown node, -22 not newer, -23 a district or thing of another node, -24 too large.
+Codes beside those of `registry_file`: TQ-IM-21 an unknown node, -22 not newer, -23 a district or thing of another node,
+-24 too large.
 """
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
+from central_sync.billing.registry_file import import_fault, registry_from_file
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import OwnerRow
 from gridmodel.clock import Compute, UtilityClock
-from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from gridmodel.network import SupplyPointKind
-from gridmodel.registry import Registry
-from gridmodel.registry_document import registry_from_document, registry_to_document
+from gridmodel.registry import Registry, RegistryFault
+from gridmodel.registry_document import registry_to_document
 from protocols.sync import wire
 from protocols.sync.chunk import document as documents
+from protocols.sync.chunk.registries import PackedParts, RegistryKind, packed_parts, parts_named_in, travels_whole
+from protocols.sync.facts import ITEM_LIMITS
 from protocols.sync.lanes import ITEM_BYTES_MAX, DownLane
 
 IDS_SHOWN_MAX = 5
-REGISTRY_BYTES_MAX = 256 * 1024 * 1024
-"""A registry in JSON: 120,000 usage points have 75 MB."""
-
-
-class RegistryImportFault(Fault):
-    """A registry that cannot be taken in."""
-
-
-def _fault(number: int, what: str, hint: str) -> RegistryImportFault:
-    return RegistryImportFault(f"TQ-IM-{number}", what, hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,33 +33,44 @@ class ReadRegistry:
 
     registry: Registry
     document: bytes
-    """For the store."""
+    """For the store: the document, or the manifest; parts are kept in the lane down."""
     item: bytes
-    """For the way down: {document}."""
+    """For the way down: {document}; empty where it goes in parts."""
+    parts: PackedParts | None
     owners: tuple[OwnerRow, ...]
 
 
 def read_registry(data: bytes) -> ReadRegistry:
-    """The registry in a JSON file; pure and heavy. Raises RegistryImportFault, RegistryFault or IdentityFault."""
-    if len(data) > REGISTRY_BYTES_MAX:
-        raise _fault(24, f"the file has {len(data)} bytes", f"at most {REGISTRY_BYTES_MAX}")
-    try:
-        told = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise _fault(20, f"the file is no JSON in UTF-8: {error!s:.120}", "export it again") from error
-    return packed_registry(registry_from_document(told))
+    """The registry in a file; pure and heavy. Raises RegistryImportFault, RegistryFault or IdentityFault."""
+    return packed_registry(registry_from_file(data))
 
 
 def packed_registry(registry: Registry) -> ReadRegistry:
-    """The forms of a registry; raises RegistryImportFault (TQ-IM-24) when it is too large to travel."""
-    document: dict[str, Any] = registry_to_document(registry)
+    """The forms of a registry; raises RegistryImportFault (TQ-IM-24) when it is too large to travel.
+
+    Whole where that fits, as nodes of the version before know it; else in parts.
+    """
+    owners = tuple(_owners(registry))
+    item = _whole_item(registry)
+    if item is not None:
+        return ReadRegistry(registry, documents.pack_document(registry_to_document(registry)), item, None, owners)
     try:
-        item = documents.pack_document({"document": document})
-    except wire.WireFault as fault:
-        raise _fault(24, f"the registry is too large to travel: {fault.what}", "split the node's scope") from fault
-    if len(item) > ITEM_BYTES_MAX:
-        raise _fault(24, f"the registry has {len(item)} bytes packed", f"split the node's scope: {ITEM_BYTES_MAX}")
-    return ReadRegistry(registry, documents.pack_document(document), item, tuple(_owners(registry)))
+        parts = packed_parts(registry)
+    except (RegistryFault, wire.WireFault) as fault:
+        raise import_fault(
+            24, f"the registry is too large to travel: {fault.what}", "split the node's scope"
+        ) from fault
+    return ReadRegistry(registry, parts.manifest.to_bytes(), b"", parts, owners)
+
+
+def _whole_item(registry: Registry) -> bytes | None:
+    if not travels_whole(registry):
+        return None
+    try:
+        item = documents.pack_document({"document": registry_to_document(registry)})
+    except wire.WireFault:
+        return None
+    return item if len(item) <= ITEM_BYTES_MAX else None
 
 
 def _owners(registry: Registry) -> list[OwnerRow]:
@@ -116,21 +118,22 @@ class RegistryImport:
         async def verb(tx: HubTransaction) -> RegistryReport:
             row = await tx.node(node)
             if row is None:
-                raise _fault(21, f"no node {node} is known here", "add it to [[nodes]] of the hub's configuration")
+                raise import_fault(
+                    21, f"no node {node} is known here", "add it to [[nodes]] of the hub's configuration"
+                )
             foreign = sorted(set(registry.districts) - set(row.districts))
             if foreign:
-                raise _fault(
+                raise import_fault(
                     23, f"district {foreign[0]} is not in the scope of {node}", "mend the registry or [[nodes]]"
                 )
             before = (await tx.registry_versions()).get(node)
             repeated = before == registry.version and await tx.registry_document(node, before) == read.document
             if before is not None and registry.version <= before and not repeated:
-                raise _fault(22, f"version {registry.version} is not above {before}", "give it the next number")
+                raise import_fault(22, f"version {registry.version} is not above {before}", "give it the next number")
             await _claims(tx, node, read.owners)
             if not dry_run and not repeated:
                 await tx.put_registry(node, registry.version, read.document, read.owners, now)
-                name = f"registry-{registry.version}"
-                await tx.append_down(node, DownLane.REGISTRY, [("registry", name, read.item)], now)
+                await send_down(tx, read, now)
                 await tx.rejudge_field_works(node)
             return RegistryReport(
                 node,
@@ -149,13 +152,31 @@ class RegistryImport:
         return await self._compute.run(read_registry, data)
 
 
+async def send_down(tx: HubTransaction, read: ReadRegistry, now: int) -> None:
+    """Put a kept version into the lane of its node: whole, or the parts that the node lacks and then the manifest.
+
+    What a node has is what its last status says: of a version that never came to hold there all parts go again, and a
+    node that lacks one all the same says so, is told its next version whole, and lives with the one before till then.
+    """
+    node, name = read.registry.node, f"registry-{read.registry.version}"
+    if read.parts is None:
+        await tx.append_down(node, DownLane.REGISTRY, [(RegistryKind.WHOLE, name, read.item)], now)
+        return
+    row = await tx.node(node)
+    status = {} if row is None or row.status is None else wire.unpack(row.status, ITEM_LIMITS)
+    held = await tx.registry_document(node, status.get("registry_version") or 0)
+    known = frozenset(() if held is None else parts_named_in(held))
+    parts = [(RegistryKind.PART, digest.hex(), part) for digest, part in read.parts.besides(known)]
+    await tx.append_down(node, DownLane.REGISTRY, [*parts, (RegistryKind.MANIFEST, name, read.document)], now)
+
+
 async def _claims(tx: HubTransaction, node: NodeId, owners: tuple[OwnerRow, ...]) -> None:
     """Nothing in the registry belongs to another node."""
     for kind in ("transformer", "supply_point", "usage_point", "meter", "account"):
         held = await tx.owners(kind, [one.id for one in owners if one.kind == kind])
         taken = sorted(one.id for one in held.values() if one.node != node)
         if taken:
-            raise _fault(
+            raise import_fault(
                 23,
                 f"{kind} {', '.join(taken[:IDS_SHOWN_MAX])} belongs to {held[taken[0]].node}",
                 "every place, meter and account has one node; moves between nodes come with a later version",

@@ -122,7 +122,14 @@ class RegistryVerbs(Protocol):
         ...
 
     async def registry_document(self, node: NodeId, version: int) -> bytes | None:
-        """One version, packed."""
+        """One version as it is kept: its packed document, or the manifest of its parts."""
+        ...
+
+    async def registry_parts(self, node: NodeId, version: int) -> tuple[bytes, ...]:
+        """The packed parts of a version that is kept as a manifest, in order; those that are not there are left out.
+
+        They are kept once, in the lane down that brought them.
+        """
         ...
 
     async def put_registry(
@@ -339,6 +346,10 @@ class DownVerbs(Protocol):
 
     async def down_items(self, node: NodeId, lane: DownLane, after: int, limit: int, bytes_max: int) -> list[DownItem]:
         """What lies after an offset, in order: at least one if there is one, then within `bytes_max` of bodies."""
+        ...
+
+    async def down_bodies(self, node: NodeId, lane: DownLane, ids: Sequence[str]) -> dict[str, bytes]:
+        """The bodies of these items of a lane, by id; one of them where an item went down more than once."""
         ...
 
     async def down_heads(self, node: NodeId) -> dict[DownLane, int]:

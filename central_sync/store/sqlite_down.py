@@ -1,9 +1,14 @@
-"""SQLite: the per-node logs down. Floor: central_sync/store; contracts in `port`; on the walk of link loss."""
+"""SQLite: the per-node logs down, and the parts of registries in them. Floor: central_sync/store; contracts in `port`.
+
+On the walk of link loss.
+"""
 
 from collections.abc import Sequence
 
+from central_sync.store.sqlite_lanes import marks_of, slices
 from gridmodel.identity import NodeId
 from hosting.database import Connection
+from protocols.sync.chunk.registries import ZSTD_MAGIC, Manifest
 from protocols.sync.lanes import DownLane
 from protocols.sync.pull import DownItem
 
@@ -49,6 +54,28 @@ class SqliteDown:
             (node, lane.value, after, last),
         )
         return [DownItem(lane, number, kind, item_id, bytes(body)) for number, kind, item_id, body in rows]
+
+    async def down_bodies(self, node: NodeId, lane: DownLane, ids: Sequence[str]) -> dict[str, bytes]:
+        """See `port`."""
+        found: dict[str, bytes] = {}
+        for some in slices(ids):
+            rows = await self._connection.fetch_all(
+                "SELECT id, body FROM down_item WHERE number IN (SELECT max(number) FROM down_item WHERE node = ?"
+                f" AND lane = ? AND id IN ({marks_of(len(some))}) GROUP BY id) AND node = ? AND lane = ?",
+                (node, lane.value, *some, node, lane.value),
+            )
+            found.update((name, bytes(body)) for name, body in rows)
+        return found
+
+    async def registry_parts(self, node: NodeId, version: int) -> tuple[bytes, ...]:
+        """See `port`."""
+        row = await self._connection.fetch_one(
+            "SELECT document FROM registry WHERE node = ? AND version = ? AND substr(document, 1, 4) <> ?",
+            (node, version, ZSTD_MAGIC),
+        )
+        names = [] if row is None else [digest.hex() for digest in Manifest.from_bytes(bytes(row[0])).parts]
+        bodies = await self.down_bodies(node, DownLane.REGISTRY, names)
+        return tuple(bodies[name] for name in names if name in bodies)
 
     async def down_heads(self, node: NodeId) -> dict[DownLane, int]:
         """See `port`."""

@@ -64,8 +64,8 @@ class ClockKeeping:
             self._seen = await self._clocks.seen()
             self._standing = await self._alarms.subjects(AlarmKind.METER_CLOCK_WRONG)
         following = await self._visits.tick(self._due_at, self._round)
-        if self._visits.meters:
-            for meter in self._standing - self._visits.meters:  # it hangs no more
+        if hang := self._visits.meters:
+            for meter in [one for one in self._standing if one not in hang]:  # it hangs no more
                 await self._clear(meter)
         return following
 

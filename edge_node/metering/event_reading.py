@@ -66,7 +66,8 @@ class EventReading:
             self._known = await self._events.reads()
             self._alarmed = {meter for kind in OF_METERS for meter in await self._alarms.subjects(kind)}
         following = await self._visits.tick(self._due_at, self._round)
-        if self._visits.meters and (gone := self._alarmed - self._visits.meters):
+        hang = self._visits.meters
+        if hang and (gone := {meter for meter in self._alarmed if meter not in hang}):
             await self._control.write(lambda conn: _clear_all(conn, gone, self._clock.now()))
             self._alarmed -= gone
             self._wakeups.outbox.set()

@@ -4,7 +4,7 @@ Rounds and collector say what each try came to; only what differs from the store
 meter that was silent at first and answered at the second try was never absent to anybody who looks a minute later.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import islice
 
 from edge_node.store.absences import Absences, Missing
@@ -49,10 +49,11 @@ class Freshness:
                 self.absent(meter, reason, end, detail)
             await self.flush()
 
-    async def keep_only(self, meters: frozenset[str]) -> None:
+    async def keep_only(self, meters: Container[str]) -> None:
         """Forget those that are polled no more: exchanged, moved away, taken down."""
-        for meter in self._known.keys() - meters:
-            self._changes[meter] = None
+        for meter in self._known:
+            if meter not in meters:
+                self._changes[meter] = None
         await self.flush()
 
     async def flush(self) -> None:

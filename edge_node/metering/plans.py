@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping
 
 from edge_node.metering.polling import SPREAD_S, PollPlan, plan_of
+from edge_node.store.registries import LetGo
 from gridmodel.clock import Compute
 from gridmodel.registry import Registry, Topology
 from protocols.profile import MeterProfile
@@ -18,11 +19,19 @@ SPANS_KEPT = 2
 class Plans:
     """The plans of one node."""
 
-    def __init__(self, profiles: Mapping[str, MeterProfile], compute: Compute, spread_s: int = SPREAD_S) -> None:
+    def __init__(
+        self,
+        profiles: Mapping[str, MeterProfile],
+        compute: Compute,
+        spread_s: int = SPREAD_S,
+        let_go: LetGo | None = None,
+    ) -> None:
+        """`let_go` is told each plan that nobody will ask for again."""
         self.spread_s = spread_s
         """Utility seconds over which the first reads of an interval are spread."""
         self._profiles = profiles
         self._compute = compute
+        self._let_go = let_go
         self._made: list[tuple[Registry, Topology, PollPlan]] = []
         """The latest last; all of one registry."""
         self._turn = asyncio.Lock()
@@ -34,7 +43,14 @@ class Plans:
             for of_registry, span, plan in self._made:
                 if of_registry is registry and span is topology:
                     return plan
-            self._made = [one for one in self._made if one[0] is registry][-(SPANS_KEPT - 1) :]
+            self._forget([one for one in self._made if one[0] is registry][-(SPANS_KEPT - 1) :])
             span, plan = await self._compute.run(plan_of, registry, at, self._profiles, self.spread_s)
             self._made.append((registry, span, plan))
             return plan
+
+    def _forget(self, kept: list[tuple[Registry, Topology, PollPlan]]) -> None:
+        """All but these."""
+        former, self._made = self._made, kept
+        for _, _, plan in former:
+            if self._let_go is not None and all(plan is not one for _, _, one in kept):
+                self._let_go(plan)

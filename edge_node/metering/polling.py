@@ -5,7 +5,7 @@ spread, worked out from its id, so that a restart or a second machine asks in th
 with back-off while the interval lasts, a bounded number of times; nothing waits over into the next interval.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from zlib import crc32
@@ -16,6 +16,7 @@ from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel
 from gridmodel.registry import Registry, Topology
 from gridmodel.vee import Exchange, VeeRules
+from gridmodel.wide_index import index_of, new_index
 from protocols.driver import MeterTarget
 from protocols.profile import MeterProfile
 
@@ -57,7 +58,7 @@ class PollTarget:
     """The registers at which this stay took over from the one before, where both were recorded."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PollPlan:
     """Who is polled in one span between two changes of the registry."""
 
@@ -65,7 +66,7 @@ class PollPlan:
     """In order of their due times."""
     unreadable: tuple[tuple[str, str], ...]
     """(meter, why) for meters that no driver can read."""
-    meters: frozenset[str]
+    meters: Mapping[str, None]
     """All of them."""
 
 
@@ -86,7 +87,7 @@ def plan_of(
     topology = registry.topology(end)
     stays = stays_of(registry)
     rules: dict[tuple[str, Multiplier], VeeRules] = {}
-    targets: list[PollTarget] = []
+    due: dict[int, list[PollTarget]] = {}
     unreadable: list[tuple[str, str]] = []
     for placed in topology.installation_at.values():
         meter = registry.meter[placed.meter]
@@ -94,7 +95,8 @@ def plan_of(
         if profile is None:
             unreadable.append((meter.id, f"no meter profile {meter.profile!r}: add it to configs/meters"))
             continue
-        targets.append(
+        offset = offset_s(meter.id, spread_s)
+        due.setdefault(offset, []).append(
             PollTarget(
                 target=MeterTarget(meter.id, meter.serial, meter.profile, meter.address, meter.unit),
                 protocol=profile.protocol,
@@ -104,13 +106,16 @@ def plan_of(
                 multiplier=placed.multiplier,
                 rules=_shared(rules, (profile.name, placed.multiplier), profile, registry.interval_minutes),
                 rebased_at=placed.valid_from if _rebased(placed, stays) else None,
-                offset_s=offset_s(meter.id, spread_s),
+                offset_s=offset,
                 neighbours=_under(topology, placed.point),
                 exchanges=exchanges_of(registry, placed, stays, profiles) if placed.point in stays else NO_EXCHANGES,
             )
         )
-    targets.sort(key=lambda one: (one.offset_s, one.target.meter))
-    meters = frozenset(placed.meter for placed in topology.installation_at.values())
+    targets: list[PollTarget] = []
+    for offset in sorted(due):  # a million sorted at once would hold the interpreter for a second, on any thread
+        targets += sorted(due[offset], key=lambda one: one.target.meter)
+    standing = topology.installation_at
+    meters: Mapping[str, None] = index_of(((placed.meter, None) for placed in standing.values()), len(standing))
     return topology, PollPlan(tuple(targets), tuple(sorted(unreadable)), meters)
 
 
@@ -151,10 +156,16 @@ def rules_of(profile: MeterProfile, multiplier: Multiplier, interval_minutes: in
 
 def stays_of(registry: Registry) -> dict[str, list[Installation]]:
     """The installations of every point that had more than one, in order of time."""
+    seen: MutableMapping[str, None] = new_index(len(registry.installations))
     placed: dict[str, list[Installation]] = {}
     for one in registry.installations:
-        placed.setdefault(one.point, []).append(one)
-    return {point: sorted(stays, key=lambda one: one.valid_from) for point, stays in placed.items() if len(stays) > 1}
+        if one.point in seen:
+            placed[one.point] = []
+        seen[one.point] = None
+    for one in registry.installations if placed else ():
+        if one.point in placed:
+            placed[one.point].append(one)
+    return {point: sorted(stays, key=lambda one: one.valid_from) for point, stays in placed.items()}
 
 
 def exchanges_of(

@@ -7,7 +7,7 @@ readings: a crash in between raises them again at the next read, the other way r
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -161,7 +161,7 @@ class Rounds:
         """The same for many (meter, detail), written at once in parts."""
         await self._freshness.all_absent(missing, reason, end)
 
-    async def polled(self, meters: frozenset[str]) -> None:
+    async def polled(self, meters: Container[str]) -> None:
         """These meters are polled from now on, and no others: nothing is missing of others, and no alarm stands."""
         await self._freshness.keep_only(meters)
         await self._put_alarms({}, {(kind, meter) for kind, meter in self._standing if meter not in meters})

@@ -5,7 +5,7 @@ and in the order in which they are polled, so that a district's evening is not e
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -62,7 +62,7 @@ class Visits(Generic[P]):
         """Where among the targets the next choice begins: nobody is looked at twice before all were looked at once."""
 
     @property
-    def meters(self) -> frozenset[str]:
+    def meters(self) -> Collection[str]:
         """All that hang somewhere, by the plan that was looked at last; empty before the first."""
         return frozenset() if self._plan is None else self._plan.meters
 

@@ -29,7 +29,7 @@ from edge_node.store.batch_rows import (
     waiting_lanes,
 )
 from edge_node.store.outbox import chunk_ref
-from edge_node.store.registries import newest_version
+from edge_node.store.registry_versions import newest_version
 from gridmodel.clock import Compute
 from gridmodel.event import AlarmKind
 from gridmodel.fault import Fault

@@ -4,22 +4,24 @@ On the walks of payment and link loss. A pull's items are applied in one transac
 repeat is harmless and a crash leaves neither half. An item that this program cannot take in stops nothing: it is kept
 whole in `downlink_refused` under a named alarm, and tried again now and then. It is never skipped unseen.
 
-Heavy work (parsing a registry) is done before the transaction. A registry that could not be applied is not used at all.
+Heavy work (parsing a registry) is done before the transaction. A registry that could not be applied is not used at all;
+its parts wait in the store for the manifest that makes them hold, which is read once they are durable.
 While something stands refused that may have been a payment, a protection or a change of the network, nobody is cut.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from edge_node.store.alarms import clear_alarm, raise_alarm
-from edge_node.store.registries import Registries, insert_registry
+from edge_node.store.registries import Registries, Taken
+from edge_node.store.registry_versions import insert_registry, put_part
 from gridmodel.event import AlarmKind
 from gridmodel.fault import Fault
-from gridmodel.registry import Registry
 from hosting.database import Connection, Database
 from protocols.sync import wire
+from protocols.sync.chunk.registries import RegistryKind
 from protocols.sync.facts import ITEM_LIMITS
 from protocols.sync.lanes import DownLane
 from protocols.sync.pull import DownItem
@@ -66,10 +68,11 @@ class Applied:
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     item: DownItem
-    body: Mapping[str, Any] | None
-    registry: Registry | None
-    packed: bytes
-    fault: Fault | None
+    fault: Fault | None = None
+    body: Mapping[str, Any] | None = None
+    registry: Taken | None = None
+    part: bytes | None = None
+    """The digest of the part of a registry that the item is."""
 
 
 class Downlink:
@@ -91,9 +94,16 @@ class Downlink:
         return {lane: known.get(lane.value, 0) for lane in DownLane}
 
     async def apply(self, items: Sequence[DownItem], now: int) -> Applied:
-        """Apply the items in their order, and remember how far each lane got, in one transaction."""
-        prepared = [await self._prepare(item) for item in items]
+        """Apply the items in their order, each in one transaction with how far its lane got."""
+        result = Applied(0, 0, frozenset())
+        for some in _manifests_apart(items):
+            one = await self._applied([await self._prepare(item) for item in some], now)
+            result = Applied(result.applied + one.applied, result.refused + one.refused, result.lanes | one.lanes)
+        if DownLane.REGISTRY in result.lanes:
+            await self._registries.load()
+        return result
 
+    async def _applied(self, prepared: Sequence[_Prepared], now: int) -> Applied:
         async def verb(conn: Connection) -> Applied:
             applied = refused = 0
             lanes: set[DownLane] = set()
@@ -112,10 +122,7 @@ class Downlink:
                 await _advance(conn, one.item)
             return Applied(applied, refused, frozenset(lanes))
 
-        result = await self._control.write(verb)
-        if DownLane.REGISTRY in result.lanes:
-            await self._registries.load()
-        return result
+        return await self._control.write(verb)
 
     async def refetch(self, lanes: Iterable[DownLane]) -> None:
         """Start these lanes at their beginning: the hub numbers anew. Nothing that is here is taken away meanwhile."""
@@ -138,7 +145,8 @@ class Downlink:
                 for lane, offset, kind, id_, body in rows
                 if lane in set(DownLane)
             ]
-            count += await self._retried([await self._prepare(item) for item in items], now)
+            for some in _manifests_apart(items):
+                count += await self._retried([await self._prepare(item) for item in some], now)
         if count:
             await self._registries.load()
         return count
@@ -171,13 +179,18 @@ class Downlink:
                 body = wire.unpack(item.body, ITEM_LIMITS)
                 if not isinstance(body, dict):
                     raise _unfit(item, "its body is no map")
-                return _Prepared(item, body, None, b"", None)
-            if item.kind != "registry":
-                raise _unfit(item, "it holds no registry")
-            registry, packed = await self._registries.from_item(item.body)
-            return _Prepared(item, None, registry, packed, None)
+                return _Prepared(item, body=body)
+            match item.kind:
+                case RegistryKind.WHOLE:
+                    return _Prepared(item, registry=await self._registries.from_item(item.body))
+                case RegistryKind.MANIFEST:
+                    return _Prepared(item, registry=await self._registries.from_manifest(item.body))
+                case RegistryKind.PART:
+                    return _Prepared(item, part=await self._registries.part_of(item.id, item.body))
+                case _:
+                    raise _unfit(item, "it holds no registry")
         except Fault as fault:
-            return _Prepared(item, None, None, b"", fault)
+            return _Prepared(item, fault)
 
     async def _apply_one(self, conn: Connection, one: _Prepared, now: int) -> Fault | None:
         """Apply one item whole or not at all; gives why not."""
@@ -186,7 +199,10 @@ class Downlink:
         await conn.execute("SAVEPOINT item")
         try:
             if one.registry is not None:
-                await insert_registry(conn, one.registry.version, one.packed, now)
+                taken = one.registry
+                await insert_registry(conn, taken.registry.version, taken.document, now, taken.manifest)
+            elif one.part is not None:
+                await put_part(conn, one.part, one.item.body, now)
             else:
                 applier = self._appliers.get(one.item.lane)
                 if applier is None or one.body is None:
@@ -198,6 +214,18 @@ class Downlink:
             return fault
         await conn.execute("RELEASE item")
         return None
+
+
+def _manifests_apart(items: Sequence[DownItem]) -> Iterator[list[DownItem]]:
+    """The items in their order, cut before each manifest: to be read it needs its parts in the store."""
+    some: list[DownItem] = []
+    for item in items:
+        if some and item.kind == RegistryKind.MANIFEST:
+            yield some
+            some = []
+        some.append(item)
+    if some:
+        yield some
 
 
 async def _refused_after(conn: Connection, after: tuple[str, int]) -> list[tuple[Any, ...]]:

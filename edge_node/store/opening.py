@@ -5,7 +5,7 @@ incarnation, loads the registry that holds and the last registers, and tries aga
 `open_reader_store` serves commands beside a running node: it reads and never writes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from edge_node.store.operations import Operations
 from edge_node.store.outages import Outages
 from edge_node.store.readings import Readings
 from edge_node.store.records import Records
-from edge_node.store.registries import Registries
+from edge_node.store.registries import LetGo, Registries
 from edge_node.store.relays import Relays
 from edge_node.store.segments import Segments
 from edge_node.store.state import Mark, NodeState, read_mark, write_mark
@@ -110,13 +110,18 @@ async def open_store(
     compute: Compute,
     entropy: Entropy,
     now: int,
+    let_go: LetGo | None = None,
+    settled: Callable[[], object] | None = None,
 ) -> EdgeStore:
-    """Open the store in `directory` as its one writer; raises DatabaseFault or MigrationFault."""
+    """Open the store in `directory` as its one writer; raises DatabaseFault or MigrationFault.
+
+    `let_go` is told each registry that holds no longer, `settled` when rows were read that stay.
+    """
     control = await open_database(directory / CONTROL_NAME, "control", _steps())
     try:
         fresh = await control.write(lambda conn: _name_store(conn, entropy))
         place = _Place(directory, open_database, node, zone)
-        store = _composed(control, place, keys, compute, fresh=fresh)
+        store = _composed(control, place, keys, compute, fresh=fresh, let_go=let_go, settled=settled)
         await store.registries.load()
         await store.readings.load()
         await store.downlink.retry_refused(now)
@@ -181,10 +186,19 @@ async def _name_store(conn: Connection, entropy: Entropy) -> bool:
     return True
 
 
-def _composed(control: Database, place: _Place, keys: StoreKeys, compute: Compute, *, fresh: bool) -> EdgeStore:
+def _composed(
+    control: Database,
+    place: _Place,
+    keys: StoreKeys,
+    compute: Compute,
+    *,
+    fresh: bool,
+    let_go: LetGo | None = None,
+    settled: Callable[[], object] | None = None,
+) -> EdgeStore:
     node = place.node
     field_works = FieldWorks(control, keys.row)
-    registries = Registries(control, node, compute, field_works)
+    registries = Registries(control, node, compute, field_works, let_go=let_go, settled=settled)
     ledger = Ledger(control, keys.row)
     records = Records(control, keys.row, node, mandate_checker(keys.keyring, node))
     readings = Readings(Segments(place.directory, place.open_database, place.zone), keys.row, compute)

@@ -1,46 +1,59 @@
 """Versions of what is installed where; the highest holds, with the field works of this office. Floor: edge_node/store.
 
-On the reading walk. A registry comes down from the hub as a whole document, is checked whole, and stands beside the
-earlier ones: batches name the version they were made under. The newest is kept parsed in memory; parsing 120,000 points
-is work for `compute` and happens before the transaction that takes the version in. Field works (`field_works`) are put
+On the reading walk. A registry comes down from the hub as a whole document or in parts (`registry_versions`), is
+checked whole, and stands beside the earlier ones: batches name the version they were made under. The newest is kept
+parsed in memory; parsing is work for `compute`, part by part, and happens before the transaction that takes the version
+in. Parts that the version before had are not read again: their rows stand in both. Field works (`field_works`) are put
 over whatever version came last (`gridmodel.field_merge`): what a fitter did holds here at once, and survives a version
 without it.
 
-Codes: TQ-ST-01 no registry yet, -02 for another node, -03 one version with two contents.
+Codes: TQ-ST-01 no registry yet, -02 for another node.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from edge_node.store import registry_versions as versions
 from edge_node.store.field_works import FieldWorks, Held, held_registry
+from edge_node.store.registry_versions import RegistryStoreFault, insert_registry
 from gridmodel.clock import Compute
-from gridmodel.fault import Fault
 from gridmodel.field_merge import Merged, Outcome, WorkState, merged
 from gridmodel.field_work import FieldWork
 from gridmodel.identity import NodeId
 from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_from_document, registry_to_document
+from gridmodel.registry_parts import ReadPart
 from hosting.database import Connection, Database
 from protocols.sync.chunk import document as documents
+from protocols.sync.chunk.registries import Manifest, PackedParts, PartsReader, is_whole, part_digest, registry_of
 
-VERSIONS_KEPT = 50
-"""Earlier versions kept: a year of weekly changes, for explaining old days."""
+LetGo = Callable[[object], object]
+"""Told an object that nobody will ask for again; whoever reads it still does so."""
 
 
 NOTHING: Mapping[str, Outcome] = MappingProxyType({})
 """What became of no work."""
 
 
-class RegistryStoreFault(Fault):
-    """A registry that this node does not have, or cannot take in."""
+@dataclass(frozen=True)
+class Taken:
+    """A version that was read and checked, and is not stored yet."""
 
+    registry: Registry
+    document: bytes
+    """What is stored of it: its whole document, or its manifest."""
+    manifest: Manifest | None = None
+    parts: tuple[ReadPart, ...] = field(default=(), repr=False)
+    """Its rows by the parts they stand in, in the order of the manifest."""
 
-def read_document(packed: bytes) -> Registry:
-    """The registry in a packed document; pure and heavy: hand it to `compute`. Raises WireFault or RegistryFault."""
-    return registry_from_document(documents.unpack_document(packed))
+    def part(self, number: int, digest: bytes, count: int) -> ReadPart | None:
+        """The rows of that part at that place, if it is one of this version."""
+        ours = () if self.manifest is None else self.manifest.parts
+        return self.parts[number] if len(ours) == count and ours[number] == digest else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +86,15 @@ def _tried(before: _Over, works: FieldWorks, rows: list[tuple[Any, ...]], tried:
     return merged(before.base, (*before.open, *works.read(rows).works, *tried), before.included)
 
 
-def read_item(body: bytes) -> tuple[Registry, bytes]:
-    """The registry in the body of an item down, ``{"document": …}``, and its packed document; pure and heavy.
+def read_item(body: bytes) -> Taken:
+    """The registry in the body of an item down, ``{"document": …}``; pure and heavy.
 
     Packed anew, so that equal documents have equal bytes. Raises WireFault, RegistryFault or RegistryStoreFault.
     """
-    read = documents.unpack_document(body)
+    read = documents.unpack_folded(body)
     document = read.get("document") if isinstance(read, dict) else None
     registry = registry_from_document(document)
-    return registry, documents.pack_document(document)
+    return Taken(registry, documents.pack_folded(document))
 
 
 def pack_document(registry: Registry) -> bytes:
@@ -89,43 +102,41 @@ def pack_document(registry: Registry) -> bytes:
     return documents.pack_document(registry_to_document(registry))
 
 
-async def insert_registry(conn: Connection, version: int, packed: bytes, now: int) -> bool:
-    """Take a checked version in, within the caller's transaction; gives whether it is new.
-
-    Raises RegistryStoreFault (TQ-ST-03) when the same version is there with another content.
-    """
-    row = await conn.fetch_one("SELECT document FROM registry WHERE version = ?", (version,))
-    if row is not None:
-        if bytes(row[0]) != packed:
-            raise RegistryStoreFault(
-                "TQ-ST-03",
-                f"registry version {version} came again with another content",
-                "the first stands; give the change a new version at the hub",
-            )
-        return False
-    await conn.execute("INSERT INTO registry (version, document, received_at) VALUES (?, ?, ?)", (version, packed, now))
-    await conn.execute(
-        "DELETE FROM registry WHERE version <= (SELECT max(version) FROM registry) - ?"
-        " AND version NOT IN (SELECT version FROM registry ORDER BY version DESC LIMIT ?)",
-        (VERSIONS_KEPT, VERSIONS_KEPT),
-    )
-    return True
-
-
-async def newest_version(conn: Connection) -> int:
-    """The highest version taken in; 0 before the first."""
-    row = await conn.fetch_one("SELECT coalesce(max(version), 0) FROM registry")
-    return 0 if row is None else int(row[0])
+async def insert_parts(conn: Connection, packed: PackedParts, now: int) -> None:
+    """Take in all parts of a registry and its manifest at once: a folder that is prepared without a hub."""
+    for digest, one in packed.besides(frozenset()):
+        await versions.put_part(conn, digest, one, now)
+    manifest = packed.manifest
+    await insert_registry(conn, manifest.version, manifest.to_bytes(), now, manifest)
 
 
 class Registries:
     """The registry versions of one node. `load` is called at opening and after every new version."""
 
-    def __init__(self, control: Database, node: NodeId, compute: Compute, works: FieldWorks) -> None:
+    def __init__(
+        self,
+        control: Database,
+        node: NodeId,
+        compute: Compute,
+        works: FieldWorks,
+        *,
+        let_go: LetGo | None = None,
+        settled: Callable[[], object] | None = None,
+    ) -> None:
+        """`settled` hears of rows that were read and stay, part by part.
+
+        `let_go` is told each registry that holds no longer: the last of its readers lets it go some time later.
+        """
         self._control = control
         self._node = node
         self._compute = compute
         self._works = works
+        self._let_go = let_go
+        self._settled = settled
+        self._base: Taken | None = None
+        """The newest version as the hub sent it."""
+        self._ready: Taken | None = None
+        """What was read last, on its way through the transaction that takes it in."""
         self._over: _Over | None = None
         self._held: Held = (0, 0)
         self._turn = asyncio.Lock()
@@ -155,7 +166,10 @@ class Registries:
     async def load(self) -> Registry | None:
         """Parse the newest stored version and put the field works over it, unless that is in memory; gives it."""
         async with self._turn:
-            return await self._load()
+            try:
+                return await self._load()
+            finally:
+                self._ready = None
 
     async def _load(self) -> Registry | None:
         known = self._over
@@ -166,31 +180,67 @@ class Registries:
                 return None
             if known is not None and known.base.version == held[0]:
                 return held, None, await self._works.stored(conn, known.rows)
-            row = await conn.fetch_one("SELECT document FROM registry WHERE version = ?", held[:1])
-            return held, None if row is None else bytes(row[0]), await self._works.stored(conn)
+            return held, await versions.document(conn, held[0]), await self._works.stored(conn)
 
         found = await self._control.read(verb)
         if found is not None:
             held, document, rows = found
             if document is not None:
-                base = await self._compute.run(read_document, document)
-                known = _Over(base, base, NOTHING)
+                taken = await self._stored(document)
+                self._leave(self._base)
+                self._base = taken
+                known = _Over(taken.registry, taken.registry, NOTHING)
             if known is not None:
-                self._over, self._held = await self._compute.run(_over, known, self._works, rows), held
+                over = await self._compute.run(_over, known, self._works, rows)
+                self._leave(self.newest)
+                self._over, self._held = over, held
+                self._stay()
         return self.newest
 
     async def earlier(self, version: int, works: int) -> Registry | None:
         """An earlier version with the first so many field works over it; None when it is no longer kept. Heavy."""
 
         async def verb(conn: Connection) -> tuple[bytes, list[tuple[Any, ...]]] | None:
-            row = await conn.fetch_one("SELECT document FROM registry WHERE version = ?", (version,))
-            return None if row is None else (bytes(row[0]), await self._works.first(conn, works))
+            document = await versions.document(conn, version)
+            return None if document is None else (document, await self._works.first(conn, works))
 
         found = await self._control.read(verb)
         if found is None:
             return None
-        base = await self._compute.run(read_document, found[0])
+        base = (await self._stored(found[0])).registry
         return (await self._compute.run(_tried, _Over(base, base, NOTHING), self._works, found[1], ())).registry
+
+    def _stay(self) -> None:
+        if self._settled is not None:
+            self._settled()
+
+    def _leave(self, former: Taken | Registry | None) -> None:
+        if former is not None and self._let_go is not None:
+            self._let_go(former)
+
+    async def _stored(self, document: bytes) -> Taken:
+        """A stored version, unless it was just read."""
+        ready = self._ready
+        if ready is not None and ready.document == document:
+            return ready
+        if is_whole(document):
+            return Taken(await self._compute.run(registry_of, document), document)
+        return await self._from_parts(Manifest.from_bytes(document))
+
+    async def _from_parts(self, manifest: Manifest) -> Taken:
+        """The registry of the parts that are stored; raises WireFault, RegistryFault, IdentityFault or PeriodFault."""
+        reader, before = PartsReader(manifest), self._base
+        parts: list[ReadPart] = []
+        for number, digest in enumerate(manifest.parts):
+            one = None if before is None else before.part(number, digest, len(manifest.parts))
+            if one is None:
+                packed = await self._control.read(partial(versions.part, digest=digest))
+                one = await self._compute.run(reader.read, number, packed)
+                self._stay()
+            parts.append(one)
+        registry = await self._compute.run(reader.whole, parts)
+        self._stay()
+        return Taken(registry, manifest.to_bytes(), manifest, tuple(parts))
 
     async def tried(self, works: tuple[FieldWork, ...]) -> tuple[Held, Merged]:
         """What would become of `works` over everything that holds; nothing is written. Raises TQ-ST-01.
@@ -201,25 +251,42 @@ class Registries:
         rows = await self._control.read(lambda conn: self._works.stored(conn, over.rows))
         return held, await self._compute.run(_tried, over, self._works, rows, works)
 
-    async def from_item(self, body: bytes) -> tuple[Registry, bytes]:
-        """The registry in an item down, and its document; raises its faults, or TQ-ST-02 for another node's."""
-        registry, packed = await self._compute.run(read_item, body)
-        self._check_node(registry)
-        return registry, packed
+    async def from_item(self, body: bytes) -> Taken:
+        """The registry in an item down; raises its faults, or TQ-ST-02 for another node's."""
+        return self._checked(await self._compute.run(read_item, body))
+
+    async def part_of(self, name: str, body: bytes) -> bytes:
+        """The digest of a part that came under `name`; raises WireFault TQ-SY-70."""
+        return await self._compute.run(part_digest, name, body)
+
+    async def from_manifest(self, body: bytes) -> Taken:
+        """The registry whose manifest this item down is, of parts that came before it.
+
+        Raises the faults of manifest and parts, TQ-ST-02 for another node's, TQ-ST-05 where parts are missing.
+        """
+        manifest = Manifest.from_bytes(body)
+        self._check_node(manifest.node)
+        await self._control.read(partial(versions.all_here, manifest=manifest))
+        return self._checked(await self._from_parts(manifest))
 
     async def put(self, document: Mapping[str, Any], now: int) -> Registry:
         """Take in a document that did not come by the downlink (an import, a test); gives the registry that holds."""
         packed = await self._compute.run(documents.pack_document, dict(document))
-        registry = await self._compute.run(read_document, packed)
-        self._check_node(registry)
-        await self._control.write(lambda conn: insert_registry(conn, registry.version, packed, now))
+        taken = self._checked(Taken(await self._compute.run(registry_of, packed), packed))
+        await self._control.write(lambda conn: insert_registry(conn, taken.registry.version, packed, now))
         await self.load()
         return self.current()
 
-    def _check_node(self, registry: Registry) -> None:
-        if registry.node != self._node:
+    def _checked(self, taken: Taken) -> Taken:
+        """Kept until it is stored, so that it is not read twice."""
+        self._check_node(taken.registry.node)
+        self._ready = taken
+        return taken
+
+    def _check_node(self, node: NodeId) -> None:
+        if node != self._node:
             raise RegistryStoreFault(
                 "TQ-ST-02",
-                f"a registry for {registry.node} came to {self._node}",
+                f"a registry for {node} came to {self._node}",
                 "nothing was taken in; check the hub's import and this node's id",
             )

@@ -201,9 +201,9 @@ def _basis(basis: dict[str, Any]) -> dict[str, Any]:
 def status_from_body(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
     """(at, the whole status) of a `node_status`; raises MessageFault.
 
-    A status is shown and decides nothing, so it may grow: `at` is required, what is unknown is taken as it is, and what
-    a hub of this version shows has its type: `backlog` ({lane: batches not yet acknowledged}), the counts, times and
-    flags below, `software`.
+    A status is shown and decides nothing but which parts of a registry need not go again (a node that lacks one says
+    so). So it may grow: `at` is required, what is unknown is taken as it is, and what a hub of this version shows has
+    its type: `backlog` ({lane: batches not yet acknowledged}), the counts, times and flags below, `software`.
     """
     at = _moment_of(body)
     _shown("status", body)

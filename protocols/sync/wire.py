@@ -142,7 +142,7 @@ class _Checked:
             return {key: self.plain(value[key], depth + 1) for key in sorted(value)}
         if isinstance(value, (list, tuple)):
             self._container(len(value), depth)
-            return [self.plain(item, depth + 1) for item in value]
+            return value if self._column(value) else [self.plain(item, depth + 1) for item in value]
         self._scalar(value)
         return value
 
@@ -157,7 +157,8 @@ class _Checked:
                     waiting.append((inner, depth + 1))
             elif type(item) is list:
                 self._container(len(item), depth)
-                waiting.extend((inner, depth + 1) for inner in item)
+                if not self._column(item):
+                    waiting.extend((inner, depth + 1) for inner in item)
             else:
                 self._scalar(item)
 
@@ -169,6 +170,18 @@ class _Checked:
             raise _fault("04", f"{size} items in one container, {self._limits.items_max} allowed", self._blame)
         if self._containers > self._limits.containers_max:
             raise _fault("04", f"more than {self._limits.containers_max} arrays and maps", self._blame)
+
+    def _column(self, items: Sequence[Any]) -> bool:
+        """Whether these are texts or numbers and no more, looked at together: the columns of a table are long."""
+        kinds = set(map(type, items))
+        if kinds == {int}:
+            self._scalar(min(items))
+            self._scalar(max(items))
+            return True
+        if kinds <= {str, type(None)}:
+            self._scalar(max(filter(None, items), key=len, default=""))
+            return True
+        return kinds <= {bool, type(None)}
 
     def _key(self, key: object) -> None:
         if not isinstance(key, str) or len(key) > KEY_CHARACTERS_MAX:

@@ -372,6 +372,12 @@ def test_the_way_down_is_numbered_and_bounded(run: Runner) -> None:
             await tx.append_down(A, DownLane.LEDGER, [("k", "1", b"x" * 10), ("k", "2", b"y" * 10)], 1)
             await tx.append_down(A, DownLane.LEDGER, [("k", "3", b"z" * 50)], 2)
             await tx.append_down(B, DownLane.LEDGER, [("k", "1", b"")], 2)
+            await tx.append_down(B, DownLane.LEDGER, [("k", "1", b"again"), ("k", "2", b"")], 3)
+            assert await tx.down_bodies(B, DownLane.LEDGER, ["1", "2", "9"]) == {"1": b"again", "2": b""}
+            assert await tx.down_bodies(A, DownLane.LEDGER, ["3"]) == {"3": b"z" * 50}
+            assert await tx.down_bodies(A, DownLane.REGISTRY, ["3"]) == {}
+            assert await tx.down_bodies(A, DownLane.LEDGER, []) == {}
+            assert await tx.registry_parts(A, 1) == ()
             await tx.put_down_mark(A, DownLane.LEDGER, 3, 5)
             await tx.put_down_mark(A, DownLane.LEDGER, 2, 6)
 
@@ -387,7 +393,7 @@ def test_the_way_down_is_numbered_and_bounded(run: Runner) -> None:
             assert await offsets(2, 9, 1) == [3], "one at least"
             assert await offsets(3, 9, 10**6) == []
             assert (await tx.down_heads(A))[DownLane.LEDGER] == 3
-            assert (await tx.down_heads(B)) == {lane: int(lane is DownLane.LEDGER) for lane in DownLane}
+            assert (await tx.down_heads(B)) == {lane: 3 * (lane is DownLane.LEDGER) for lane in DownLane}
             assert (await tx.down_marks(A))[DownLane.LEDGER] == 2
 
         await store.read(look)

@@ -10,6 +10,7 @@ from gridmodel.balance import HourCell
 from gridmodel.fault import Fault
 from gridmodel.reading import Revision
 from gridmodel.registry_document import registry_from_document, registry_to_document
+from gridmodel.registry_parts import PartReader, parts_of
 from hosting.keys_envelope import RecoveryPrivate, SealingKey, bound
 from protocols.authority.mandate import SignedMandate, sign_mandate
 from protocols.dlms.concentrators import parse_concentrator
@@ -20,7 +21,8 @@ from protocols.modbus.driver import parse_address as modbus_address
 from protocols.modbus.section import modbus_plan
 from protocols.profile import parse_profile
 from protocols.sync import wire
-from protocols.sync.chunk.document import pack_document, unpack_document
+from protocols.sync.chunk.document import pack_document, unpack_folded
+from protocols.sync.chunk.registries import Manifest, packed_parts
 from protocols.sync.facts import (
     AlarmFact,
     PlaceHour,
@@ -81,11 +83,19 @@ def envelopes(sealed: Mapping[bytes, bytes], raw: bytes, _rng: random.Random) ->
 
 
 def documents(raw: bytes, _rng: random.Random) -> None:
-    registry_from_document(unpack_document(raw))
+    registry_from_document(unpack_folded(raw))
 
 
 def registries(raw: bytes, _rng: random.Random) -> None:
     registry_from_document(wire.unpack(raw, wire.DOCUMENT)).indexed()
+
+
+def manifests(raw: bytes, _rng: random.Random) -> None:
+    Manifest.from_bytes(raw)
+
+
+def parts(raw: bytes, _rng: random.Random) -> None:
+    PartReader(1).read(0, wire.unpack(raw, wire.DOCUMENT))
 
 
 def facts(raw: bytes, _rng: random.Random) -> None:
@@ -148,6 +158,7 @@ def layers() -> list[Layer]:
     sealed = {DATA.seal(b"secret", BELONGS, entropy): b"secret"}
     wrapped = {NODE.wrap(DATA, BELONGS, entropy): b"", RECOVERY.public.wrap(DATA, BELONGS, entropy): b""}
     grid = registry_to_document(registry_of(build_grid(spec(8)), Listen("127.1.0.1", 502)))
+    (in_parts,) = parts_of(registry_from_document(grid))
     files = sorted((Path(__file__).parents[2] / "configs").glob("[mc]*s/*.toml"))
     places = (
         b"10.1.2.3:502",
@@ -160,6 +171,8 @@ def layers() -> list[Layer]:
         Layer("envelopes", [*sealed, *wrapped], named(partial(envelopes, sealed | wrapped))),
         Layer("documents", [pack_document(grid)], named(documents), weight=0.2),
         Layer("registries", [wire.pack(grid, wire.DOCUMENT)], named(registries), weight=0.2),
+        Layer("registry parts", [wire.pack(in_parts, wire.DOCUMENT)], named(parts), weight=0.2),
+        Layer("registry manifests", [packed_parts(registry_from_document(grid)).manifest.to_bytes()], named(manifests)),
         Layer("facts", bodies(), named(facts)),
         Layer("mandates", [signed], named(mandates)),
         Layer("profiles", [one.read_bytes() for one in files], named(profiles), OURS, weight=0.05),

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridmodel import registry as registry_module
 from gridmodel.fault import Fault
 from gridmodel.identity import FeederId, TransformerId, UsagePointId
 from gridmodel.network import FAR_FUTURE
-from gridmodel.registry import TOPOLOGIES_KEPT, Registry
+from gridmodel.registry import TOPOLOGIES_KEPT, Registry, in_order
 from gridmodel.registry_document import registry_from_document, registry_to_document
 
 Document = dict[str, Any]
@@ -155,6 +156,14 @@ def test_a_registry_with_many_exchanges_does_not_keep_a_topology_for_each() -> N
     assert len(registry._topologies) <= TOPOLOGIES_KEPT
 
     assert registry.topology(10_050) == registry_from_document(told).topology(10_050)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers())), st.integers(1, 5))
+def test_slices_are_sorted_as_the_whole_is(values: list[tuple[int, int]], at_once: int) -> None:
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(registry_module, "SORTED_AT_ONCE", at_once)
+        assert list(in_order(values, key=lambda one: one[0])) == sorted(values, key=lambda one: one[0])
+        assert list(in_order(values)) == sorted(values)
 
 
 def test_an_indexed_registry_has_nothing_left_to_work_out(registry: Registry) -> None:

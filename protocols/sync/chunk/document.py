@@ -28,7 +28,12 @@ def pack_document(value: object, limits: wire.Limits = wire.DOCUMENT) -> bytes:
 
     A map whose only key is "columns" cannot be told from a list and is refused.
     """
-    plain = wire.pack(_folded(value), limits)
+    return pack_folded(_folded(value), limits)
+
+
+def pack_folded(value: object, limits: wire.Limits = wire.DOCUMENT) -> bytes:
+    """A value whose tables stand by columns already, as `unpack_folded` gives it; raises WireFault (blame local)."""
+    plain = wire.pack(value, limits)
     parameters = zstandard.ZstdCompressionParameters.from_level(
         ZSTD_LEVEL, window_log=WINDOW_LOG, source_size=len(plain), write_content_size=True, write_checksum=True
     )
@@ -36,7 +41,15 @@ def pack_document(value: object, limits: wire.Limits = wire.DOCUMENT) -> bytes:
 
 
 def unpack_document(data: bytes, limits: wire.Limits = wire.DOCUMENT) -> Any:
-    """Back from `pack_document`: the stated size is held to `limits` before memory is taken. Raises WireFault."""
+    """Back from `pack_document`, every table as rows. Raises WireFault."""
+    return _Unfolding(limits.containers_max).unfolded(unpack_folded(data, limits))
+
+
+def unpack_folded(data: bytes, limits: wire.Limits = wire.DOCUMENT) -> Any:
+    """Back from `pack_document`, tables by columns as they travel, which may be of unlike lengths. Raises WireFault.
+
+    The stated size is held to `limits` before memory is taken.
+    """
     try:
         size = zstandard.get_frame_parameters(data).content_size
         if size > limits.bytes_max:
@@ -46,7 +59,7 @@ def unpack_document(data: bytes, limits: wire.Limits = wire.DOCUMENT) -> Any:
         )
     except (zstandard.ZstdError, MemoryError) as error:
         raise _fault("02", f"the compressed document is broken ({error!s:.60})") from error
-    return _Unfolding(limits.containers_max).unfolded(wire.unpack(plain, limits))
+    return wire.unpack(plain, limits)
 
 
 def _folded(value: object) -> object:

@@ -15,7 +15,8 @@ from edge_node.store.alarms import Alarms
 from edge_node.store.field_works import FieldWorks
 from edge_node.store.hours import Hours
 from edge_node.store.readings import Readings
-from edge_node.store.registries import Registries, insert_registry, pack_document
+from edge_node.store.registries import Registries, pack_document
+from edge_node.store.registry_versions import insert_registry
 from edge_node.store.relays import Relays
 from edge_node.store.segments import Segments
 from edge_node.wakeups import Wakeups

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from edge_node.store.field_works import FieldWorks
-from edge_node.store.registries import Registries, insert_registry, pack_document
+from edge_node.store.registries import Registries, pack_document
+from edge_node.store.registry_versions import insert_registry
 from gridmodel.registry import Registry
 from hosting.database import open_database
 from hosting.migrations import load_migrations

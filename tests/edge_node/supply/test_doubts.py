@@ -7,7 +7,8 @@ import pytest
 
 from edge_node.store.downlink import Downlink
 from edge_node.store.readings import Latest
-from edge_node.store.registries import insert_registry, pack_document
+from edge_node.store.registries import pack_document
+from edge_node.store.registry_versions import insert_registry
 from gridmodel.control import RelayState
 from gridmodel.policy import Reason
 from gridmodel.reading import Quality
