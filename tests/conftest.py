@@ -1,10 +1,13 @@
-"""What tests of several houses share: a browser, and where its pictures go."""
+"""What tests of several houses share: a browser, where its pictures go, and a PostgreSQL server."""
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.postgresql import PostgresServer, server
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -27,3 +30,10 @@ def picture_folder(tmp_path: Path) -> Path:
     folder = Path(os.environ.get("TARMOQ_SHOTS") or tmp_path / "pictures")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of these tests. Missing: skipped by name, a failure with CI=true."""
+    with server() as one:
+        yield one

@@ -366,6 +366,9 @@ Verb = Callable[[HubTransaction], Awaitable[T]]
 class HubStore(Protocol):
     """One engine."""
 
+    schema: int
+    """The version of the schema, which is this program's."""
+
     async def write(self, verb: Verb[T]) -> T:
         """Run `verb` in one durable transaction."""
         ...
@@ -376,6 +379,14 @@ class HubStore(Protocol):
 
     async def read(self, verb: Verb[T]) -> T:
         """Run `verb` on one consistent snapshot; it may only read."""
+        ...
+
+    async def tidy(self) -> None:
+        """What the engine wants done now and then; every quarter of an hour in a running hub."""
+        ...
+
+    async def check(self) -> tuple[str, ...]:
+        """The engine's complaints of itself; empty when it has none."""
         ...
 
     async def close(self) -> None:

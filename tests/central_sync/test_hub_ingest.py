@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from central_sync.hub import Hub, build, build_reader
+from central_sync.store.sqlite import SqliteHubStore
 from gridmodel.fault import Fault
 from gridmodel.period import HOUR_S, rfc3339
 from hosting.compute import InlineCompute
@@ -225,6 +226,7 @@ def test_one_damaged_batch_set_aside_stops_no_other(tmp_path: Path) -> None:
         for number in range(2):
             ack = await node.send(Lane.SUMMARY, hour_record("t-a0", FIRST + number * HOUR_S, cell))
             assert ack.outcome is AckOutcome.QUARANTINED
+        assert isinstance(hub.store, SqliteHubStore)
         await hub.store.database.write(lambda conn: conn.execute("UPDATE batch SET data = x'00' WHERE seq = 1"))
         await import_registry(hub, registry_of(A))
         await hub.link.retry(None)
@@ -332,7 +334,7 @@ def test_a_lost_row_key_is_told_and_never_made_anew(tmp_path: Path) -> None:
             "compute": InlineCompute(),
         }
         if reading:
-            hub = await build_reader(config, entropy=SeededEntropy(), **ports)
+            hub = await build_reader(config, **ports)
         else:
             hub = await build(config, entropy=SeededEntropy(), open_database=open_database, **ports)
         await hub.close()

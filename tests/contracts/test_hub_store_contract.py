@@ -1,4 +1,4 @@
-"""One suite for every engine of the hub's store port: PostgreSQL joins `ENGINES` when it comes."""
+"""One suite for every engine of the hub's store port."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from central_sync.store.port import HubStore, HubTransaction
+from central_sync.store.postgres import open_postgres
 from central_sync.store.rows import (
     HUB,
     MERGED,
@@ -29,39 +30,48 @@ from gridmodel.account import EntryKind, LedgerEntry
 from gridmodel.identity import AccountId, ChannelId, EntryId, NodeId
 from hosting.database import open_database
 from protocols.sync.lanes import DownLane, Lane, LaneMark
+from tests.postgresql import PostgresServer
 
 A, B = NodeId("node-a"), NodeId("node-b")
 Story = Callable[[HubStore], Awaitable[None]]
 
 
-def run_sqlite(folder: Path, story: Story) -> None:
-    async def whole() -> None:
-        store = await open_sqlite(folder / "hub.db", b"k" * 32, open_database)
+Opener = Callable[[], Awaitable[HubStore]]
+Runner = Callable[[Story], None]
+ROW_KEY = b"k" * 32
+
+
+def sqlite_opener(request: pytest.FixtureRequest) -> Opener:
+    folder: Path = request.getfixturevalue("tmp_path")
+    return lambda: open_sqlite(folder / "hub.db", ROW_KEY, open_database)
+
+
+def postgresql_opener(request: pytest.FixtureRequest) -> Opener:
+    server: PostgresServer = request.getfixturevalue("postgresql")
+    url = server.fresh()
+    return lambda: open_postgres(url, lambda _: ROW_KEY)
+
+
+ENGINES = {"sqlite": sqlite_opener, "postgresql": postgresql_opener}
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def run(request: pytest.FixtureRequest) -> Runner:
+    opener = ENGINES[request.param](request)
+
+    async def enlist(tx: HubTransaction) -> None:
+        await tx.enlist(A, "key-a", ("1703202",))
+        await tx.enlist(B, "key-b", ("1706204", "1706207"))
+
+    async def whole(story: Story) -> None:
+        store = await opener()
         try:
+            await store.write(enlist)
             await story(store)
         finally:
             await store.close()
 
-    asyncio.run(whole())
-
-
-ENGINES: dict[str, Callable[[Path, Story], None]] = {"sqlite": run_sqlite}
-Runner = Callable[[Story], None]
-
-
-@pytest.fixture(params=list(ENGINES))
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Runner:
-    engine = ENGINES[request.param]
-
-    async def prepared(store: HubStore, story: Story) -> None:
-        async def enlist(tx: HubTransaction) -> None:
-            await tx.enlist(A, "key-a", ("1703202",))
-            await tx.enlist(B, "key-b", ("1706204", "1706207"))
-
-        await store.write(enlist)
-        await story(store)
-
-    return lambda story: engine(tmp_path, lambda store: prepared(store, story))
+    return lambda story: asyncio.run(whole(story))
 
 
 class Broken(Exception):

@@ -1,9 +1,9 @@
-"""SQLite: the per-node logs down. Floor: central_sync/store; contracts in `port`; on the walk of link loss."""
+"""SQL: the per-node logs down. Floor: central_sync/store; contracts in `port`; on the walk of link loss."""
 
 from collections.abc import Sequence
 
+from central_sync.store.statements import Statements, inserted, replaced
 from gridmodel.identity import NodeId
-from hosting.database import Connection
 from protocols.sync.lanes import DownLane
 from protocols.sync.pull import DownItem
 
@@ -13,10 +13,10 @@ _HEADS = "SELECT " + ", ".join(
 """The last number of every lane, each by one step down the primary key: a log of years costs no more than a day's."""
 
 
-class SqliteDown:
+class SqlDown:
     """`DownVerbs`."""
 
-    _connection: Connection
+    _connection: Statements
 
     async def append_down(
         self, node: NodeId, lane: DownLane, items: Sequence[tuple[str, str, bytes]], now: int
@@ -24,7 +24,7 @@ class SqliteDown:
         """See `port`."""
         first = (await self.down_heads(node))[lane] + 1
         await self._connection.execute_many(
-            "INSERT INTO down_item (node, lane, number, kind, id, body, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            inserted("down_item", "node, lane, number, kind, id, body, created_at"),
             (
                 (node, lane.value, number, kind, item_id, body, now)
                 for number, (kind, item_id, body) in enumerate(items, start=first)
@@ -63,7 +63,6 @@ class SqliteDown:
     async def put_down_mark(self, node: NodeId, lane: DownLane, offset: int, now: int) -> None:
         """See `port`."""
         await self._connection.execute(
-            "INSERT INTO down_mark (node, lane, number, heard_at) VALUES (?, ?, ?, ?) ON CONFLICT (node, lane)"
-            " DO UPDATE SET number = excluded.number, heard_at = excluded.heard_at",
+            replaced("down_mark", "node, lane, number, heard_at", "node, lane"),
             (node, lane.value, offset, now),
         )
