@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,3 +37,17 @@ def postgresql() -> Iterator[PostgresServer]:
     """A PostgreSQL server of these tests. Missing: skipped by name, a failure with CI=true."""
     with server() as one:
         yield one
+
+
+@pytest.fixture
+def fresh_database(postgresql: PostgresServer) -> Iterator[Callable[[], str]]:
+    """Makes empty databases for one test and gives their addresses; they are gone after it."""
+    made: list[str] = []
+
+    def fresh() -> str:
+        made.append(postgresql.fresh())
+        return made[-1]
+
+    yield fresh
+    for url in made:
+        postgresql.drop(url)

@@ -30,7 +30,6 @@ from gridmodel.account import EntryKind, LedgerEntry
 from gridmodel.identity import AccountId, ChannelId, EntryId, NodeId
 from hosting.database import open_database
 from protocols.sync.lanes import DownLane, Lane, LaneMark
-from tests.postgresql import PostgresServer
 
 A, B = NodeId("node-a"), NodeId("node-b")
 Story = Callable[[HubStore], Awaitable[None]]
@@ -47,8 +46,7 @@ def sqlite_opener(request: pytest.FixtureRequest) -> Opener:
 
 
 def postgresql_opener(request: pytest.FixtureRequest) -> Opener:
-    server: PostgresServer = request.getfixturevalue("postgresql")
-    url = server.fresh()
+    url: str = request.getfixturevalue("fresh_database")()
     return lambda: open_postgres(url, lambda _: ROW_KEY)
 
 
