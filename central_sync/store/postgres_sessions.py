@@ -167,7 +167,7 @@ class Sessions:
             result = await work(PostgresStatements(connection, writes=lock is not None))
             _must_be_committed(await connection.execute("COMMIT"), self.name)
         except BaseException as error:
-            if connection.is_closed():
+            if _gone(connection):
                 if isinstance(error, asyncpg.InterfaceError):
                     raise away(error, self.name) from error
             else:
@@ -194,6 +194,14 @@ class Sessions:
         raise RuntimeError("the second time either gives a connection or raises")
 
 
+def _gone(connection: Any) -> bool:
+    """Whether the connection broke; the pool may have taken it back by then."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
 async def _lock_all(connection: Any) -> None:
     await connection.execute(_EVERY_NODE)
 
@@ -217,7 +225,7 @@ def named(name: str) -> Iterator[None]:
         fault = None if isinstance(error, StoreFault) else fault_of(error, name)
         if fault is None:
             raise
-        raise fault from error
+        raise fault from (None if fault.code == "TQ-HB-01" else error)  # there a secret may stand in it
 
 
 async def finished(work: Coroutine[Any, Any, T]) -> T:
@@ -241,7 +249,7 @@ async def open_sessions(url: str, *, read_only: bool = False) -> Sessions:
     try:
         pool = await asyncpg.create_pool(
             url,
-            min_size=1,
+            min_size=0,  # else it would call a server that is away by itself, and complain in words of its own
             max_size=CONNECTIONS_MAX,
             timeout=CONNECT_S_MAX,
             connection_class=_Connection,
@@ -249,11 +257,8 @@ async def open_sessions(url: str, *, read_only: bool = False) -> Sessions:
             max_cacheable_statement_size=STATEMENT_CHARACTERS_MAX,
             server_settings=settings,
         )
+        sessions = Sessions(pool, name)
+        async with sessions.raw():
+            return sessions
     except ValueError:
         raise unreadable() from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        fault = fault_of(error, name)
-        if fault is None:
-            raise
-        raise fault from (None if fault.code == "TQ-HB-01" else error)
-    return Sessions(pool, name)
