@@ -70,6 +70,8 @@ class Ports:
     """Told the hub's time at every reply, to confirm or doubt the clock."""
     settled: Callable[[], object] | None = None
     """Called when objects were made that live as long as a registry."""
+    at_rest: Callable[[], object] | None = None
+    """Called when little is under way: what would hold the event loop up may do so now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,7 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         compute=ports.compute,
         at_once_max=config.polling.reads_at_once,
         settled=ports.settled,
+        at_rest=ports.at_rest,
     )
 
 

@@ -14,8 +14,9 @@ Codes: TQ-HB-20 an unknown exchange, -21 a stranger, -22 a signature that does n
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from central_sync.balance.hours import ContentFault
 from central_sync.balance.topology import RegistryShelf
@@ -47,6 +48,8 @@ RETRIED_CODES = ("TQ-HQ-01", "TQ-HQ-02", "TQ-HQ-03", "TQ-HQ-10")
 DOWN_BODY_BYTES_MAX = PULL_REPLY_BYTES_MAX - 131_072
 """Bodies of one reply, leaving room for what is around up to 512 items."""
 REASON_CHARACTERS_MAX = 400
+Offsets = Mapping[DownLane, int]
+"""How far a node has its lanes down."""
 
 
 class LinkFault(Fault):
@@ -247,7 +250,7 @@ class RegionLink:
         self._authentic(pull.node, pull)
         now = self._clock.now()
 
-        async def verb(tx: HubTransaction) -> tuple[tuple[DownItem, ...], bool, tuple[DownLane, ...], bool]:
+        async def verb(tx: HubTransaction) -> tuple[list[DownItem], bool, tuple[DownLane, ...], Offsets | None]:
             row = await tx.node(pull.node)
             if row is None:
                 raise _stranger(pull.node)
@@ -269,22 +272,25 @@ class RegionLink:
                 left -= len(found)
                 room -= sum(len(item.body) for item in found)
                 more = more or (found[-1].offset if found else pull.offsets[lane]) < heads[lane]
-            news = any(marks[lane] != offset for lane, offset in pull.offsets.items())
+            news = {lane: offset for lane, offset in pull.offsets.items() if marks[lane] != offset}
             stale = row.last_seen is None or now - row.last_seen >= SEEN_S
-            return tuple(items), more, refetch, news or stale
+            return items, more, refetch, news if news or stale else None
 
-        items, more, refetch, to_write = await self._store.read(verb)
-        if to_write:
-            await self._seen(pull.node, now, pull)
-        reply = PullReply(hub_incarnation=self._incarnation, hub_time=now, items=items, more=more, refetch=refetch)
+        items, more, refetch, news = await self._store.read(verb)
+        if news is not None:
+            await self._seen(pull.node, now, news)
+        reply = PullReply(
+            hub_incarnation=self._incarnation, hub_time=now, items=tuple(items), more=more, refetch=refetch
+        )
         return reply.to_bytes()
 
-    async def _seen(self, node: NodeId, now: int, pull: Pull | None = None) -> None:
+    async def _seen(self, node: NodeId, now: int, offsets: Offsets = MappingProxyType({})) -> None:
+        """The node spoke; `offsets` are those of its lanes down that are not what was known."""
+
         async def verb(tx: HubTransaction) -> None:
             await tx.seen(node, now, SPAN_PAUSE_S_MAX)
-            if pull is not None:
-                for lane, offset in pull.offsets.items():
-                    await tx.put_down_mark(node, lane, offset, now)
+            for lane, offset in offsets.items():
+                await tx.put_down_mark(node, lane, offset, now)
 
         await self._store.write_for(node, verb)
 
