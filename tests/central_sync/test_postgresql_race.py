@@ -189,5 +189,7 @@ def test_nothing_is_lost_and_nothing_counted_twice(tmp_path: Path, fresh_databas
         assert told[name] == value, f"{name} differs; seed {seed}, {counts}"
     assert told.keys() == expected.keys()
     assert counts["kills"] == KILLS
+    taken_in = counts["applied"] + counts["quarantined"]
+    assert taken_in <= counts["batches"], f"a batch was taken in by both hubs; seed {seed}, {counts}"
     for sometimes in ("applied", "duplicate", "quarantined", "dropped", "lost"):
         assert counts.get(sometimes, 0) > 0, f"{sometimes} never happened; seed {seed}, {counts}"
