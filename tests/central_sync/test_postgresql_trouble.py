@@ -18,7 +18,9 @@ from gridmodel.fault import Fault
 from hosting.config import ConfigFault, load_toml
 from hosting.database import open_database
 from hosting.migrations import MigrationFault, load_migrations
-from tests.central_sync.hub_rig import ROW_KEY, A, SeededEntropy, hub_config
+from tests.central_sync.hub_rig import END, ROW_KEY, A, SeededEntropy, hub_config
+from tests.central_sync.race_rig import running
+from tests.central_sync.test_hub_http import command
 from tests.postgresql import GUARDED, PostgresServer, server
 
 pytestmark = pytest.mark.postgresql
@@ -277,3 +279,26 @@ def test_an_address_comes_from_the_file_the_environment_or_a_secret_file(tmp_pat
         assert one.database_url() == url
         assert database_shown(one) == "database tarmoq at db.example:5433"
         assert "s3cret" not in f"{one!r} {one}"
+
+
+@pytest.mark.slow
+def test_commands_look_into_it_beside_a_running_hub(
+    tmp_path: Path, fresh_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = fresh_database()
+
+    async def story() -> None:
+        async with running(tmp_path, url, END + 3_600, count=1) as (hub,):
+            monkeypatch.setenv("TARMOQ_DATABASE", url)
+            base = ("--config", str(hub.file), "--json")
+            code, told = await asyncio.to_thread(command, "doctor", *base)
+            checks = {one["name"]: one for one in told["checks"]}
+            assert (code, checks["database"]["health"]) == (1, "fail")
+            assert checks["database"]["what"].startswith("fsync is off")
+            assert checks["ledger"]["health"] == "ok"
+            code, told = await asyncio.to_thread(command, "status", *base)
+            assert (code, told["nodes"]) == (0, {"never_seen": 2})
+            code, told = await asyncio.to_thread(command, "check-config", *base)
+            assert (code, told["database"].partition(" at ")[0]) == (0, f"database {name_of(url)}")
+
+    asyncio.run(story())

@@ -169,7 +169,7 @@ def test_verbs_that_lock_each_other_out_both_come_through(run: Run) -> None:
         await asyncio.gather(
             first.write_for(A, lambda tx: alarms(tx, "xy")), second.write_for(B, lambda tx: alarms(tx, "yx"))
         )
-        assert meeting.tries == 3
+        assert meeting.tries > 2, "one of the two ran again at least"
         assert len(await first.read(lambda tx: tx.alarms(HUB, 9, standing=True))) == 2
 
     run(story)
