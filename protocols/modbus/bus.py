@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gridmodel.absence import Absence
 from gridmodel.clock import IoClock, Rng, UtilityClock
 from protocols.errors import Blame, Hope
 from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, local_fault, remote_fault
@@ -94,8 +95,11 @@ class Bus:
             if not self._resting.idle and not priority.urgent:
                 self._refuse_if_resting(unit)
             data = await self._run(unit, pdus, timing)
-        except ExceptionReply:
-            self._resting.answered(unit)
+        except ExceptionReply as refusal:
+            if refusal.absence is Absence.SILENT:  # the gateway says so in the unit's place
+                self._resting.silent(unit)
+            else:
+                self._resting.answered(unit)
             raise
         finally:
             self._turns.give(unit)
