@@ -34,8 +34,9 @@ fmt: $(VENV)/.installed-dev ## put the code into its form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-test: $(VENV)/.installed-dev ## all tests; Chromium and libmodbus are installed where they are missing and that is allowed
+test: $(VENV)/.installed-dev ## all tests; Chromium, PostgreSQL and libmodbus are installed where they are missing and that is allowed
 	@.ci/ensure-chromium
+	@.ci/ensure-postgresql
 	@.ci/ensure-libmodbus
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 

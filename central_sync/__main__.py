@@ -18,8 +18,9 @@ from central_sync import doctor as doctor_
 from central_sync import mandate_files, reports
 from central_sync.balance.reading import losses as losses_
 from central_sync.config import HubConfig
-from central_sync.hub import Hub, path_of
+from central_sync.hub import Hub
 from central_sync.serving import Serving, reading, serve
+from central_sync.store.engines import database_shown
 from gridmodel.fault import Fault
 from gridmodel.period import parse_day, parse_rfc3339
 from hosting.checkup import as_report
@@ -67,7 +68,7 @@ class MandateAction(StrEnum):
 @app.command()
 def run(
     config: Config,
-    database: Annotated[str | None, typer.Option(help="sqlite:///PATH; postgresql:// comes later.")] = None,
+    database: Annotated[str | None, typer.Option(help="sqlite:///PATH or postgresql://USER@HOST/NAME.")] = None,
     log: Annotated[LogForm, typer.Option(help="Form of the log on stderr.")] = LogForm.CONSOLE,
 ) -> None:
     """Run the hub until SIGTERM or Ctrl-C."""
@@ -251,7 +252,7 @@ def doctor(config: Config, json_: Json = False) -> None:
     async def ask() -> dict[str, Any]:
         loaded = _load(config)
         try:
-            async with reading(loaded, clock=await clock_of(loaded), entropy=SystemEntropy()) as hub:
+            async with reading(loaded, clock=await clock_of(loaded)) as hub:
                 return await look(hub)
         except Fault as fault:
             return as_report(doctor_.failed(fault))
@@ -276,7 +277,7 @@ def check_config(
         keys = loaded.keyring().keys()
         return {
             "ok": True,
-            "database": str(path_of(loaded)),
+            "database": database_shown(loaded),
             "listen": loaded.listen,
             "domain": loaded.domain.value,
             "nodes": len(loaded.nodes),
@@ -303,12 +304,12 @@ def _clock() -> ScaledClock:
 
 def _load(path: Path, database: str | None = None) -> HubConfig:
     config = load_toml(path, HubConfig, os.environ)
-    return config if database is None else config.model_copy(update={"database": database})
+    return config if database is None else config.model_copy(update={"database": database, "database_file": None})
 
 
 async def _look(config: Path, look: Callable[[Hub], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
     loaded = _load(config)
-    async with reading(loaded, clock=await clock_of(loaded), entropy=SystemEntropy()) as hub:
+    async with reading(loaded, clock=await clock_of(loaded)) as hub:
         return await look(hub)
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from gridmodel.fault import Fault
 from gridmodel.identity import DistrictId, NodeId, checked_id, checked_soato
 from gridmodel.period import ZONES
-from hosting.config import ConfigModel, LocalPath
+from hosting.config import ConfigModel, LocalPath, read_secret
 from hosting.keys import KeyDomain
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import FOREVER, KEYS_MAX, KeyRing, NamedKey, Role, key_from_text
@@ -98,8 +98,10 @@ class HubConfig(ConfigModel):
     """Names the local days, months and years of balances."""
     demo: bool = False
     """Keys of the demo's own domain: a production directory refuses them, and the other way round."""
-    database: str | None = None
-    """``sqlite:///PATH``; by default hub.db in the data directory."""
+    database: Annotated[str | None, Field(repr=False)] = None
+    """``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST:PORT/NAME``; by default hub.db in the data directory."""
+    database_file: LocalPath | None = None
+    """A file (mode 0600) that holds the address instead, where it has a password."""
     listen: Listen = "127.0.0.1:8443"
     """``host:port`` of sync, API and pages; port 0 lets the system choose, `run` prints the address."""
     hosts: Annotated[tuple[str, ...], Field(max_length=32)] = ()
@@ -109,6 +111,12 @@ class HubConfig(ConfigModel):
     nodes: Annotated[tuple[NodeConfig, ...], Field(max_length=NODES_MAX)] = ()
     approvers: Annotated[tuple[ApproverConfig, ...], Field(max_length=KEYS_MAX - NODES_MAX)] = ()
     situation: SituationConfig = SituationConfig()
+
+    @model_validator(mode="after")
+    def _one_database(self) -> Self:
+        if self.database is not None and self.database_file is not None:
+            raise ValueError("database and database_file name two databases: keep one of them")
+        return self
 
     @model_validator(mode="after")
     def _one_owner(self) -> Self:
@@ -158,7 +166,9 @@ class HubConfig(ConfigModel):
         return {DistrictId(one): NodeId(node.id) for node in self.nodes for one in node.districts}
 
     def database_url(self) -> str:
-        """The configured database, or the default one."""
+        """The configured database, or the default one. May hold a password. Raises ConfigFault (TQ-CF-07)."""
+        if self.database_file is not None:
+            return read_secret(self.database_file)
         return self.database if self.database is not None else f"sqlite:///{self.data_dir / 'hub.db'}"
 
 

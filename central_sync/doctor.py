@@ -13,7 +13,6 @@ from gridmodel.clock import ClockTrust
 from gridmodel.fault import Fault
 from hosting.checkup import Check, Health
 from hosting.instance import FreeSpaceGuard
-from hosting.migrations import load_migrations
 
 NAMED_MAX = 5
 
@@ -52,10 +51,10 @@ def _clock(hub: Hub) -> Check:
 
 
 async def _database(hub: Hub) -> Check:
-    complaints = await hub.store.database.check()
+    complaints = await hub.store.check()
     if complaints:
         return Check("database", Health.FAIL, complaints[0], "stop the hub, keep the file, restore the newest copy")
-    return Check("database", Health.OK, f"schema {len(load_migrations('central_sync.store'))}")
+    return Check("database", Health.OK, f"schema {hub.store.schema}")
 
 
 async def _ledger(hub: Hub) -> Check:

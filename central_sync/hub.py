@@ -8,7 +8,6 @@ quarantined batches tried again, the nightly audit, the database's log moved int
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from central_sync.authority.mandates import MandateOffice
@@ -25,8 +24,8 @@ from central_sync.ingest.region_link import RegionLink
 from central_sync.situation.changes import Changes
 from central_sync.situation.consumers import Consumers
 from central_sync.situation.nodes import Situation
-from central_sync.store.port import HubTransaction
-from central_sync.store.sqlite import SqliteHubStore, database_path, open_sqlite, open_sqlite_reader, row_key_of
+from central_sync.store.engines import open_store, open_store_reader
+from central_sync.store.port import HubStore, HubTransaction
 from gridmodel.clock import Compute, Entropy, IoClock, Rng, UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId, new_id
@@ -41,8 +40,8 @@ SWEEP_S = 900
 """Utility seconds between two tries of what is quarantined: hours that were not over are by then."""
 MERGE_S = 300
 """Utility seconds between two looks for field works to put into registries: a day's exchanges become a few versions."""
-CHECKPOINT_S = 900
-"""Real seconds between two moves of the whole write-ahead log into the file, beside SQLite's own at 16 MB."""
+TIDY_S = 900
+"""Real seconds between two moves of SQLite's whole write-ahead log into the file, beside its own at 16 MB."""
 AUDIT_DAYS = 40
 """The nightly audit works out so many days anew, more than late data reach back; `central-sync verify` takes all."""
 
@@ -52,7 +51,7 @@ class Hub:
     """A hub at work. Build it with `build`; `run` it until cancelled; `close` it."""
 
     config: HubConfig
-    store: SqliteHubStore
+    store: HubStore
     incarnation: str
     clock: UtilityClock
     io_clock: IoClock
@@ -83,7 +82,7 @@ class Hub:
             group.start("quarantine", self._sweep)
             group.start("field works", self._merge_field_works)
             group.start("audit", self._audit_nightly)
-            group.start("checkpoint", self._checkpoint)
+            group.start("tidy", self._tidy)
             self._tasks = group.states()
             await self._stopping.wait()
 
@@ -227,14 +226,10 @@ class Hub:
             first = days_between(local_day(self.clock.now() - AUDIT_DAYS * 24 * HOUR_S, self.config.zone), today)[0]
             await self.verify(first)
 
-    async def _checkpoint(self) -> None:
-        moved_at = -1
+    async def _tidy(self) -> None:
         while True:
-            await self.io_clock.sleep(CHECKPOINT_S)
-            written = self.store.database.commits
-            if written != moved_at:
-                await self.store.database.checkpoint()
-                moved_at = written
+            await self.io_clock.sleep(TIDY_S)
+            await self.store.tidy()
 
 
 async def build(
@@ -252,8 +247,7 @@ async def build(
 
     `row_key` is read from (or made in) the data directory unless it is given, as the simulator does.
     """
-    key = row_key_of(config.data_dir, path_of(config), entropy, config.key_domain) if row_key is None else row_key
-    store = await open_sqlite(path_of(config), key, open_database)
+    store = await open_store(config, entropy, open_database, row_key)
     try:
         fresh = new_id("hub", entropy)
 
@@ -272,25 +266,16 @@ async def build(
     return _wired(config, store, incarnation, clock=clock, io_clock=io_clock, rng=rng, compute=compute)
 
 
-async def build_reader(
-    config: HubConfig, *, clock: UtilityClock, io_clock: IoClock, rng: Rng, entropy: Entropy, compute: Compute
-) -> Hub:
+async def build_reader(config: HubConfig, *, clock: UtilityClock, io_clock: IoClock, rng: Rng, compute: Compute) -> Hub:
     """The same rooms over the database opened for reading only, beside a running hub: for commands that only look."""
-    path = path_of(config)
-    key = row_key_of(config.data_dir, path, entropy, config.key_domain) if path.exists() else bytes(32)
-    store = await open_sqlite_reader(path, key)
+    store = await open_store_reader(config)
     incarnation = await store.read(lambda tx: tx.hub_value(INCARNATION))
     return _wired(config, store, incarnation or "", clock=clock, io_clock=io_clock, rng=rng, compute=compute)
 
 
-def path_of(config: HubConfig) -> Path:
-    """The database file; a relative path counts from the data directory. Raises StoreFault (TQ-HB-01)."""
-    return config.data_dir / database_path(config.database_url())
-
-
 def _wired(
     config: HubConfig,
-    store: SqliteHubStore,
+    store: HubStore,
     incarnation: str,
     *,
     clock: UtilityClock,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from central_sync.api.app import hub_app, serve_hub
 from central_sync.config import HubConfig
-from central_sync.hub import Hub, build, build_reader, path_of
+from central_sync.hub import Hub, build, build_reader
+from central_sync.store.engines import database_shown
 from central_sync.web.pages import add_pages
 from gridmodel.clock import Entropy
 from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
@@ -38,7 +39,7 @@ async def serve(
     ready: Callable[[Serving], None],
 ) -> None:
     """Run the hub until `stop` is set; raises the fault that ended it otherwise."""
-    path_of(config)  # another engine is refused before anything is made
+    database_shown(config)  # an address that makes no sense is refused before anything is made
     make_data_folder(config.data_dir)
     with ExitStack() as held:
         held.enter_context(InstanceLock(config.data_dir))
@@ -80,13 +81,11 @@ async def _until(stop: asyncio.Event, hub: Hub) -> None:
 
 
 @asynccontextmanager
-async def reading(config: HubConfig, *, clock: ScaledClock, entropy: Entropy) -> AsyncIterator[Hub]:
+async def reading(config: HubConfig, *, clock: ScaledClock) -> AsyncIterator[Hub]:
     """The rooms over the database for looking only, beside a running hub or without one; raises DatabaseFault."""
     compute = ThreadCompute()
     try:
-        hub = await build_reader(
-            config, clock=clock, io_clock=SystemIoClock(), rng=seeded_rng(), entropy=entropy, compute=compute
-        )
+        hub = await build_reader(config, clock=clock, io_clock=SystemIoClock(), rng=seeded_rng(), compute=compute)
         try:
             yield hub
         finally:

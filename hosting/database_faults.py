@@ -1,6 +1,7 @@
 """SQLite's trouble with a file, as faults that an operator can act on. Floor: hosting; part of the database door."""
 
 import sqlite3
+from http import HTTPStatus
 from pathlib import Path
 
 from gridmodel.fault import Fault
@@ -8,6 +9,11 @@ from gridmodel.fault import Fault
 
 class DatabaseFault(Fault):
     """The database cannot do what was asked: missing, locked, full, damaged, of another version."""
+
+    @property
+    def status(self) -> int:
+        """For an asker over HTTP: come again later, nothing was taken in."""
+        return HTTPStatus.SERVICE_UNAVAILABLE
 
     @property
     def lasting(self) -> bool:

@@ -38,7 +38,7 @@ async def apply(connection: "Connection", name: str, migrations: Sequence[str]) 
     Raises `MigrationFault` ``TQ-DB-05`` when the database is newer. A step that fails leaves the version before it.
     """
     version = await version_of(connection)
-    _refuse_newer(name, version, len(migrations))
+    refuse_newer(name, version, len(migrations))
     for number, script in enumerate(migrations[version:], start=version + 1):
         await connection.execute("BEGIN IMMEDIATE")
         try:
@@ -55,16 +55,22 @@ async def apply(connection: "Connection", name: str, migrations: Sequence[str]) 
 async def check(connection: "Connection", name: str, migrations: Sequence[str]) -> None:
     """For readers: the database must be exactly of this program's version, ``TQ-DB-05`` or ``TQ-DB-06`` otherwise."""
     version = await version_of(connection)
-    _refuse_newer(name, version, len(migrations))
-    if version < len(migrations):
+    refuse_newer(name, version, len(migrations))
+    refuse_older(name, version, len(migrations))
+
+
+def refuse_older(name: str, version: int, known: int) -> None:
+    """Raise ``TQ-DB-06`` when the database has taken fewer steps than this program knows."""
+    if version < known:
         raise MigrationFault(
             "TQ-DB-06",
-            f"{name} has schema version {version}, this program reads version {len(migrations)}",
+            f"{name} has schema version {version}, this program reads version {known}",
             "start the process of this program once: it brings the database forward",
         )
 
 
-def _refuse_newer(name: str, version: int, known: int) -> None:
+def refuse_newer(name: str, version: int, known: int) -> None:
+    """Raise ``TQ-DB-05`` when the database has taken more steps than this program knows."""
     if version > known:
         raise MigrationFault(
             "TQ-DB-05",

@@ -1,10 +1,13 @@
-"""What tests of several houses share: a browser, and where its pictures go."""
+"""What tests of several houses share: a browser, where its pictures go, and a PostgreSQL server."""
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.postgresql import PostgresServer, server
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -27,3 +30,24 @@ def picture_folder(tmp_path: Path) -> Path:
     folder = Path(os.environ.get("TARMOQ_SHOTS") or tmp_path / "pictures")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of these tests. Missing: skipped by name, a failure with CI=true."""
+    with server() as one:
+        yield one
+
+
+@pytest.fixture
+def fresh_database(postgresql: PostgresServer) -> Iterator[Callable[[], str]]:
+    """Makes empty databases for one test and gives their addresses; they are gone after it."""
+    made: list[str] = []
+
+    def fresh() -> str:
+        made.append(postgresql.fresh())
+        return made[-1]
+
+    yield fresh
+    for url in made:
+        postgresql.drop(url)

@@ -15,6 +15,7 @@ Codes: TQ-HB-20 an unknown exchange, -21 a stranger, -22 a signature that does n
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from central_sync.balance.hours import ContentFault
@@ -235,6 +236,9 @@ class RegionLink:
             return 0
 
         async def verb(tx: HubTransaction) -> int:
+            first = await tx.quarantined(row.node, 1, after=replace(row, seq=row.seq - 1))
+            if [one.seq for one in first if (one.lane, one.epoch) == (row.lane, row.epoch)] != [row.seq]:
+                return 0  # another hub process has applied it meanwhile
             code, reason = await self._applied(tx, row.node, content, now)
             if (code, reason) != (row.quarantine, row.reason):  # applied, or set aside for another reason by now
                 await tx.put_batch(_row(batch, row.received_at, code, reason, row.data if code else None))

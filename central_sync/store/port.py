@@ -3,8 +3,10 @@
 `HubStore.write` and `read` run a verb over `HubTransaction`, which is cut into topics below. A verb is one transaction:
 it commits when the verb returns and leaves nothing when it raises; `read` sees one consistent snapshot. `write_for`
 holds the node's lock as well (SQLite: the one writer's turn; PostgreSQL: the node's row FOR UPDATE): whatever is read
-in it stays true until it commits, so offsets, epochs and marks have no races. The suite for engines is
-tests/contracts/test_hub_store_contract.py. Limits are the caller's: every list takes one.
+in it about the node stays true until it commits, so offsets, epochs and marks have no races. During `write` nobody else
+writes at all. A verb may run more than once, when another process crossed it: it has no effect but through its
+transaction. The suite for engines is tests/contracts/test_hub_store_contract.py. Limits are the caller's: every list
+takes one.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -377,8 +379,11 @@ Verb = Callable[[HubTransaction], Awaitable[T]]
 class HubStore(Protocol):
     """One engine."""
 
+    schema: int
+    """The version of the schema, which is this program's."""
+
     async def write(self, verb: Verb[T]) -> T:
-        """Run `verb` in one durable transaction."""
+        """Run `verb` in one durable transaction while no other one writes, in this process or another."""
         ...
 
     async def write_for(self, node: NodeId, verb: Verb[T]) -> T:
@@ -387,6 +392,14 @@ class HubStore(Protocol):
 
     async def read(self, verb: Verb[T]) -> T:
         """Run `verb` on one consistent snapshot; it may only read."""
+        ...
+
+    async def tidy(self) -> None:
+        """What the engine wants done now and then; every quarter of an hour in a running hub."""
+        ...
+
+    async def check(self) -> tuple[str, ...]:
+        """The engine's complaints of itself; empty when it has none."""
         ...
 
     async def close(self) -> None:

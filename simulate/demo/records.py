@@ -14,7 +14,6 @@ from central_sync.config import HubConfig
 from central_sync.hub import Hub
 from central_sync.serving import reading
 from gridmodel.reading import Channel
-from hosting.clocks import SystemEntropy
 from hosting.config import load_toml
 from protocols.sync.batch import Batch
 from protocols.sync.chunk.codec import decode_chunk
@@ -139,7 +138,7 @@ def hub_readings(data: Path, day: str, since: int) -> list[tuple[ReadingKey, int
 async def hub_reader(stage: Stage) -> AsyncIterator[Hub]:
     """The hub's rooms over its database for looking only, as `central-sync balance` opens them."""
     config = load_toml(stage.files.hub, HubConfig, {})
-    async with reading(config, clock=stage.clock, entropy=SystemEntropy()) as hub:
+    async with reading(config, clock=stage.clock) as hub:
         yield hub
 
 

@@ -110,10 +110,19 @@ class SeededEntropy:
         return self._random.randbytes(size_bytes)
 
 
+def on_sqlite(folder: Path) -> str | None:
+    return None
+
+
+database_of: Callable[[Path], str | None] = on_sqlite
+"""The database of the hub in a folder; `test_hub_on_postgresql` names others."""
+
+
 def hub_config(folder: Path) -> HubConfig:
     return HubConfig(
         data_dir=folder,
         demo=True,
+        database=database_of(folder),
         nodes=tuple(
             NodeConfig(id=node, public_key=key_to_text(SIGNERS[node].public), districts=(district,))
             for node, district in DISTRICTS.items()

@@ -282,7 +282,7 @@ def test_the_command_line_beside_a_running_hub(tmp_path: Path) -> None:
         assert (code, told["error"]["code"]) == (2, "TQ-HB-10")
         code, told = await asyncio.to_thread(command, "import", "registry", str(registry), *base)
         assert (code, told["error"]["code"]) == (1, "TQ-DR-01")
-        code, told = await asyncio.to_thread(command, "run", "--config", str(file), "--database", "postgresql://x")
+        code, told = await asyncio.to_thread(command, "run", "--config", str(file), "--database", "mysql://x")
         assert (code, "TQ-HB-01" in told["stderr"]) == (1, True)
 
     asyncio.run(story())

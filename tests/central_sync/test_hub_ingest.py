@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from central_sync.hub import Hub, build, build_reader
+from central_sync.store.sqlite import SqliteHubStore
 from gridmodel.fault import Fault
 from gridmodel.period import HOUR_S, rfc3339
 from hosting.compute import InlineCompute
@@ -225,6 +226,7 @@ def test_one_damaged_batch_set_aside_stops_no_other(tmp_path: Path) -> None:
         for number in range(2):
             ack = await node.send(Lane.SUMMARY, hour_record("t-a0", FIRST + number * HOUR_S, cell))
             assert ack.outcome is AckOutcome.QUARANTINED
+        assert isinstance(hub.store, SqliteHubStore)
         await hub.store.database.write(lambda conn: conn.execute("UPDATE batch SET data = x'00' WHERE seq = 1"))
         await import_registry(hub, registry_of(A))
         await hub.link.retry(None)
@@ -320,6 +322,26 @@ def test_the_way_down_numbers_without_gaps(tmp_path: Path) -> None:
     run_hub(tmp_path, story)
 
 
+def test_what_another_process_applied_meanwhile_is_not_set_aside_again(tmp_path: Path) -> None:
+    """Two hubs on one database, one of them of a later version: what it could read, the older one's sweep leaves."""
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        node = Speaker(hub, A)
+        ack = await node.send(Lane.SUMMARY, hour_record("t-a0", FIRST, transformer_cell(Random(3))))
+        assert ack.outcome is AckOutcome.QUARANTINED
+        (row,) = await hub.store.read(lambda tx: tx.quarantined(A, 9, data=True))
+
+        async def prepared(*_: object) -> Fault:
+            await hub.store.write_for(A, lambda tx: tx.put_batch(replace(row, quarantine="", reason="", data=None)))
+            return Fault("TQ-HQ-10", "this hub knows no such thing", "a newer one does")
+
+        hub.link._content = prepared  # type: ignore[method-assign, assignment]
+        assert await hub.link.retry(None) == 0
+        assert await hub.store.read(lambda tx: tx.count_quarantined()) == {}
+
+    run_hub(tmp_path, story)
+
+
 def test_a_lost_row_key_is_told_and_never_made_anew(tmp_path: Path) -> None:
     """Under a new key every row of the ledger would seem damaged; a reader must not make one in passing either."""
 
@@ -332,7 +354,7 @@ def test_a_lost_row_key_is_told_and_never_made_anew(tmp_path: Path) -> None:
             "compute": InlineCompute(),
         }
         if reading:
-            hub = await build_reader(config, entropy=SeededEntropy(), **ports)
+            hub = await build_reader(config, **ports)
         else:
             hub = await build(config, entropy=SeededEntropy(), open_database=open_database, **ports)
         await hub.close()

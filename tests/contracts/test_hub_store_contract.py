@@ -1,9 +1,7 @@
-"""One suite for every engine of the hub's store port: PostgreSQL joins `ENGINES` when it comes."""
+"""One suite for every engine of the hub's store port."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -24,44 +22,15 @@ from central_sync.store.rows import (
     OwnerRow,
     PlaceDayRow,
 )
-from central_sync.store.sqlite import open_sqlite
 from gridmodel.account import EntryKind, LedgerEntry
 from gridmodel.identity import AccountId, ChannelId, EntryId, NodeId
-from hosting.database import open_database
 from protocols.sync.lanes import DownLane, Lane, LaneMark
-
-A, B = NodeId("node-a"), NodeId("node-b")
-Story = Callable[[HubStore], Awaitable[None]]
+from tests.contracts.hub_engines import ENGINES, A, B, Runner, runner
 
 
-def run_sqlite(folder: Path, story: Story) -> None:
-    async def whole() -> None:
-        store = await open_sqlite(folder / "hub.db", b"k" * 32, open_database)
-        try:
-            await story(store)
-        finally:
-            await store.close()
-
-    asyncio.run(whole())
-
-
-ENGINES: dict[str, Callable[[Path, Story], None]] = {"sqlite": run_sqlite}
-Runner = Callable[[Story], None]
-
-
-@pytest.fixture(params=list(ENGINES))
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Runner:
-    engine = ENGINES[request.param]
-
-    async def prepared(store: HubStore, story: Story) -> None:
-        async def enlist(tx: HubTransaction) -> None:
-            await tx.enlist(A, "key-a", ("1703202",))
-            await tx.enlist(B, "key-b", ("1706204", "1706207"))
-
-        await store.write(enlist)
-        await story(store)
-
-    return lambda story: engine(tmp_path, lambda store: prepared(store, story))
+@pytest.fixture(params=ENGINES)
+def run(request: pytest.FixtureRequest) -> Runner:
+    return runner(request)
 
 
 class Broken(Exception):
@@ -140,6 +109,18 @@ def test_nodes_keep_what_they_have_proven_when_enlisted_again(run: Runner) -> No
         assert (row.public_key, row.districts, row.epoch, row.status) == ("key-new", ("1703203",), 4, b"new")
         assert [one.id for one in await store.read(lambda tx: tx.nodes())] == [A, B]
         assert await store.read(lambda tx: tx.node(NodeId("nobody"))) is None
+
+    run(story)
+
+
+def test_names_are_ordered_by_their_bytes(run: Runner) -> None:
+    async def story(store: HubStore) -> None:
+        names = ["Up-1", "up-10", "up-2", "up-B", "up-a", "up.1", "up_1", "upB"]
+        rows = [OwnerRow("usage_point", name, A) for name in names]
+        await store.write_for(A, lambda tx: tx.put_registry(A, 1, b"one", rows, 5))
+        for after, left in (("", sorted(names)), ("up-B", ["up-a", "up.1", "upB", "up_1"])):
+            found = await store.read(lambda tx, after=after: tx.owned("usage_point", A, after, 9))  # type: ignore[misc]
+            assert [row.id for row in found] == left
 
     run(story)
 

@@ -149,8 +149,9 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path) -> None:
             await connection.fetch_all("PRAGMA max_page_count = 8")
             await connection.execute_many("INSERT INTO fact VALUES (?)", ((f"{n:0100}",) for n in range(10_000)))
 
-        with pytest.raises(DatabaseFault, match="TQ-DB-07"):
+        with pytest.raises(DatabaseFault, match="TQ-DB-07") as told:
             await database.write(too_much)
+        assert told.value.status == 503, "a node comes again"
         assert await names(database) == ["a"]
         await database.close()
 

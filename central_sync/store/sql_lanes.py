@@ -1,35 +1,21 @@
-"""SQLite: nodes, lanes, the batch log, registries. Floor: central_sync/store; contracts in `port`."""
+"""SQL: nodes, lanes, the batch log, registries. Floor: central_sync/store; contracts in `port`."""
 
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from central_sync.store.rows import BatchRow, LinkSpan, NodeRow, OwnerRow
+from central_sync.store.statements import Statements, inserted, inserted_once, marks_of, replaced, slices
 from gridmodel.identity import NodeId
-from hosting.database import Connection
 from protocols.sync.lanes import Lane, LaneMark
-
-IDS_PER_QUERY = 500
-"""Parameters of one IN list; SQLite's oldest limit is 999."""
-
-
-def marks_of(count: int) -> str:
-    """``?, ?, ?`` for an IN list."""
-    return ", ".join("?" * count)
-
-
-def slices(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    """The ids in pieces that fit one query."""
-    return (ids[start : start + IDS_PER_QUERY] for start in range(0, len(ids), IDS_PER_QUERY))
-
 
 _BATCH = "node, lane, epoch, seq, digest, registry_version, created_at, received_at, code, reason, data"
 
 
-class SqliteLanes:
+class SqlLanes:
     """`LaneVerbs` and `RegistryVerbs`."""
 
-    _connection: Connection
+    _connection: Statements
 
     async def hub_value(self, key: str) -> str | None:
         """See `port`."""
@@ -38,10 +24,7 @@ class SqliteLanes:
 
     async def set_hub_value(self, key: str, value: str) -> None:
         """See `port`."""
-        await self._connection.execute(
-            "INSERT INTO hub_state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            (key, value),
-        )
+        await self._connection.execute(replaced("hub_state", "key, value", "key"), (key, value))
 
     async def enlist(self, node: NodeId, public_key: str, districts: Sequence[str]) -> None:
         """See `port`."""
@@ -77,8 +60,7 @@ class SqliteLanes:
     async def set_mark(self, node: NodeId, lane: Lane, mark: LaneMark) -> None:
         """See `port`."""
         await self._connection.execute(
-            "INSERT INTO lane (node, lane, epoch, seq, hash) VALUES (?, ?, ?, ?, ?) ON CONFLICT (node, lane)"
-            " DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, hash = excluded.hash",
+            replaced("lane", "node, lane, epoch, seq, hash", "node, lane"),
             (node, lane.value, mark.epoch, mark.seq, mark.hash),
         )
 
@@ -92,7 +74,7 @@ class SqliteLanes:
     async def put_fork(self, node: NodeId, lane: Lane, nonce: bytes, epoch: int, now: int) -> None:
         """See `port`."""
         await self._connection.execute(
-            "INSERT INTO fork_request (node, lane, nonce, epoch, minted_at) VALUES (?, ?, ?, ?, ?)",
+            inserted("fork_request", "node, lane, nonce, epoch, minted_at"),
             (node, lane.value, nonce, epoch, now),
         )
 
@@ -107,7 +89,7 @@ class SqliteLanes:
     async def put_batch(self, row: BatchRow) -> None:
         """See `port`."""
         await self._connection.execute(
-            f"INSERT OR REPLACE INTO batch ({_BATCH}, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            replaced("batch", f"{_BATCH}, outcome", "node, lane, epoch, seq"),
             (
                 *(row.node, row.lane.value, row.epoch, row.seq, row.digest, row.registry_version),
                 *(row.created_at, row.received_at, row.quarantine, row.reason, row.data),
@@ -154,14 +136,12 @@ class SqliteLanes:
         if last is None or now > last:
             await self._connection.execute("UPDATE node SET last_seen = ? WHERE id = ?", (now, node))
         if last is None or now - last > pause_s_max:
-            await self._connection.execute(
-                "INSERT OR IGNORE INTO link_span (node, began_at, last_at) VALUES (?, ?, ?)", (node, now, now)
-            )
+            await self._connection.execute(inserted_once("link_span", "node, began_at, last_at"), (node, now, now))
         else:
             await self._connection.execute(
-                "UPDATE link_span SET last_at = max(last_at, ?) WHERE node = ?"
-                " AND began_at = (SELECT max(began_at) FROM link_span WHERE node = ?)",
-                (now, node, node),
+                "UPDATE link_span SET last_at = ?1 WHERE last_at < ?1 AND node = ?2"
+                " AND began_at = (SELECT max(began_at) FROM link_span WHERE node = ?2)",
+                (now, node),
             )
 
     async def link_spans(self, node: NodeId, limit: int) -> list[LinkSpan]:
@@ -188,12 +168,12 @@ class SqliteLanes:
     ) -> None:
         """See `port`."""
         await self._connection.execute(
-            "INSERT INTO registry (node, version, document, received_at) VALUES (?, ?, ?, ?)",
-            (node, version, document, now),
+            inserted("registry", "node, version, document, received_at"), (node, version, document, now)
         )
         await self._connection.execute_many(
-            "INSERT INTO owner (kind, id, node, usage_point) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (kind, id) DO UPDATE SET usage_point = excluded.usage_point",
+            # Whose it is never changes here: another node's becomes a NULL, which is refused.
+            f"{inserted('owner', 'kind, id, node, usage_point')} ON CONFLICT (kind, id) DO UPDATE SET"
+            " usage_point = excluded.usage_point, node = CASE WHEN owner.node = excluded.node THEN owner.node END",
             ((owner.kind, owner.id, owner.node, owner.usage_point) for owner in owners),
         )
 
@@ -211,7 +191,7 @@ class SqliteLanes:
     async def owned(self, kind: str, node: NodeId | None, after: str, limit: int) -> list[OwnerRow]:
         """See `port`."""
         rows = await self._connection.fetch_all(
-            "SELECT kind, id, node, usage_point FROM owner WHERE kind = ?1 AND (?2 IS NULL OR node = ?2) AND id > ?3"
+            "SELECT kind, id, node, usage_point FROM owner WHERE kind = ?1 AND (node = ?2 OR ?2 IS NULL) AND id > ?3"
             " ORDER BY id LIMIT ?4",
             (kind, node, after, limit),
         )

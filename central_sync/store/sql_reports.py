@@ -1,33 +1,36 @@
-"""SQLite: what nodes report of themselves. Floor: central_sync/store; contracts in `port`."""
+"""SQL: what nodes report of themselves. Floor: central_sync/store; contracts in `port`."""
 
 from collections.abc import Sequence
 
 from central_sync.store.rows import AlarmRow, OperationRow
+from central_sync.store.statements import Statements, inserted, inserted_once
 from gridmodel.identity import NodeId
-from hosting.database import Connection
 
 _ALARM = "node, id, kind, subject, at, detail, cleared_at"
 _OPERATION = (
     "node, id, usage_point, meter, transformer, action, cause, basis, mandate, intent_at, sent_at, result_at, outcome"
 )
+_LATER = "coalesce(excluded.result_at, -1) > coalesce(relay_operation.result_at, -1)"
+_PUT_OPERATION = (
+    f"{inserted('relay_operation', f'{_OPERATION}, received_at')} ON CONFLICT (node, id) DO UPDATE SET"
+    " sent_at = coalesce(relay_operation.sent_at, excluded.sent_at), "
+    + "".join(
+        f"{name} = CASE WHEN {_LATER} THEN excluded.{name} ELSE relay_operation.{name} END, "
+        for name in ("basis", "outcome", "result_at")
+    )
+    + "received_at = excluded.received_at"
+)
 
 
-class SqliteReports:
+class SqlReports:
     """`ReportVerbs`."""
 
-    _connection: Connection
+    _connection: Statements
 
     async def put_operations(self, rows: Sequence[OperationRow], now: int) -> None:
         """See `port`."""
         await self._connection.execute_many(
-            f"INSERT INTO relay_operation ({_OPERATION}, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (node, id) DO UPDATE SET sent_at = coalesce(sent_at, excluded.sent_at),"
-            " basis = CASE WHEN coalesce(excluded.result_at, -1) > coalesce(result_at, -1)"
-            " THEN excluded.basis ELSE basis END,"
-            " outcome = CASE WHEN coalesce(excluded.result_at, -1) > coalesce(result_at, -1)"
-            " THEN excluded.outcome ELSE outcome END,"
-            " result_at = max(coalesce(result_at, excluded.result_at), coalesce(excluded.result_at, result_at)),"
-            " received_at = excluded.received_at",
+            _PUT_OPERATION,
             [
                 (
                     *(row.node, row.id, row.usage_point, row.meter, row.transformer, row.action, row.cause),
@@ -40,8 +43,8 @@ class SqliteReports:
     async def operations(self, node: NodeId | None, usage_point: str | None, limit: int) -> list[OperationRow]:
         """See `port`."""
         rows = await self._connection.fetch_all(
-            f"SELECT {_OPERATION} FROM relay_operation WHERE (?1 IS NULL OR node = ?1)"
-            " AND (?2 IS NULL OR usage_point = ?2) ORDER BY intent_at DESC, node, id LIMIT ?3",
+            f"SELECT {_OPERATION} FROM relay_operation WHERE (node = ?1 OR ?1 IS NULL)"
+            " AND (usage_point = ?2 OR ?2 IS NULL) ORDER BY intent_at DESC, node, id LIMIT ?3",
             (node, usage_point, limit),
         )
         return [OperationRow(*row) for row in rows]
@@ -51,7 +54,7 @@ class SqliteReports:
         rows = await self._connection.fetch_all(
             "SELECT usage_point, action, outcome FROM (SELECT usage_point, action, outcome, row_number() OVER"
             " (PARTITION BY usage_point ORDER BY intent_at DESC, id) AS place FROM relay_operation WHERE node = ?)"
-            " WHERE place = 1",
+            " AS ranked WHERE place = 1",
             (node,),
         )
         return [(row[0], row[1], row[2]) for row in rows]
@@ -59,8 +62,8 @@ class SqliteReports:
     async def put_alarms(self, rows: Sequence[AlarmRow]) -> None:
         """See `port`."""
         await self._connection.execute_many(
-            f"INSERT INTO alarm ({_ALARM}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (node, id) DO UPDATE SET cleared_at = coalesce(cleared_at, excluded.cleared_at)",
+            f"{inserted('alarm', _ALARM)} ON CONFLICT (node, id)"
+            " DO UPDATE SET cleared_at = coalesce(alarm.cleared_at, excluded.cleared_at)",
             [(row.node, row.id, row.kind, row.subject, row.at, row.detail, row.cleared_at) for row in rows],
         )
 
@@ -68,7 +71,7 @@ class SqliteReports:
         """See `port`."""
         only = " AND cleared_at IS NULL" if standing else ""
         rows = await self._connection.fetch_all(
-            f"SELECT {_ALARM} FROM alarm WHERE (?1 IS NULL OR node = ?1){only} ORDER BY at DESC, node, id LIMIT ?2",
+            f"SELECT {_ALARM} FROM alarm WHERE (node = ?1 OR ?1 IS NULL){only} ORDER BY at DESC, node, id LIMIT ?2",
             (node, limit),
         )
         return [AlarmRow(*row) for row in rows]
@@ -83,5 +86,5 @@ class SqliteReports:
     async def put_audit_head(self, node: NodeId, head_id: str, at: int, content: bytes) -> None:
         """See `port`."""
         await self._connection.execute(
-            "INSERT OR IGNORE INTO audit_head (node, id, at, content) VALUES (?, ?, ?, ?)", (node, head_id, at, content)
+            inserted_once("audit_head", "node, id, at, content"), (node, head_id, at, content)
         )

@@ -1,23 +1,22 @@
-"""SQLite: the union of ledgers, watermarks, issued records. Floor: central_sync/store; contracts in `port`."""
+"""SQL: the union of ledgers, watermarks, issued records. Floor: central_sync/store; contracts in `port`."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from central_sync.store.rows import ConflictRow, IssuedRow, LedgerRow
-from central_sync.store.sqlite_lanes import marks_of, slices
+from central_sync.store.statements import Statements, inserted, inserted_once, marks_of, slices
 from gridmodel.account import EntryKind, LedgerEntry
 from gridmodel.identity import AccountId, ChannelId, EntryId, NodeId
-from hosting.database import Connection
 from hosting.rowhash import RowHasher
 
 _ENTRY = "id, account, kind, amount_tiyin, at, due_at, channel, recorded_by, reverses, node, origin, received_at, hash"
 _ISSUED = "kind, id, node, subject, content, issued_at"
 
 
-class SqliteMoney:
+class SqlMoney:
     """`MoneyVerbs`."""
 
-    _connection: Connection
+    _connection: Statements
     _hasher: RowHasher
 
     async def ledger_entries(self, ids: Sequence[str]) -> dict[str, LedgerRow]:
@@ -40,16 +39,15 @@ class SqliteMoney:
             for entry in entries
         )
         await self._connection.execute_many(  # iterated, and so hashed, on the connection's thread
-            f"INSERT INTO ledger_entry ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            inserted("ledger_entry", _ENTRY),
             ((*row, self._hasher.digest(*row)) for row in rows),
         )
 
     async def credits(self, usage_points: Sequence[str]) -> dict[str, int]:
         """See `port`."""
-        marks = ", ".join("?" for _ in usage_points)
         rows = await self._connection.fetch_all(
             "SELECT o.usage_point, sum(e.amount_tiyin) FROM owner AS o JOIN ledger_entry AS e ON e.account = o.id"
-            f" WHERE o.kind = 'account' AND o.usage_point IN ({marks}) GROUP BY o.usage_point",
+            f" WHERE o.kind = 'account' AND o.usage_point IN ({marks_of(len(usage_points))}) GROUP BY o.usage_point",
             list(usage_points),
         )
         return {str(row[0]): int(row[1]) for row in rows}
@@ -77,7 +75,7 @@ class SqliteMoney:
     async def put_conflict(self, row: ConflictRow) -> None:
         """See `port`."""
         await self._connection.execute(
-            "INSERT OR IGNORE INTO ledger_conflict (id, content, node, seen_at) VALUES (?, ?, ?, ?)",
+            inserted_once("ledger_conflict", "id, content, node, seen_at"),
             (row.id, row.content, row.node, row.seen_at),
         )
 
@@ -107,9 +105,9 @@ class SqliteMoney:
     async def put_watermark(self, channel: str, complete_up_to: int, now: int) -> None:
         """See `port`."""
         await self._connection.execute(
-            "INSERT INTO watermark (channel, complete_up_to, received_at) VALUES (?, ?, ?) ON CONFLICT (channel)"
-            " DO UPDATE SET complete_up_to = max(complete_up_to, excluded.complete_up_to),"
-            " received_at = excluded.received_at",
+            f"{inserted('watermark', 'channel, complete_up_to, received_at')} ON CONFLICT (channel) DO UPDATE SET"
+            " complete_up_to = CASE WHEN excluded.complete_up_to > watermark.complete_up_to"
+            " THEN excluded.complete_up_to ELSE watermark.complete_up_to END, received_at = excluded.received_at",
             (channel, complete_up_to, now),
         )
 
@@ -143,7 +141,7 @@ class SqliteMoney:
     async def put_issued(self, rows: Sequence[IssuedRow]) -> None:
         """See `port`."""
         await self._connection.execute_many(
-            f"INSERT OR IGNORE INTO issued ({_ISSUED}) VALUES (?, ?, ?, ?, ?, ?)",
+            inserted_once("issued", _ISSUED),
             [(row.kind, row.id, row.node, row.subject, row.content, row.issued_at) for row in rows],
         )
 

@@ -1,23 +1,23 @@
-"""SQLite: field works as offices recorded them. Floor: central_sync/store; contracts in `port`; reading walk."""
+"""SQL: field works as offices recorded them. Floor: central_sync/store; contracts in `port`; reading walk."""
 
 from collections.abc import Sequence
 
 from central_sync.store.rows import FieldWorkRow
+from central_sync.store.statements import Statements, replaced
 from gridmodel.identity import NodeId
-from hosting.database import Connection
 
 _COLUMNS = "node, id, at, meter, body, received_at, state, code, reason, version"
 
 
-class SqliteFieldWorks:
+class SqlFieldWorks:
     """`FieldWorkVerbs`."""
 
-    _connection: Connection
+    _connection: Statements
 
     async def put_field_works(self, rows: Sequence[FieldWorkRow]) -> None:
         """See `port`."""
         await self._connection.execute_many(
-            f"INSERT OR REPLACE INTO field_work ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            replaced("field_work", _COLUMNS, "node, id"),
             [
                 (
                     *(row.node, row.id, row.at, row.meter, row.body, row.received_at),
@@ -45,7 +45,7 @@ class SqliteFieldWorks:
     async def recent_field_works(self, node: NodeId | None, limit: int) -> list[FieldWorkRow]:
         """See `port`."""
         rows = await self._connection.fetch_all(
-            f"SELECT {_COLUMNS} FROM field_work WHERE (?1 IS NULL OR node = ?1)"
+            f"SELECT {_COLUMNS} FROM field_work WHERE (node = ?1 OR ?1 IS NULL)"
             " ORDER BY received_at DESC, node, id LIMIT ?2",
             (node, limit),
         )

@@ -1,26 +1,25 @@
-"""SQLite: chunks, hours in force, moved balances. Floor: central_sync/store; contracts in `port`."""
+"""SQL: chunks, hours in force, moved balances. Floor: central_sync/store; contracts in `port`."""
 
 from collections.abc import Mapping, Sequence
 
 from central_sync.store.port import AreaKey
 from central_sync.store.rows import BalanceRow, ChunkRow, PlaceDayRow
-from central_sync.store.sqlite_lanes import marks_of, slices
+from central_sync.store.statements import Statements, inserted_once, marks_of, replaced, slices
 from gridmodel.identity import NodeId
-from hosting.database import Connection
 
 _CHUNK = "id, node, day, epoch, number, registry_version, received_at, content"
 _PLACE_DAY = "place, day, node, kind, state, booked, chunk"
 
 
-class SqliteEnergy:
+class SqlEnergy:
     """`EnergyVerbs`."""
 
-    _connection: Connection
+    _connection: Statements
 
     async def put_chunk(self, row: ChunkRow) -> None:
         """See `port`."""
         await self._connection.execute(
-            f"INSERT OR IGNORE INTO chunk ({_CHUNK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            inserted_once("chunk", _CHUNK),
             (row.id, row.node, row.day, row.epoch, row.number, row.registry_version, row.received_at, row.content),
         )
 
@@ -50,7 +49,7 @@ class SqliteEnergy:
     async def put_place_days(self, rows: Sequence[PlaceDayRow]) -> None:
         """See `port`."""
         await self._connection.execute_many(
-            f"INSERT OR REPLACE INTO place_day ({_PLACE_DAY}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            replaced("place_day", _PLACE_DAY, "place, day"),
             [(row.place, row.day, row.node, row.kind, row.state, row.booked, row.chunk) for row in rows],
         )
 
@@ -117,7 +116,7 @@ class SqliteEnergy:
         self, table: str, column: str, node: NodeId, period: str, states: Mapping[AreaKey, bytes]
     ) -> None:
         await self._connection.execute_many(
-            f"INSERT OR REPLACE INTO {table} (level, area, {column}, node, state) VALUES (?, ?, ?, ?, ?)",
+            replaced(table, f"level, area, {column}, node, state", f"level, {column}, area, node"),
             [(level, area, period, node, state) for (level, area), state in states.items()],
         )
 

@@ -1,13 +1,12 @@
-"""SQLite: the per-node logs down, and the parts of registries in them. Floor: central_sync/store; contracts in `port`.
+"""SQL: the per-node logs down, and the parts of registries in them. Floor: central_sync/store; contracts in `port`.
 
 On the walk of link loss.
 """
 
 from collections.abc import Sequence
 
-from central_sync.store.sqlite_lanes import marks_of, slices
+from central_sync.store.statements import Statements, inserted, marks_of, replaced, slices
 from gridmodel.identity import NodeId
-from hosting.database import Connection
 from protocols.sync.chunk.registries import ZSTD_MAGIC, Manifest
 from protocols.sync.lanes import DownLane
 from protocols.sync.pull import DownItem
@@ -18,10 +17,10 @@ _HEADS = "SELECT " + ", ".join(
 """The last number of every lane, each by one step down the primary key: a log of years costs no more than a day's."""
 
 
-class SqliteDown:
+class SqlDown:
     """`DownVerbs`."""
 
-    _connection: Connection
+    _connection: Statements
 
     async def append_down(
         self, node: NodeId, lane: DownLane, items: Sequence[tuple[str, str, bytes]], now: int
@@ -29,7 +28,7 @@ class SqliteDown:
         """See `port`."""
         first = (await self.down_heads(node))[lane] + 1
         await self._connection.execute_many(
-            "INSERT INTO down_item (node, lane, number, kind, id, body, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            inserted("down_item", "node, lane, number, kind, id, body, created_at"),
             (
                 (node, lane.value, number, kind, item_id, body, now)
                 for number, (kind, item_id, body) in enumerate(items, start=first)
@@ -90,7 +89,6 @@ class SqliteDown:
     async def put_down_mark(self, node: NodeId, lane: DownLane, offset: int, now: int) -> None:
         """See `port`."""
         await self._connection.execute(
-            "INSERT INTO down_mark (node, lane, number, heard_at) VALUES (?, ?, ?, ?) ON CONFLICT (node, lane)"
-            " DO UPDATE SET number = excluded.number, heard_at = excluded.heard_at",
+            replaced("down_mark", "node, lane, number, heard_at", "node, lane"),
             (node, lane.value, offset, now),
         )

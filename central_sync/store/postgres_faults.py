@@ -1,0 +1,90 @@
+"""PostgreSQL's trouble as faults that an operator can act on. Floor: central_sync/store; in the PostgreSQL door."""
+
+import asyncpg
+
+from central_sync.store.addresses import unreadable
+from central_sync.store.faults import StoreFault
+
+CROSSED = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.UniqueViolationError,
+    asyncpg.NotNullViolationError,
+)
+"""Another process wrote between this verb's look and its write: nothing of it stands, and it is run again."""
+LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+)
+"""The connection is gone, or none can be made (TimeoutError is an OSError). A call on a closed one is an
+InterfaceError, as many mistakes are: `postgres_sessions` tells them apart."""
+
+_AWAY = (
+    "TQ-HB-02",
+    "does not answer",
+    "look whether PostgreSQL runs and can be reached; nodes keep what was not acknowledged and send it again",
+)
+_TROUBLE: tuple[tuple[tuple[type[BaseException], ...], str, str, str], ...] = (
+    (
+        (asyncpg.InvalidAuthorizationSpecificationError,),  # its kind: a wrong password, an unknown or unwelcome login
+        "TQ-HB-03",
+        "lets nobody in by this login",
+        "compare user and password with the server's, and its pg_hba.conf",
+    ),
+    (
+        (asyncpg.InvalidCatalogNameError,),
+        "TQ-HB-04",
+        "does not exist",
+        "createdb --owner USER NAME at the server, or correct the address",
+    ),
+    (
+        (asyncpg.DiskFullError, asyncpg.TooManyConnectionsError, asyncpg.OutOfMemoryError),
+        "TQ-HB-05",
+        "has no room left",
+        "free disk space or memory at the server, or raise max_connections; nothing acknowledged is lost",
+    ),
+    (
+        (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError),
+        "TQ-HB-07",
+        "may not be written",
+        "let the hub's user own the database; with a pair of servers name the leader (target_session_attrs=read-write)",
+    ),
+    (
+        (asyncpg.LockNotAvailableError, asyncpg.IdleInTransactionSessionTimeoutError),
+        "TQ-HB-08",
+        "is held up by another hub process",
+        "wait for a large import to end; a process that hangs is shown by pg_stat_activity",
+    ),
+    (
+        (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError),
+        "TQ-HB-09",
+        "is damaged",
+        "stop every hub, keep the server's files, restore the newest copy; the nodes send again what it lacks",
+    ),
+    (
+        (asyncpg.SerializationError, asyncpg.DeadlockDetectedError),
+        "TQ-HB-12",
+        "was crossed by other hub processes again and again",
+        "nothing was taken in; it is tried again later. If it lasts, run fewer hub processes",
+    ),
+    (LOST, *_AWAY),
+)
+
+
+def fault_of(error: BaseException, name: str) -> StoreFault | None:
+    """The named fault for trouble with the server; None for a mistake in a statement: it is ours, and kept as it is."""
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return unreadable()
+    for kinds, code, what, hint in _TROUBLE:
+        if isinstance(error, kinds):
+            return StoreFault(code, f"{name} {what}: {error!s:.200}", hint)
+    return None
+
+
+def away(error: BaseException, name: str) -> StoreFault:
+    """The fault for a connection that is gone, whatever error tells it."""
+    code, what, hint = _AWAY
+    return StoreFault(code, f"{name} {what}: {error!s:.200}", hint)

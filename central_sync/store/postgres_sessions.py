@@ -1,0 +1,264 @@
+"""Transactions on PostgreSQL through asyncpg. Floor: central_sync/store; in the PostgreSQL door, on all three walks.
+
+Theory of operation (docs/adr/0017-postgresql.md). Writers run READ COMMITTED under a lock, so that each statement sees
+what was committed before the lock was given: `for_node` holds the node's row FOR UPDATE, `alone` holds table `node`
+against every other writer, in this process or another. Readers have one snapshot (REPEATABLE READ) and wait for nobody.
+What two nodes may both claim (an entry's id, an owner) is held by keys and constraints: who comes second is undone and
+runs its verb again, which then sees the first. A verb may therefore run more than once; it has no effect but through
+its transaction. Nothing is tried again once a connection broke in the middle: whether the commit came through is then
+unknown, and the node that asked sends its batch again.
+"""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import lru_cache, partial
+from itertools import count
+from typing import Any, TypeVar
+
+import asyncpg
+
+from central_sync.store.addresses import shown_address, unreadable
+from central_sync.store.faults import StoreFault
+from central_sync.store.postgres_faults import CROSSED, LOST, away, fault_of
+from central_sync.store.statements import Statements
+from gridmodel.identity import NodeId
+
+T = TypeVar("T")
+Work = Callable[[Statements], Awaitable[T]]
+Lock = Callable[[Any], Awaitable[None]]
+
+CONNECTIONS_MAX = 8
+"""Of one hub process. A server's own limit is 100 by default."""
+CONNECT_S_MAX = 10.0
+TRIES_MAX = 6
+"""Of one verb that others cross. Who crosses has committed, so that the second try nearly always stands alone."""
+STATEMENTS_CACHED = 512
+"""Prepared statements kept by each connection: those of all verbs, IN lists of common lengths among them."""
+STATEMENT_CHARACTERS_MAX = 16_384
+"""Longer ones are not kept; an IN list of 500 has 3,000."""
+SETTINGS = {
+    "application_name": "tarmoq-hub",
+    "synchronous_commit": "on",  # what is acknowledged is on the disk, whatever the server's default is
+    "lock_timeout": "20s",  # below the 30 s for which a node waits for its answer
+    "idle_in_transaction_session_timeout": "300s",  # a process that hangs lets go of its node
+    "tcp_keepalives_idle": "30",  # so does one whose machine lost its power
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "jit": "off",
+}
+"""Of every connection."""
+NUL, NUL_SHOWN = "\0", "\N{SYMBOL FOR NULL}"
+"""A text of PostgreSQL holds no NUL: a meter's name padded with it, in an alarm, is kept with its picture."""
+
+_WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_NODE = "SELECT 1 FROM node WHERE id = $1 FOR UPDATE"
+_EVERY_NODE = "LOCK TABLE node IN EXCLUSIVE MODE"
+
+
+@lru_cache(maxsize=4096)
+def numbered(sql: str) -> str:
+    """``?`` and ``?1`` as ``$1``."""
+    counter = count(1)
+    return re.sub(r"\?(\d*)", lambda found: f"${found[1] or next(counter)}", sql)
+
+
+def kept(parameters: Sequence[Any]) -> Sequence[Any]:
+    """The parameters as PostgreSQL can keep them."""
+    for one in parameters:
+        if isinstance(one, str) and NUL in one:
+            return [one.replace(NUL, NUL_SHOWN) if isinstance(one, str) else one for one in parameters]
+    return parameters
+
+
+class PostgresStatements:
+    """`Statements` over one connection; a reader's refuses to write by name, as SQLite's does."""
+
+    def __init__(self, connection: Any, *, writes: bool) -> None:
+        self._connection = connection
+        self._writes = writes
+
+    async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """See `Statements`."""
+        self._must_write(sql)
+        told = await self._connection.execute(numbered(sql), *kept(parameters))
+        return int(told.rpartition(" ")[2])
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """See `Statements`."""
+        self._must_write(sql)
+        await self._connection.executemany(numbered(sql), map(kept, rows))
+
+    async def fetch_all(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """See `Statements`."""
+        return [tuple(row) for row in await self._connection.fetch(numbered(sql), *kept(parameters))]
+
+    async def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """See `Statements`."""
+        row = await self._connection.fetchrow(numbered(sql), *kept(parameters))
+        return None if row is None else tuple(row)
+
+    def _must_write(self, sql: str) -> None:
+        if not self._writes:
+            raise RuntimeError(f"a read verb of the hub's database tried to write: {sql[:80]}")
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """Back in the pool as it was: verbs leave nothing in a session, so that no round trip has to clean it."""
+
+    def get_reset_query(self) -> str:
+        """See asyncpg."""
+        return ""
+
+
+class Sessions:
+    """The connections of one process to one database, and the only ways to a transaction."""
+
+    def __init__(self, pool: Any, name: str) -> None:
+        self.name = name
+        self._pool = pool
+        self._turns: dict[NodeId | None, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Of verbs of this process: who would wait for a lock of the server anyway takes no connection meanwhile."""
+
+    async def alone(self, work: Work[T]) -> T:
+        """Run `work` while no other writer runs."""
+        async with self._turns[None]:
+            return await self._done(_WRITING, work, _lock_all)
+
+    async def for_node(self, node: NodeId, work: Work[T]) -> T:
+        """Run `work` while no other writer about `node` runs."""
+        async with self._turns[node]:
+            return await self._done(_WRITING, work, partial(_lock_node, node))
+
+    async def snapshot(self, work: Work[T]) -> T:
+        """Run `work` on one snapshot; it may only read."""
+        return await self._done(_READING, work, None)
+
+    @asynccontextmanager
+    async def raw(self) -> AsyncIterator[Any]:
+        """A connection outside any transaction, for the schema and the checkup."""
+        with named(self.name):
+            async with self._pool.acquire() as connection:
+                yield connection
+
+    async def close(self) -> None:
+        """Wait for the verbs in progress, then let go of the server."""
+        await self._pool.close()
+
+    async def _done(self, begin: str, work: Work[T], lock: Lock | None) -> T:
+        with named(self.name):
+            return await finished(self._again(begin, work, lock))
+
+    async def _again(self, begin: str, work: Work[T], lock: Lock | None) -> T:
+        """Whoever was crossed runs once more; the last error stands when that does not help."""
+        for _ in range(TRIES_MAX - 1):
+            with suppress(*CROSSED):
+                return await self._once(begin, work, lock)
+        return await self._once(begin, work, lock)
+
+    async def _once(self, begin: str, work: Work[T], lock: Lock | None) -> T:
+        connection = await self._begun(begin)
+        try:
+            if lock is not None:
+                await lock(connection)
+            result = await work(PostgresStatements(connection, writes=lock is not None))
+            _must_be_committed(await connection.execute("COMMIT"), self.name)
+        except BaseException as error:
+            if _gone(connection):
+                if isinstance(error, asyncpg.InterfaceError):
+                    raise away(error, self.name) from error
+            else:
+                with suppress(*LOST, asyncpg.PostgresError):
+                    await connection.execute("ROLLBACK")
+            raise
+        finally:
+            await self._pool.release(connection)
+        return result
+
+    async def _begun(self, begin: str) -> Any:
+        """A connection in a new transaction. One that died unnoticed in the pool is replaced: nothing was lost."""
+        for last in (False, True):
+            connection = await self._pool.acquire()
+            try:
+                await connection.execute(begin)
+            except BaseException as error:
+                await self._pool.release(connection)
+                if last or not isinstance(error, (*LOST, asyncpg.InterfaceError)):
+                    raise
+                await self._pool.expire_connections()
+            else:
+                return connection
+        raise RuntimeError("the second time either gives a connection or raises")
+
+
+def _gone(connection: Any) -> bool:
+    """Whether the connection broke; the pool may have taken it back by then."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
+async def _lock_all(connection: Any) -> None:
+    await connection.execute(_EVERY_NODE)
+
+
+async def _lock_node(node: NodeId, connection: Any) -> None:
+    if await connection.fetchval(_NODE, node) is None:
+        await _lock_all(connection)  # no row to hold: nobody may write beside us
+
+
+def _must_be_committed(told: str, name: str) -> None:
+    if told != "COMMIT":
+        raise RuntimeError(f"a verb of {name} went on after a statement had failed: nothing was committed")
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Turns trouble with the server into its fault."""
+    try:
+        yield
+    except BaseException as error:
+        fault = None if isinstance(error, StoreFault) else fault_of(error, name)
+        if fault is None:
+            raise
+        raise fault from (None if fault.code == "TQ-HB-01" else error)  # there a secret may stand in it
+
+
+async def finished(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which comes to its end even when the caller is cancelled: no commit is half known."""
+    task = asyncio.ensure_future(work)
+    interrupted: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted from (None if task.cancelled() else task.exception())
+    return task.result()
+
+
+async def open_sessions(url: str, *, read_only: bool = False) -> Sessions:
+    """Connect; raises StoreFault by name when that cannot be."""
+    name = f"the hub's {shown_address(url)}"
+    settings = SETTINGS | ({"default_transaction_read_only": "on"} if read_only else {})
+    try:
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=0,  # else it would call a server that is away by itself, and complain in words of its own
+            max_size=CONNECTIONS_MAX,
+            timeout=CONNECT_S_MAX,
+            connection_class=_Connection,
+            statement_cache_size=STATEMENTS_CACHED,
+            max_cacheable_statement_size=STATEMENT_CHARACTERS_MAX,
+            server_settings=settings,
+        )
+        sessions = Sessions(pool, name)
+        async with sessions.raw():
+            return sessions
+    except ValueError:
+        raise unreadable() from None
