@@ -29,9 +29,11 @@ from edge_node.money.payments import Desk
 from edge_node.store.opening import EdgeStore
 from edge_node.supply.enforcement import Enforcement
 from edge_node.supply.facts import Sources
+from edge_node.uplink.bundles import Bundles, NodeBundleKeys
 from edge_node.uplink.hub_link import HubLink, HubLinkLimits
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.status import StatusRoom
+from edge_node.uplink.taking import Taking
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Compute, Entropy, IoClock, Rng, ToldClock, UtilityClock
 from gridmodel.identity import ChannelId
@@ -68,6 +70,8 @@ class Ports:
     profiles: Mapping[str, MeterProfile]
     told_clock: ToldClock | None = None
     """Told the hub's time at every reply, to confirm or doubt the clock."""
+    bundle_keys: NodeBundleKeys | None = None
+    """None: this node takes no bundles."""
     settled: Callable[[], object] | None = None
     """Called when objects were made that live as long as a registry."""
 
@@ -86,6 +90,7 @@ class Rooms:
     hour_close: HourClose
     day_close: DayClose
     hub_link: HubLink
+    bundles: Bundles
     status: StatusRoom
     board: StatusBoard
     points: PointsBoard
@@ -117,7 +122,8 @@ def build_rooms(
 ) -> Rooms:
     """Wire every room; nothing runs yet."""
     people = People(config.people, compute=ports.compute, clock=ports.clock)
-    hub_link = _hub_link(config, ports, store, wakeups)
+    reconciliation = Reconciliation(store.control, config.node_id, wakeups)
+    hub_link = _hub_link(config, ports, store, wakeups, reconciliation)
     board = StatusBoard(
         store, node=config.node_id, zone=config.zone, clock=ports.clock, link=hub_link.view, tasks=tasks
     )
@@ -137,6 +143,19 @@ def build_rooms(
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
+        bundles=bundles_of(
+            config,
+            store,
+            reconciliation,
+            keys=ports.bundle_keys,
+            signer=ports.signer,
+            clock=ports.clock,
+            rng=ports.rng,
+            entropy=ports.entropy,
+            compute=ports.compute,
+            wakeups=wakeups,
+            changed=hub_link.greet_anew,
+        ),
         status=StatusRoom(
             control=store.control,
             outbox=store.outbox,
@@ -331,13 +350,54 @@ def _day_close(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
     )
 
 
-def _hub_link(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> HubLink:
+def bundles_of(
+    config: NodeConfig,
+    store: EdgeStore,
+    reconciliation: Reconciliation,
+    *,
+    keys: NodeBundleKeys | None,
+    signer: Signer,
+    clock: UtilityClock,
+    rng: Rng,
+    entropy: Entropy,
+    compute: Compute,
+    wakeups: Wakeups,
+    changed: Callable[[], None] = lambda: None,
+) -> Bundles:
+    """What couriers take and bring; also beside a stopped node."""
+    return Bundles(
+        node=config.node_id,
+        outbox=store.outbox,
+        downlink=store.downlink,
+        state=store.state,
+        reconciliation=reconciliation,
+        taking=Taking(
+            outbox=store.outbox,
+            downlink=store.downlink,
+            alarms=store.alarms,
+            reconciliation=reconciliation,
+            clock=clock,
+            wakeups=wakeups,
+        ),
+        keys=keys,
+        signer=signer,
+        clock=clock,
+        rng=rng,
+        entropy=entropy,
+        compute=compute,
+        changed=changed,
+    )
+
+
+def _hub_link(
+    config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups, reconciliation: Reconciliation
+) -> HubLink:
     return HubLink(
         node=config.node_id,
         outbox=store.outbox,
         downlink=store.downlink,
         alarms=store.alarms,
-        reconciliation=Reconciliation(store.control, config.node_id, wakeups),
+        reconciliation=reconciliation,
         link=ports.link,
         clock=ports.clock,
         rng=ports.rng,

@@ -26,6 +26,11 @@ class Mark(StrEnum):
     CLOCK_DOUBTED = "clock_doubted"
     """UTC seconds as the clock showed them when it was last in doubt; absent once another source has confirmed it."""
 
+    HUB_TOLD_AT = "hub_told_at"
+    """The hub's time of its newest word on how far a lane is durable: an older word found on a drive is told by it."""
+    HUB_WORD = "hub_word"
+    """How far the lanes were durable by the newest bundle, as JSON: the next one goes on from there."""
+
 
 async def read_mark(conn: Connection, mark: Mark) -> str | None:
     """The mark's text, or None when it was never set."""
@@ -39,6 +44,13 @@ async def write_mark(conn: Connection, mark: Mark, value: str) -> None:
         "INSERT INTO node_state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         (mark.value, value),
     )
+
+
+async def raise_mark(conn: Connection, mark: Mark, number: int) -> None:
+    """Set a mark that is a number within the caller's transaction, unless it is as high already."""
+    held = await read_mark(conn, mark)
+    if held is None or int(held) < number:
+        await write_mark(conn, mark, str(number))
 
 
 async def forget_mark(conn: Connection, mark: Mark) -> None:

@@ -34,6 +34,7 @@ class Reconciliation:
         self._known: str | None = None
         self._spoken: str | None = None
         self._settled = False
+        self._begun = False
 
     @property
     def settled(self) -> bool:
@@ -49,10 +50,13 @@ class Reconciliation:
             return known, await read_mark(conn, Mark.RECONCILED_AT) is not None and not moved
 
         self._known, self._settled = await self._control.read(verb)
+        self._begun = True
         self._spoken = self._known
 
     async def hub_known(self) -> str | None:
         """The incarnation this store agreed with last."""
+        if not self._begun:
+            await self.begin()
         return self._known
 
     async def met(self, incarnation: str, now: int) -> bool:
