@@ -15,7 +15,9 @@ from hosting.config import read_secret
 from hosting.process import Exit
 from protocols.sync.bundle import BUNDLE_BYTES_MAX
 
-app = typer.Typer(no_args_is_help=True, help="Bundles on a flash drive, in place of the link: both ways, harmless twice.")
+app = typer.Typer(
+    no_args_is_help=True, help="Bundles on a flash drive, in place of the link: both ways, harmless twice."
+)
 
 By = Annotated[str, typer.Option(help="Id of the person.")]
 
@@ -30,7 +32,9 @@ def write(  # noqa: PLR0917
     json_: Json = False,
 ) -> None:
     """Everything that the hub has not acknowledged, signed and sealed for it. Exit 3 when the file took only a part."""
-    told = _asked(config, "bundle-write", {"path": str(to.resolve()), "by": by, "bytes_max": bytes_max}, secret_file, json_)
+    told = _asked(
+        config, "bundle-write", {"path": str(to.resolve()), "by": by, "bytes_max": bytes_max}, secret_file, json_
+    )
     raise typer.Exit(Exit.OK if told["whole"] else Exit.PARTLY)
 
 
@@ -44,7 +48,9 @@ def apply(  # noqa: PLR0917
     json_: Json = False,
 ) -> None:
     """Take in a bundle of the hub; twice or late is harmless. Exit 3 when a lane needs another trip."""
-    told = _asked(config, "bundle-apply", {"path": str(file.resolve()), "by": by, "new_hub": new_hub}, secret_file, json_)
+    told = _asked(
+        config, "bundle-apply", {"path": str(file.resolve()), "by": by, "new_hub": new_hub}, secret_file, json_
+    )
     raise typer.Exit(Exit.OK if told["ok"] and told["whole"] else Exit.PARTLY)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_node.bundle_verbs import BundleVerbs
+from edge_node.bundle_wiring import bundles_of
 from edge_node.commands import through_door
 from edge_node.config import NodeConfig
 from edge_node.console.people import People
 from edge_node.node import remind
-from edge_node.rooms import bundles_of
 from edge_node.serving import key_domain, load_bundle_keys, load_signer
-from edge_node.store.opening import CONTROL_NAME, StoreFault, StoreKeys, open_store
+from edge_node.store.opening import CONTROL_NAME, StoreKeys, no_store, open_store
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Entropy
@@ -54,7 +54,7 @@ def make_key(out: Path, entropy: Entropy, *, demo: bool) -> dict[str, Any]:
 async def _resting(config: NodeConfig, clock: ScaledClock, entropy: Entropy) -> AsyncIterator[BundleVerbs]:
     """The verbs over the store of a node that does not run; raises InstanceFault when one runs after all."""
     if not (config.data_dir / CONTROL_NAME).is_file():
-        raise StoreFault("TQ-ST-04", f"there is no {config.data_dir / CONTROL_NAME}", "start the node once, or correct data_dir")
+        raise no_store(config.data_dir / CONTROL_NAME, "start the node once, or correct data_dir")
     with InstanceLock(config.data_dir):
         compute = ThreadCompute()
         try:

@@ -7,6 +7,7 @@ another room.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from edge_node.bundle_wiring import bundles_of
 from edge_node.config import NodeConfig
 from edge_node.console.people import People
 from edge_node.console.points import PointsBoard
@@ -33,7 +34,6 @@ from edge_node.uplink.bundles import Bundles, NodeBundleKeys
 from edge_node.uplink.hub_link import HubLink, HubLinkLimits
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.status import StatusRoom
-from edge_node.uplink.taking import Taking
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Compute, Entropy, IoClock, Rng, ToldClock, UtilityClock
 from gridmodel.identity import ChannelId
@@ -347,45 +347,6 @@ def _day_close(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         clock=ports.clock,
         wakeups=wakeups,
         grace_s=config.polling.day_grace_s,
-    )
-
-
-def bundles_of(
-    config: NodeConfig,
-    store: EdgeStore,
-    reconciliation: Reconciliation,
-    *,
-    keys: NodeBundleKeys | None,
-    signer: Signer,
-    clock: UtilityClock,
-    rng: Rng,
-    entropy: Entropy,
-    compute: Compute,
-    wakeups: Wakeups,
-    changed: Callable[[], None] = lambda: None,
-) -> Bundles:
-    """What couriers take and bring; also beside a stopped node."""
-    return Bundles(
-        node=config.node_id,
-        outbox=store.outbox,
-        downlink=store.downlink,
-        state=store.state,
-        reconciliation=reconciliation,
-        taking=Taking(
-            outbox=store.outbox,
-            downlink=store.downlink,
-            alarms=store.alarms,
-            reconciliation=reconciliation,
-            clock=clock,
-            wakeups=wakeups,
-        ),
-        keys=keys,
-        signer=signer,
-        clock=clock,
-        rng=rng,
-        entropy=entropy,
-        compute=compute,
-        changed=changed,
     )
 
 

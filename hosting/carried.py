@@ -96,11 +96,15 @@ class Draft:
             self._partial.unlink(missing_ok=True)
 
     def _unwritable(self, error: OSError) -> CarriedFault:
-        hint = "it is full: take away what is on it, or take a larger one" if error.errno in FULL else "look at the drive"
+        hint = (
+            "it is full: take away what is on it, or take a larger one" if error.errno in FULL else "look at the drive"
+        )
         return CarriedFault("TQ-BN-11", f"{self.path} cannot be written: {error.strerror}", f"{hint}; nothing is lost")
 
 
 def unreadable(path: Path, error: OSError | ValueError) -> CarriedFault:
     """The fault for a drive that fails while it is read, or a name that names nothing."""
     why = error.strerror if isinstance(error, OSError) else "it is no name of a file"
-    return CarriedFault("TQ-BN-10", f"{path} cannot be read: {why}", "look at the drive; the service's user must read it")
+    return CarriedFault(
+        "TQ-BN-10", f"{path} cannot be read: {why}", "look at the drive; the service's user must read it"
+    )

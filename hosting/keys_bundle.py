@@ -61,6 +61,7 @@ class BundlePrivate(HpkePrivate):
     """The private half, on the machine that applies bundles."""
 
     __slots__ = ()
+    public: BundlePublic
 
     def __init__(self, raw: bytes) -> None:
         """From 32 bytes."""

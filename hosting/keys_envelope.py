@@ -166,6 +166,7 @@ class RecoveryPrivate(HpkePrivate):
     """The private half of a recovery key, on a machine that is connected to nothing."""
 
     __slots__ = ()
+    public: RecoveryPublic
 
     def __init__(self, raw: bytes) -> None:
         """From 32 bytes."""

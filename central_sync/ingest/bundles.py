@@ -46,7 +46,6 @@ from protocols.sync.lanes import ADVANCING, AckOutcome, DownLane
 from protocols.sync.messages import Hello, Push
 from protocols.sync.pull import PULL_ITEMS_MAX, PULL_REPLY_BYTES_MAX, Pull
 
-
 T = TypeVar("T", Hello, Push, Pull)
 
 

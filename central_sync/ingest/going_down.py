@@ -26,9 +26,7 @@ class GoingDown:
     """Lanes whose offset this hub never assigned: it was restored."""
 
 
-async def what_lies_after(
-    tx: HubTransaction, node: NodeId, offsets: Mapping[DownLane, int], limit: int
-) -> GoingDown:
+async def what_lies_after(tx: HubTransaction, node: NodeId, offsets: Mapping[DownLane, int], limit: int) -> GoingDown:
     """What lies after these offsets, lanes in their order; at least one item if there is one."""
     heads = await tx.down_heads(node)
     refetch = tuple(lane for lane, offset in sorted(offsets.items()) if offset > heads[lane])

@@ -1,7 +1,8 @@
 """The hub's side of sync: hello, push, pull, independent of how the bytes came. Floor: central_sync/ingest.
 
 On the walks of reading, payment and link loss. `handle(kind, body)` takes a packed message and gives the packed reply;
-HTTP and the simulator's link call it alike, and bundles (`bundles`) go the same ways. What cannot be read or is not authentic raises a Fault and nothing is kept.
+HTTP and the simulator's link call it alike, and what couriers bring (`bundles`) goes the same ways. What cannot be read
+or is not authentic raises a Fault and nothing is kept.
 
 Theory of operation. A batch is decoded and held against its registry outside any transaction (heavy work goes through
 the compute port), under its node's lock. Then one transaction judges it again by what is durable, applies its content

@@ -139,7 +139,7 @@ class Outbox:
 
         return await self._control.read(verb)
 
-    async def acknowledge(  # noqa: PLR0917
+    async def acknowledge(
         self, lane: Lane, mark: LaneMark, outcome: AckOutcome, reason: str, now: int, *, told_at: int = 0
     ) -> None:
         """Everything of `lane` up to `mark` is durable at the hub, which said so at its time `told_at`.

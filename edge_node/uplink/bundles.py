@@ -187,7 +187,12 @@ class Bundles:
             await self._taking.retry_refused(now)
             settled = await self._settled(head, found, fresh=fresh)
             self._changed()
-            told = {"ok": not found.forked, "bundle": head.bundle, "made_at": rfc3339(head.made_at), "newest": fresh} | {
+            told = {
+                "ok": not found.forked,
+                "bundle": head.bundle,
+                "made_at": rfc3339(head.made_at),
+                "newest": fresh,
+            } | {
                 "acknowledged": found.acknowledged,
                 "forked": found.forked,
                 "items": found.applied,

@@ -231,7 +231,9 @@ def contradiction(what: str) -> BundleFault:
 
 def cut_off() -> BundleFault:
     """The fault for a file that ends too early (TQ-BN-03)."""
-    return bundle_fault(3, "the bundle is cut off", "nothing was applied; copy it again, or write it again at its sender")
+    return bundle_fault(
+        3, "the bundle is cut off", "nothing was applied; copy it again, or write it again at its sender"
+    )
 
 
 def altered(what: str) -> BundleFault:

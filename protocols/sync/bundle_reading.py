@@ -87,7 +87,9 @@ def read_head(source: BinaryIO) -> tuple[BundleHead, bytes]:
     if len(start) < PREFIX_BYTES:
         raise cut_off()
     if start[len(MAGIC)] not in VERSIONS:
-        raise bundle_fault(2, f"a bundle of version {start[len(MAGIC)]} is not served here", "update the older of both sides")
+        raise bundle_fault(
+            2, f"a bundle of version {start[len(MAGIC)]} is not served here", "update the older of both sides"
+        )
     length = int.from_bytes(start[-2:], "little")
     if length > HEAD_BYTES_MAX:
         raise altered("its head is too long")
@@ -117,7 +119,9 @@ def checking(
         digest.update(len(sealed).to_bytes(4, "little") + sealed)
         size += 4 + len(sealed)
         if size > BUNDLE_BYTES_MAX:
-            raise bundle_fault(7, f"the bundle is larger than {BUNDLE_BYTES_MAX} bytes", "write smaller ones: --bytes-max")
+            raise bundle_fault(
+                7, f"the bundle is larger than {BUNDLE_BYTES_MAX} bytes", "write smaller ones: --bytes-max"
+            )
         order.take(*_opened(box, sealed, frame_owner(belongs, number)))
         number += 1
         if size - paused >= CHECKED_AT_ONCE_BYTES:
