@@ -88,7 +88,7 @@ def load_bundle_keys(config: HubConfig) -> HubBundleKeys | None:
 
 @asynccontextmanager
 async def resting(config: HubConfig, *, clock: ScaledClock, entropy: Entropy) -> AsyncIterator[Hub]:
-    """A hub that does not run, for a verb that writes: the folder's lock is held. Raises InstanceFault, DatabaseFault."""
+    """A hub that does not run, for a verb that writes: under the folder's lock. Raises InstanceFault, DatabaseFault."""
     make_data_folder(config.data_dir)
     with ExitStack() as held:
         held.enter_context(InstanceLock(config.data_dir))

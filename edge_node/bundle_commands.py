@@ -73,7 +73,7 @@ async def _resting(config: NodeConfig, clock: ScaledClock, entropy: Entropy) -> 
                 await remind(clock, store)
                 wakeups = Wakeups()
                 bundles = bundles_of(
-                    config,
+                    config.node_id,
                     store,
                     Reconciliation(store.control, config.node_id, wakeups),
                     keys=load_bundle_keys(config),

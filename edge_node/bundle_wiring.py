@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 
-from edge_node.config import NodeConfig
 from edge_node.store.opening import EdgeStore
 from edge_node.uplink.bundles import Bundles, NodeBundleKeys
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.taking import Taking
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Compute, Entropy, Rng, UtilityClock
+from gridmodel.identity import NodeId
 from protocols.authority.signatures import Signer
 
 
 def bundles_of(
-    config: NodeConfig,
+    node: NodeId,
     store: EdgeStore,
     reconciliation: Reconciliation,
     *,
@@ -28,7 +28,7 @@ def bundles_of(
 ) -> Bundles:
     """What couriers take and bring; also beside a stopped node."""
     return Bundles(
-        node=config.node_id,
+        node=node,
         outbox=store.outbox,
         downlink=store.downlink,
         state=store.state,

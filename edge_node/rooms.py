@@ -144,7 +144,7 @@ def build_rooms(
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
         bundles=bundles_of(
-            config,
+            config.node_id,
             store,
             reconciliation,
             keys=ports.bundle_keys,

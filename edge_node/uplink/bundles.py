@@ -13,7 +13,6 @@ Codes: TQ-BN-20 no keys for bundles here, 21 it goes on from what is not here, 2
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +22,7 @@ from typing import Any, BinaryIO
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
 from edge_node.store.state import Mark, NodeState
+from edge_node.uplink.hub_word import HubWord
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.taking import Taking
 from gridmodel.clock import ClockTrust, Compute, Entropy, Rng, UtilityClock
@@ -206,7 +206,7 @@ class Bundles:
     async def _going(self) -> _Going:
         """The word of the newest bundle, unless the link said something since."""
         told_at = int(await self._state.get(Mark.HUB_TOLD_AT) or 0)
-        word = _Word.from_text(await self._state.get(Mark.HUB_WORD))
+        word = HubWord.from_text(await self._state.get(Mark.HUB_WORD))
         marks = word.lanes if word.at >= told_at else {}
         local = await self._outbox.local(marks)
         going = _Going({}, {})
@@ -324,7 +324,7 @@ class Bundles:
         found.forked = [one.lane.value for one in effects if isinstance(one, Forked)]
         found.held = marks
         if fresh:
-            await self._state.put(Mark.HUB_WORD, _Word(welcome.hub_time, marks).to_text())
+            await self._state.put(Mark.HUB_WORD, HubWord(welcome.hub_time, marks).to_text())
 
     async def _pulled(self, reply: PullReply, found: _Found, *, fresh: bool) -> None:
         if reply.refetch and fresh:
@@ -372,25 +372,3 @@ class Bundles:
                 "edge-node bundle make-key; set keys.bundle, hub.bundle_key and hub.signing_key",
             )
         return self._keys
-
-
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """How far the lanes were durable at the hub at its time `at`."""
-
-    at: int
-    lanes: Mapping[Lane, LaneMark]
-
-    def to_text(self) -> str:
-        """JSON."""
-        lanes = {lane.value: [mark.epoch, mark.seq, mark.hash.hex()] for lane, mark in self.lanes.items()}
-        return json.dumps({"at": self.at, "lanes": lanes})
-
-    @classmethod
-    def from_text(cls, text: str | None) -> "_Word":
-        """Back from `to_text`; nothing at all when there was none."""
-        if text is None:
-            return cls(-1, {})
-        told = json.loads(text)
-        lanes = {Lane(lane): LaneMark(mark[0], mark[1], bytes.fromhex(mark[2])) for lane, mark in told["lanes"].items()}
-        return cls(told["at"], lanes)
