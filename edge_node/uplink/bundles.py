@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
@@ -42,9 +42,9 @@ from protocols.sync.bundle import (
     FrameKind,
     for_another,
 )
-from protocols.sync.bundle_reading import CheckedBundle, check_bundle
+from protocols.sync.bundle_reading import check_bundle
 from protocols.sync.effects import Acknowledged, Forked
-from protocols.sync.lanes import NONCE_BYTES, DownLane, Lane, LaneMark, fresh_mark
+from protocols.sync.lanes import NONCE_BYTES, AckOutcome, DownLane, Lane, LaneMark, fresh_mark
 from protocols.sync.messages import BATCHES_PER_PUSH_MAX, PUSH_BYTES_MAX, Hello, Push, Welcome
 from protocols.sync.pull import PULL_ITEMS_MAX, Pull, PullReply
 from protocols.sync.seal import sign_hello, sign_pull
@@ -170,10 +170,13 @@ class Bundles:
         Raises BundleFault, Fault TQ-BN-20 to 22, CarriedFault; then nothing of it was applied.
         """
         async with self._turn, carried(self._compute, path) as source:
-            bundle = await self._checked(source, new_hub=new_hub)
+            bundle = await check_bundle(source, self._compute, self._box, self._verify)
             head, now = bundle.head, self._clock.now()
+            anew = await self._another_hub(head, new_hub=new_hub)
+            await self._goes_on_here(head, anew=anew)
             fresh = head.made_at > int(await self._state.get(Mark.HUB_TOLD_AT) or 0)
-            if await self._reconciliation.met(head.hub_incarnation or "", now):
+            await self._reconciliation.met(head.hub_incarnation or "", now)
+            if anew:
                 await self._taking.begin_anew(frozenset(DownLane), now)
             found = _Found()
             async for kind, message in bundle.messages():
@@ -281,32 +284,30 @@ class Bundles:
         )
         return sign_pull(pull, self._signer)
 
-    async def _checked(self, source: BinaryIO, *, new_hub: bool) -> CheckedBundle:
-        """The bundle, if it is for this store as it stands."""
-        bundle = await check_bundle(source, self._compute, self._box, self._verify)
-        head = bundle.head
-        known = await self._reconciliation.hub_known()
-        if known is not None and head.hub_incarnation != known and not new_hub:
+    async def _another_hub(self, head: BundleHead, *, new_hub: bool) -> bool:
+        """Whether another hub made it than the one this store speaks with; a person must have said so."""
+        expected = await self._reconciliation.hub_expected()
+        if expected in {None, head.hub_incarnation}:
+            return False
+        if not new_hub:
             raise Fault(
                 "TQ-BN-22",
-                f"the bundle is of hub {head.hub_incarnation}, this store agreed with hub {known}",
+                f"the bundle is of hub {head.hub_incarnation}, this store speaks with hub {expected}",
                 "nothing was applied; if the hub was rebuilt: apply it again with --new-hub",
             )
-        if new_hub and any(head.offsets.values()):
-            raise Fault(
-                "TQ-BN-21",
-                "the bundle does not begin at the beginning, and another hub numbers anew",
-                "nothing was applied; at the hub: central-sync bundle write --whole",
-            )
-        here = await self._downlink.offsets()
+        return True
+
+    async def _goes_on_here(self, head: BundleHead, *, anew: bool) -> None:
+        """Raises Fault TQ-BN-21 unless its items follow, without a gap, what is here."""
+        here = dict.fromkeys(DownLane, 0) if anew else await self._downlink.offsets()
         for lane, after in head.offsets.items():
             if after > here[lane]:
                 raise Fault(
                     "TQ-BN-21",
                     f"the bundle goes on in lane {lane.value} from {after}, here it stands at {here[lane]}",
-                    "nothing was applied; apply the earlier bundle first, or carry a bundle up and bring its answer",
+                    "nothing was applied; apply the earlier bundle first, or carry a bundle up and bring its answer;"
+                    " of another hub: central-sync bundle write --whole",
                 )
-        return bundle
 
     async def _welcomed(self, welcome: Welcome, found: _Found, *, fresh: bool) -> None:
         marks = {lane: welcome.lanes.get(lane, fresh_mark(FIRST_EPOCH)) for lane in LANES_BY_PRIORITY}
@@ -316,9 +317,15 @@ class Bundles:
                 ours = local.get(lane, NEVER_SEALED).acknowledged
                 if (mark.epoch, mark.seq) < (ours.epoch, ours.seq):
                     marks[lane] = ours
+            local = await self._outbox.local(marks)
         session = UplinkSession(rng=self._rng)
         session.next(self._clock.now())
         effects = session.welcomed(replace(welcome, lanes=marks), local)
+        if fresh:  # batches of a hub that went back are owed again though the lane once got further
+            known = {one.lane for one in effects if isinstance(one, Acknowledged)}
+            held = {lane: mark for lane, mark in marks.items() if mark.seq and lane in local and lane not in known}
+            steps = [lane for lane, mark in held.items() if compare(local[lane], mark) is Standing.IN_STEP]
+            effects += tuple(Acknowledged(lane, held[lane], AckOutcome.DUPLICATE, "") for lane in steps)
         await self._taking.persist(effects, welcome.hub_time)
         found.acknowledged = {one.lane.value: one.mark.seq for one in effects if isinstance(one, Acknowledged)}
         found.forked = [one.lane.value for one in effects if isinstance(one, Forked)]

@@ -20,6 +20,8 @@ from hosting.database import Connection, Database
 from protocols.sync.lanes import Lane, LaneMark
 from protocols.sync.state import LocalLane
 
+UNKNOWN = "unknown"
+"""In place of a hub's incarnation: it moved before it said a word."""
 ITSELF = "node"
 """Who stopped the cuts when no person did."""
 
@@ -59,6 +61,12 @@ class Reconciliation:
             await self.begin()
         return self._known
 
+    async def hub_expected(self) -> str | None:
+        """The incarnation this store speaks with: the one it agreed with, or one it met since; None: any."""
+        known = await self.hub_known()
+        moved = await self._control.read(lambda conn: read_mark(conn, Mark.HUB_MOVED))
+        return known if moved in {None, UNKNOWN} else moved
+
     async def met(self, incarnation: str, now: int) -> bool:
         """A hub answered under this name; gives whether it is another than the one that spoke before."""
         before, self._spoken = self._spoken, incarnation
@@ -72,7 +80,7 @@ class Reconciliation:
         self._settled = False
 
         async def verb(conn: Connection) -> None:
-            await write_mark(conn, Mark.HUB_MOVED, self._spoken or "unknown")
+            await write_mark(conn, Mark.HUB_MOVED, self._spoken or UNKNOWN)
             await raise_alarm(conn, AlarmKind.HUB_MOVED, self._node, what, now)
 
         await self._control.write(verb)

@@ -1,10 +1,9 @@
 """An office and a hub that never speak: real stores on real files, and a folder that a courier carries between them."""
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -20,7 +19,6 @@ from edge_node.uplink.bundles import Bundles, NodeBundleKeys
 from edge_node.uplink.hub_link import HubLink
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.wakeups import Wakeups
-from gridmodel.account import LedgerEntry
 from gridmodel.reading import Revision
 from hosting.compute import InlineCompute
 from hosting.database import open_database
@@ -226,22 +224,19 @@ def uplink(office: Desk, link: DirectLink) -> HubLink:
     )
 
 
-TOLD_BY_ARRIVAL = {"received_at", "last_seen", "seen_at", "heard_at", "created_at", "began_at", "last_at", "issued_at", "updated_at"}
-"""Columns that tell when something came here, not what."""
+HOW_IT_CAME = {"batch", "lane", "down_mark", "node", "fork_request", "hub_state", "link_span"}
+"""Tables that tell how facts arrived, not which."""
+WHEN_IT_CAME = {"received_at", "seen_at", "created_at", "issued_at", "row_hash"}
 
 
 def holdings(folder: Path) -> dict[str, list[str]]:
-    """What a hub's database says, table by table, but for the times of arrival."""
+    """What a hub's database holds of the world, table by table."""
     found: dict[str, list[str]] = {}
-    with sqlite3.connect(folder / "hub.db") as conn:
+    with closing(sqlite3.connect(folder / "hub.db")) as conn:
         tables = [row[0] for row in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-        for table in tables:
+        for table in [name for name in tables if name not in HOW_IT_CAME]:
             columns = [row[1] for row in conn.execute(f"PRAGMA table_info({table})")]
-            wanted = [name for name in columns if name not in TOLD_BY_ARRIVAL]
-            if wanted:
-                rows = conn.execute(f"SELECT {', '.join(wanted)} FROM {table}").fetchall()  # noqa: S608
-                found[table] = sorted(json.dumps([repr(one) for one in row]) for row in rows)
+            wanted = [name for name in columns if name not in WHEN_IT_CAME]
+            rows = conn.execute(f"SELECT {', '.join(wanted)} FROM {table}").fetchall()  # noqa: S608
+            found[table] = sorted(repr(row) for row in rows)
     return found
-
-
-__all__ = ["LedgerEntry", "Courier", "Desk"]
