@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from central_sync.ingest.region_link import RegionLink
 from gridmodel.clock import Compute, Entropy, UtilityClock
@@ -45,8 +45,6 @@ from protocols.sync.bundle_reading import check_bundle
 from protocols.sync.lanes import ADVANCING, AckOutcome, DownLane
 from protocols.sync.messages import Hello, Push
 from protocols.sync.pull import PULL_ITEMS_MAX, PULL_REPLY_BYTES_MAX, Pull
-
-T = TypeVar("T", Hello, Push, Pull)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +132,17 @@ class Bundles:
     async def _hand_on(self, head: BundleHead, kind: FrameKind, message: bytes, taken: _Taken) -> None:
         match kind:
             case FrameKind.HELLO:
-                hello = _of(head, Hello.from_bytes(message))
+                hello = Hello.from_bytes(message)
                 known = None if hello.fork_lane is None else head.lanes.get(hello.fork_lane)
                 await self._link.carried_hello(hello, known, head.made_at)
             case FrameKind.PUSH:
-                reply = await self._link.push(_of(head, Push.from_bytes(message)), head.made_at)
+                reply = await self._link.push(Push.from_bytes(message), head.made_at)
                 for ack in reply.acks:
                     taken.outcomes[ack.outcome.value] += 1
                     if ack.outcome not in ADVANCING:
                         taken.stopped.setdefault(ack.lane.value, _why(ack.outcome, ack.reason))
             case FrameKind.PULL:
-                pull = _of(head, Pull.from_bytes(message))
+                pull = Pull.from_bytes(message)
                 await self._link.carried_pull(pull)
                 taken.offsets = pull.offsets
             case _:
@@ -235,13 +233,6 @@ class Bundles:
                 "central-sync bundle make-keys, then name the files in [keys] of its configuration",
             )
         return self._keys
-
-
-def _of(head: BundleHead, message: T) -> T:
-    """The message, if it is of the node that signed the bundle."""
-    if message.node != head.node:
-        raise for_another(f"a message of {message.node} in a bundle of {head.node}", "report it with the bundle")
-    return message
 
 
 def _why(outcome: AckOutcome, reason: str) -> str:

@@ -167,11 +167,13 @@ class _Order:
     def __init__(self, head: BundleHead) -> None:
         self._kinds = SEQUENCE[head.direction]
         self._offsets = dict(head.offsets)
+        self._node = head.node
         self._at = 0
+        self._begun = False
         self._ended = False
 
     def take(self, kind: FrameKind, message: bytes) -> None:
-        if self._ended or kind not in self._kinds[self._at :]:
+        if self._ended or kind not in self._kinds[self._at :] or not (self._begun or kind is self._kinds[0]):
             raise contradiction(f"a {kind.name} stands where it cannot")
         try:
             told = _READERS[kind](message)
@@ -179,6 +181,9 @@ class _Order:
             raise contradiction(f"a {kind.name} cannot be read ({fault.code}: {fault.what})") from fault
         if isinstance(told, PullReply):
             self._follow(told)
+        if isinstance(told, Hello | Push | Pull) and told.node != self._node:
+            raise contradiction(f"a {kind.name} of {told.node} in a bundle of {self._node}")
+        self._begun = True
         self._at = self._kinds.index(kind)
         self._ended = kind is FrameKind.END
 

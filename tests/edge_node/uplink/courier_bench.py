@@ -93,10 +93,10 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(folder: Path, clock: HandClock, *, keys: NodeBundleKeys | None = None, seed: int = 3) -> AsyncIterator[Desk]:
+async def desk(folder: Path, clock: HandClock, *, keys: NodeBundleKeys | None = None) -> AsyncIterator[Desk]:
     """The office as a process finds it."""
-    folder.mkdir(exist_ok=True)
-    entropy, compute = SeededEntropy(seed), InlineCompute()
+    folder.mkdir(exist_ok=True)  # noqa: ASYNC240 — a folder of the test
+    entropy, compute = SeededEntropy(3), InlineCompute()
     store = await open_store(
         folder,
         open_database,
@@ -130,7 +130,7 @@ async def desk(folder: Path, clock: HandClock, *, keys: NodeBundleKeys | None = 
 @asynccontextmanager
 async def centre(folder: Path, clock: HandClock, *, registry: bool = True) -> AsyncIterator[Hub]:
     """The hub, which knows the office's registry unless told otherwise."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)  # noqa: ASYNC240 — a folder of the test
     hub = await open_hub(folder, clock, HubBundleKeys(HUB_SIGNER, HUB_OPENING, {A: NODE_OPENING.public}))
     try:
         if registry:
@@ -226,7 +226,7 @@ def uplink(office: Desk, link: DirectLink) -> HubLink:
 
 HOW_IT_CAME = {"batch", "lane", "down_mark", "node", "fork_request", "hub_state", "link_span"}
 """Tables that tell how facts arrived, not which."""
-WHEN_IT_CAME = {"received_at", "seen_at", "created_at", "issued_at", "row_hash"}
+WHEN_IT_CAME = {"received_at", "seen_at", "created_at", "issued_at", "hash"}
 
 
 def holdings(folder: Path) -> dict[str, list[str]]:
@@ -237,6 +237,6 @@ def holdings(folder: Path) -> dict[str, list[str]]:
         for table in [name for name in tables if name not in HOW_IT_CAME]:
             columns = [row[1] for row in conn.execute(f"PRAGMA table_info({table})")]
             wanted = [name for name in columns if name not in WHEN_IT_CAME]
-            rows = conn.execute(f"SELECT {', '.join(wanted)} FROM {table}").fetchall()  # noqa: S608
+            rows = conn.execute(f"SELECT {', '.join(wanted)} FROM {table}").fetchall()
             found[table] = sorted(repr(row) for row in rows)
     return found

@@ -322,5 +322,3 @@ def test_a_refused_item_stays_refused_by_name(tmp_path: Path) -> None:
         assert await carrier.desk.store.alarms.count(AlarmKind.DOWNLINK_REFUSED) == 1
 
     with_courier(tmp_path, story)
-
-
