@@ -143,27 +143,8 @@ def build_rooms(
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
-        bundles=bundles_of(
-            config.node_id,
-            store,
-            reconciliation,
-            keys=ports.bundle_keys,
-            signer=ports.signer,
-            clock=ports.clock,
-            rng=ports.rng,
-            entropy=ports.entropy,
-            compute=ports.compute,
-            wakeups=wakeups,
-            changed=hub_link.greet_anew,
-        ),
-        status=StatusRoom(
-            control=store.control,
-            outbox=store.outbox,
-            collect=board.brief,
-            clock=ports.clock,
-            wakeups=wakeups,
-            period_s=config.hub.status_period_s,
-        ),
+        bundles=_bundles(config, ports, store, wakeups, reconciliation, hub_link),
+        status=_status(config, ports, store, wakeups, board),
         board=board,
         points=PointsBoard(store, ports.clock),
         sources=sources,
@@ -347,6 +328,40 @@ def _day_close(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         clock=ports.clock,
         wakeups=wakeups,
         grace_s=config.polling.day_grace_s,
+    )
+
+
+def _status(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups, board: StatusBoard) -> StatusRoom:
+    return StatusRoom(
+        control=store.control,
+        outbox=store.outbox,
+        collect=board.brief,
+        clock=ports.clock,
+        wakeups=wakeups,
+        period_s=config.hub.status_period_s,
+    )
+
+
+def _bundles(  # noqa: PLR0917
+    config: NodeConfig,
+    ports: Ports,
+    store: EdgeStore,
+    wakeups: Wakeups,
+    reconciliation: Reconciliation,
+    hub_link: HubLink,
+) -> Bundles:
+    return bundles_of(
+        config.node_id,
+        store,
+        reconciliation,
+        keys=ports.bundle_keys,
+        signer=ports.signer,
+        clock=ports.clock,
+        rng=ports.rng,
+        entropy=ports.entropy,
+        compute=ports.compute,
+        wakeups=wakeups,
+        changed=hub_link.greet_anew,
     )
 
 

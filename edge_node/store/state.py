@@ -48,9 +48,11 @@ async def write_mark(conn: Connection, mark: Mark, value: str) -> None:
 
 async def raise_mark(conn: Connection, mark: Mark, number: int) -> None:
     """Set a mark that is a number within the caller's transaction, unless it is as high already."""
-    held = await read_mark(conn, mark)
-    if held is None or int(held) < number:
-        await write_mark(conn, mark, str(number))
+    await conn.execute(
+        "INSERT INTO node_state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        " WHERE CAST(node_state.value AS INTEGER) < CAST(excluded.value AS INTEGER)",
+        (mark.value, str(number)),
+    )
 
 
 async def forget_mark(conn: Connection, mark: Mark) -> None:
