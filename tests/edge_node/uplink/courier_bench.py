@@ -72,9 +72,10 @@ class Desk:
         """Payments at the desk."""
         await self.write(Lane.LEDGER, *(entry_record(payment(A, number)) for number in numbers))
 
-    async def close_hours(self, hours: int, seed: int = 1) -> None:
-        rng = Random(seed)
-        cells = [hour_record("t-a0", END - n * 3600, transformer_cell(rng)) for n in range(hours)]
+    async def close_hours(self, hours: int, number: int = 1) -> None:
+        """Hours of the day under that revision: one revision has one content."""
+        rng = Random(number)
+        cells = [hour_record("t-a0", END - n * 3600, transformer_cell(rng), number) for n in range(hours)]
         await self.write(Lane.SUMMARY, *cells)
 
     async def close_day(self, number: int = 1) -> None:

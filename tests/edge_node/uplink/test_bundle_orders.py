@@ -19,7 +19,7 @@ STEPS = ("office", "bank", "up", "down", "give", "bring", "give", "bring")
 async def at_work(carrier: Courier, number: int) -> None:
     """A piece of an office's day."""
     await carrier.desk.take(2 * number, 2 * number + 1)
-    await carrier.desk.close_hours(1 + number % 3, seed=number)
+    await carrier.desk.close_hours(1 + number % 3, number)
     if number % 3 == 0:
         await carrier.desk.close_day(1 + number // 3)
 
