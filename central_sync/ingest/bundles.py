@@ -124,6 +124,7 @@ class Bundles:
 
     async def _take(self, source: BinaryIO) -> tuple[BundleHead, _Taken]:
         bundle = await check_bundle(source, self._compute, self._box, self._verify)
+        self._recipient(bundle.head.node)
         taken = _Taken()
         async for kind, message in bundle.messages():
             await self._hand_on(bundle.head, kind, message, taken)
@@ -150,14 +151,8 @@ class Bundles:
 
     async def _write(self, node: NodeId, place: Path, offsets: Mapping[DownLane, int]) -> dict[str, Any]:
         keys = self._keys_or_fault()
-        recipient = keys.nodes.get(node)
         welcome = await self._link.welcome(node)
-        if recipient is None:
-            raise Fault(
-                "TQ-BN-31",
-                f"node {node} has no bundle key here",
-                "edge-node bundle make-key at the office; add bundle_key to its [[nodes]] here",
-            )
+        recipient = self._recipient(node)
         bundle = new_id("bundle", self._entropy)
         first = await self._link.down(node, offsets, PULL_ITEMS_MAX)
         after = {lane: 0 if lane in first.refetch else offset for lane, offset in offsets.items()}
@@ -218,6 +213,17 @@ class Bundles:
             raise for_another(
                 f"the bundle does not open with the key of this hub ({fault.code})", "copy it again, or write it again"
             ) from fault
+
+    def _recipient(self, node: NodeId) -> BundlePublic:
+        """For whom an answer to `node` is sealed; raises Fault TQ-BN-31."""
+        recipient = self._keys_or_fault().nodes.get(node)
+        if recipient is None:
+            raise Fault(
+                "TQ-BN-31",
+                f"node {node} has no bundle key here",
+                "edge-node bundle make-key at the office; add bundle_key to its [[nodes]] here",
+            )
+        return recipient
 
     def _verify(self, head: BundleHead, statement: bytes, signature: Signature) -> Verification:
         outcome = self._keyring.verify(Role.NODE, statement, signature, self._clock.bounds())

@@ -90,16 +90,23 @@ class Downlink:
         known = {lane: int(offset) - 1 for lane, offset in rows}
         return {lane: known.get(lane.value, 0) for lane in DownLane}
 
-    async def apply(self, items: Sequence[DownItem], now: int) -> Applied:
-        """Apply the items in their order, and remember how far each lane got, in one transaction."""
+    async def apply(self, items: Sequence[DownItem], now: int, *, gapless: bool = False) -> Applied:
+        """Apply the items in their order, and remember how far each lane got, in one transaction.
+
+        `gapless`: raises Fault TQ-DL-02, and nothing is applied, unless each item follows what is here by then. Over
+        the link the hub was asked for just these; what a courier brings was asked for long ago.
+        """
         prepared = [await self._prepare(item) for item in items]
 
         async def verb(conn: Connection) -> Applied:
             applied = refused = 0
             lanes: set[DownLane] = set()
             for one in prepared:
-                if one.item.offset < await _next_offset(conn, one.item.lane):
+                due = await _next_offset(conn, one.item.lane)
+                if one.item.offset < due:
                     continue
+                if gapless and one.item.offset > due:
+                    raise _beyond(one.item, due)
                 lanes.add(one.item.lane)
                 fault = await self._apply_one(conn, one, now)
                 if fault is None:
@@ -226,6 +233,14 @@ def _unfit(item: DownItem, why: str) -> Fault:
         "TQ-DL-01",
         f"item {item.offset} of lane {item.lane.value} (kind {item.kind:.40}) cannot be taken in: {why}",
         "it is kept and tried again after an update of this program; the lane goes on",
+    )
+
+
+def _beyond(item: DownItem, due: int) -> Fault:
+    return Fault(
+        "TQ-DL-02",
+        f"item {item.offset} of lane {item.lane.value} came where {due} is due",
+        "the link began the lane anew meanwhile: nothing is lost, apply the bundle again or let the link go on",
     )
 
 

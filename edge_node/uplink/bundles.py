@@ -337,7 +337,7 @@ class Bundles:
         if reply.refetch and fresh:
             await self._taking.begin_anew(frozenset(reply.refetch), self._clock.now())
         if reply.items:
-            result = await self._taking.items(reply.items, self._clock.now())
+            result = await self._taking.items(reply.items, self._clock.now(), gapless=True)
             found.applied += result.applied
             found.refused += result.refused
         found.more = reply.more

@@ -74,9 +74,9 @@ class Taking:
                 case _:
                     assert_never(effect)
 
-    async def items(self, items: Sequence[DownItem], now: int) -> Applied:
-        """Apply what came down, in one transaction with its offsets."""
-        result = await self._downlink.apply(items, now)
+    async def items(self, items: Sequence[DownItem], now: int, *, gapless: bool = False) -> Applied:
+        """Apply what came down, in one transaction with its offsets; see `Downlink.apply`."""
+        result = await self._downlink.apply(items, now, gapless=gapless)
         if result.refused:
             self._log.warning("downlink_refused", count=result.refused)
             self._wakeups.outbox.set()

@@ -269,3 +269,32 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         assert there.read_bytes() == b"mine"
 
     with_courier(tmp_path, story)
+
+
+def test_what_could_not_be_answered_is_not_taken_in(tmp_path: Path) -> None:
+    async def story(carrier: Courier) -> None:
+        await carrier.desk.take(1)
+        up = await carrier.up()
+        (tmp_path / "mute").mkdir()
+        hub = await open_hub(tmp_path / "mute", carrier.clock, HubBundleKeys(HUB_SIGNER, HUB_OPENING, {}))
+        try:
+            held = holdings(tmp_path / "mute")
+            with pytest.raises(Fault, match="TQ-BN-31"):
+                await hub.apply_bundle(up, carrier.drive)
+            assert holdings(tmp_path / "mute") == held
+        finally:
+            await hub.close()
+
+    with_courier(tmp_path, story)
+
+
+def test_an_answer_that_no_drive_takes_leaves_what_came_taken_in(tmp_path: Path) -> None:
+    async def story(carrier: Courier) -> None:
+        await carrier.desk.take(1)
+        up = await carrier.up()
+        with pytest.raises(Fault, match="TQ-BN-11"):
+            await carrier.hub.apply_bundle(up, tmp_path / "nowhere" / "answer")
+        assert await carrier.hub.store.read(lambda tx: tx.ledger_entries(["pay-node-a-1"]))
+        assert (await carrier.bring(await carrier.down()))["acknowledged"] == {"ledger": 1}
+
+    with_courier(tmp_path, story)
