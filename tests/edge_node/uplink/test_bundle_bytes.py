@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
+from central_sync.ingest.bundles import HubBundleKeys
 from edge_node.uplink.bundles import NodeBundleKeys
 from gridmodel.fault import Fault
 from hosting.carried import Draft
