@@ -120,7 +120,7 @@ def _together(run: Run, plan: NodePlan) -> dict[str, Any]:
             pipe.send((float(MORNING), begins_at, 1.0))
         for pipe in pipes:
             _heard(pipe, run.lead_s + IMPORT_S_MAX)  # who stands later than that begins late, and its figures show it
-        found = dict(_heard(node_pipe, run.lead_s + run.warm_s + run.seconds + 120))
+        found = dict(_heard(node_pipe, run.lead_s + run.warm_s + run.seconds + 240))
         fleet_pipe.send("end")
         return found | {"fleet": _heard(fleet_pipe, 30)}
     finally:

@@ -39,7 +39,7 @@ from hosting.config import load_toml
 from hosting.database import open_database
 from hosting.keys import KeyDomain, create_signing_key
 from hosting.log import LogForm, configure_log
-from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns
+from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns, walk_at_rest
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterSecrets
 from protocols.driver import MeterSnapshot, MeterTarget
@@ -50,6 +50,8 @@ from simulate.dlms_keys import FleetSecrets
 
 PROFILE = "dlms_hls_single"
 READS_AT_ONCE = 8_000
+REST_S_MAX = 90
+"""The last reads of a run, with their second tries."""
 MIB = 1 << 20
 TEXT = """
 node = "node-a"
@@ -209,6 +211,8 @@ async def _serve(pipe: Pipe, plan: NodePlan, calendar: tuple[float, float, float
         await asyncio.sleep(max(0.0, calendar[1] - time.time()))
         running = asyncio.create_task(node.run())
         found = await _measure(plan, seen, running)
+        if plan.warm_s + plan.seconds >= plan.spread_s:
+            found["walk_at_rest_ms"] = await _walk(seen, running)
         node.stop()
         await running
     pipe.send(found)
@@ -253,6 +257,7 @@ async def _node(plan: NodePlan, calendar: tuple[float, float, float], seen: Watc
         drivers_over=drivers,
         told_clock=clock,
         settled=leave_alone_what_lives,
+        at_rest=walk_at_rest,
     )
     gc.collect()
     leave_alone_what_lives()
@@ -296,6 +301,17 @@ async def _measure(plan: NodePlan, seen: Watched, running: "asyncio.Task[None]")
         "slow_callbacks": callbacks.slow,
         "slowest": sorted(callbacks.names, key=lambda told: -int(told.split()[0]))[:5],
     }
+
+
+async def _walk(seen: Watched, running: "asyncio.Task[None]") -> float:
+    """How long the walk takes that a node makes between two intervals, in ms: when the last reads have ended."""
+    for _ in range(REST_S_MAX):
+        if seen.under_way == 0:
+            break
+        await _pause(1, running)
+    begun = time.perf_counter()
+    walk_at_rest()
+    return round((time.perf_counter() - begun) * 1_000, 1)
 
 
 async def _pause(seconds: float, running: "asyncio.Task[None]") -> None:

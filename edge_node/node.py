@@ -220,13 +220,14 @@ async def build(
     told_clock: ToldClock | None = None,
     bundle_keys: NodeBundleKeys | None = None,
     settled: Callable[[], object] | None = None,
+    at_rest: Callable[[], object] | None = None,
 ) -> Node:
     """Open the store in `config.data_dir` (which must exist) and wire the rooms; nothing runs until `Node.run`.
 
     `drivers` by protocol name, and those that `drivers_over` makes over the open store; `profiles` are the shipped ones
     unless given; `told_clock` (`clock` itself, where it listens) is told what hub, meters and an earlier run know of
-    the time; `settled` hears of objects that live as long as a registry. On a fault nothing stays open but what was
-    handed in: link and drivers are the caller's until a Node is given back.
+    the time; `settled` hears of objects that live as long as a registry, `at_rest` of moments when little is under way.
+    On a fault nothing stays open but what was handed in: link and drivers are the caller's until a Node is given back.
     """
     ports = Ports(
         clock=clock,
@@ -245,6 +246,7 @@ async def build(
         told_clock=told_clock,
         bundle_keys=bundle_keys,
         settled=settled,
+        at_rest=at_rest,
     )
     store = await _open(config, ports)
     try:

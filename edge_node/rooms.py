@@ -74,6 +74,8 @@ class Ports:
     """None: this node takes no bundles."""
     settled: Callable[[], object] | None = None
     """Called when objects were made that live as long as a registry."""
+    at_rest: Callable[[], object] | None = None
+    """Called when little is under way: what would hold the event loop up may do so now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,7 @@ def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
         compute=ports.compute,
         at_once_max=config.polling.reads_at_once,
         settled=ports.settled,
+        at_rest=ports.at_rest,
     )
 
 
@@ -277,6 +280,7 @@ def _event_reading(store: EdgeStore, wakeups: Wakeups, grounds: Grounds) -> Even
 def _outage_watch(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> OutageWatch:
     return OutageWatch(
         outages=store.outages,
+        absences=store.absences,
         readings=store.readings,
         registries=store.registries,
         clock=ports.clock,

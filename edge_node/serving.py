@@ -32,7 +32,7 @@ from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
 from hosting.keys_bundle import BundlePrivate, BundlePublic
 from hosting.keys_envelope import RecoveryPublic
-from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns
+from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns, walk_at_rest
 from protocols.authority.signatures import KeyRing, NamedKey, Role, Signer, key_from_text
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterKeys
@@ -147,6 +147,7 @@ async def serve(
             told_clock=clock,
             bundle_keys=load_bundle_keys(config),
             settled=leave_alone_what_lives,  # a plan of 42,000 meters lives as long as its registry
+            at_rest=walk_at_rest,
         )
         gc.collect()
         leave_alone_what_lives()  # the registry does: walking 42,000 points held the loop up to 100 ms

@@ -205,7 +205,7 @@ class _HdlcTurns:
         self._splitter = FrameSplitter()
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        return [(frame.destination.lower, frame.encode()) for frame in self._splitter.feed(data)]
+        return [(frame.destination.lower, frame.encode()) for frame in self._splitter.feed_line(data)]
 
 
 def _wrapper(device: LogicalDevice, unit: int, alone: bool) -> WrapperMeter | HdlcMeter:

@@ -15,7 +15,7 @@ from protocols.dlms.apdu.parts import AccessResult, AttributeDescriptor, Attribu
 from protocols.dlms.cosem import ControlState
 from protocols.dlms.cosem_time import encode_time
 from protocols.dlms.counters import COUNTER_MAX, Counter
-from protocols.dlms.data import Data, Tag, octets, structure
+from protocols.dlms.data import Data, Tag, array, octets, structure
 from protocols.dlms.meter_side.association import ClientAccess, LogicalDevice
 from protocols.dlms.meter_side.model import PUBLIC_CLIENT, Caller, CosemObject, ObjectTable
 from protocols.dlms.meter_side.objects import (
@@ -166,7 +166,15 @@ class DlmsMeter:
         columns = (CLOCK_COLUMN, CaptureObject(1, log.code, 2))
         by_range = self.site.shape.by_range
         return (
-            ProfileObject(log.obis, columns, lambda _: self._log(log), period_s=0, by_range=by_range),
+            ProfileObject(
+                log.obis,
+                columns,
+                lambda _: self._log(log),
+                period_s=0,
+                by_range=by_range,
+                rising=False,
+                offset_min=self.site.offset_min,
+            ),
             PlainObject(1, log.code, {2: lambda _: Data(Tag.UNSIGNED, self.last_code(log))}),
         )
 
@@ -180,6 +188,7 @@ class DlmsMeter:
             lambda now: ProfileRows(self, period_s, now),
             period_s=period_s,
             by_range=shape.by_range,
+            offset_min=self.site.offset_min,
         )
 
     def _log(self, log: EventLogShape) -> Sequence[Row]:
@@ -282,6 +291,7 @@ class _TellingClock(ClockObject):
 def _limiter() -> PlainObject:
     """A limiter that keeps its thresholds and never acts: zero is no limit."""
     limit = Data(Tag.DOUBLE_LONG_UNSIGNED, 0)
+    nothing = structure(octets(bytes(6)), Data(Tag.LONG_UNSIGNED, 0))
     return PlainObject(
         71,
         LIMITER,
@@ -292,6 +302,10 @@ def _limiter() -> PlainObject:
             5: limit,
             6: limit,
             7: limit,
+            8: structure(Data(Tag.LONG_UNSIGNED, 0), octets(bytes.fromhex("FFFFFFFFFFFFFFFFFF800000")), limit),
+            9: array(()),
+            10: Data(Tag.BOOLEAN, False),
+            11: structure(nothing, nothing),
         },
         writable=(4, 5, 6, 7),
     )

@@ -110,7 +110,7 @@ class WatchedDriver:
         """See `MeterDriver.control`."""
         meter = str(target.meter)
         self._trace.add("command", self._node, f"{command.value} {meter} {permit.intent_id}")
-        self._checker.command_begins(self._node, meter, command, permit.intent_id)
+        number = self._checker.command_begins(self._node, meter, command, permit.intent_id)
         try:
             if target.meter in self._hung:
                 await self._hang()
@@ -124,7 +124,7 @@ class WatchedDriver:
             await self._io_clock.sleep(self._rng.uniform(*COMMAND_LATENCY_S))
             await self._inner.control(target, command, permit)
         finally:
-            self._checker.command_ends(self._node, meter)
+            self._checker.command_ends(self._node, meter, number)
 
     async def close(self) -> None:
         """See `MeterDriver.close`."""

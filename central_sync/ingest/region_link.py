@@ -16,6 +16,7 @@ Codes: TQ-HB-20 an unknown exchange, -21 a stranger, -22 a signature that does n
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from central_sync.balance.hours import ContentFault
 from central_sync.balance.topology import RegistryShelf
@@ -46,6 +47,8 @@ RETRIED_AT_ONCE_MAX = 16
 RETRIED_CODES = ("TQ-HQ-01", "TQ-HQ-02", "TQ-HQ-03", "TQ-HQ-10")
 """What a registry, time itself or a newer hub can put right; other contents stay wrong until a person looks."""
 REASON_CHARACTERS_MAX = 400
+Offsets = Mapping[DownLane, int]
+"""How far a node has its lanes down."""
 
 
 class LinkFault(Fault):
@@ -285,18 +288,19 @@ class RegionLink:
         self._authentic(pull.node, pull)
         now = self._clock.now()
 
-        async def verb(tx: HubTransaction) -> tuple[GoingDown, bool]:
+        async def verb(tx: HubTransaction) -> tuple[GoingDown, Offsets | None]:
             row = await tx.node(pull.node)
             if row is None:
                 raise _stranger(pull.node)
             marks = await tx.down_marks(pull.node)
-            news = any(marks[lane] != offset for lane, offset in pull.offsets.items())
+            news = {lane: offset for lane, offset in pull.offsets.items() if marks[lane] != offset}
             stale = row.last_seen is None or now - row.last_seen >= SEEN_S
-            return await what_lies_after(tx, pull.node, pull.offsets, pull.limit), news or stale
+            found = await what_lies_after(tx, pull.node, pull.offsets, pull.limit)
+            return found, news if news or stale else None
 
-        found, to_write = await self._store.read(verb)
-        if to_write:
-            await self._seen(pull.node, now, pull)
+        found, news = await self._store.read(verb)
+        if news is not None:
+            await self._seen(pull.node, now, news)
         return self._pull_reply(found, now).to_bytes()
 
     def _pull_reply(self, found: GoingDown, now: int) -> PullReply:
@@ -304,12 +308,13 @@ class RegionLink:
             hub_incarnation=self._incarnation, hub_time=now, items=found.items, more=found.more, refetch=found.refetch
         )
 
-    async def _seen(self, node: NodeId, now: int, pull: Pull | None = None) -> None:
+    async def _seen(self, node: NodeId, now: int, offsets: Offsets = MappingProxyType({})) -> None:
+        """The node spoke; `offsets` are those of its lanes down that are not what was known."""
+
         async def verb(tx: HubTransaction) -> None:
             await tx.seen(node, now, SPAN_PAUSE_S_MAX)
-            if pull is not None:
-                for lane, offset in pull.offsets.items():
-                    await tx.put_down_mark(node, lane, offset, now)
+            for lane, offset in offsets.items():
+                await tx.put_down_mark(node, lane, offset, now)
 
         await self._store.write_for(node, verb)
 

@@ -63,7 +63,11 @@ class ClockKeeping:
         if self._seen is None:
             self._seen = await self._clocks.seen()
             self._standing = await self._alarms.subjects(AlarmKind.METER_CLOCK_WRONG)
-        return await self._visits.tick(self._due_at, self._round)
+        following = await self._visits.tick(self._due_at, self._round)
+        if self._visits.meters:
+            for meter in self._standing - self._visits.meters:  # it hangs no more
+                await self._clear(meter)
+        return following
 
     def _due_at(self, meter: MeterId) -> int:
         seen = (self._seen or {}).get(meter)
@@ -142,9 +146,13 @@ class ClockKeeping:
         if wrong:
             await self._alarms.put(AlarmKind.METER_CLOCK_WRONG, meter, judged.why, self._clock.now())
             self._standing |= {meter}
+            self._wakeups.outbox.set()
         else:
-            await self._alarms.clear(AlarmKind.METER_CLOCK_WRONG, meter, self._clock.now())
-            self._standing -= {meter}
+            await self._clear(meter)
+
+    async def _clear(self, meter: str) -> None:
+        await self._alarms.clear(AlarmKind.METER_CLOCK_WRONG, meter, self._clock.now())
+        self._standing -= {meter}
         self._wakeups.outbox.set()
 
 

@@ -13,6 +13,8 @@ SHORTEST_INTERVAL_S = 900
 """The ends of 30 and 60 minutes are ends of 15 as well."""
 END_MARGIN_S = 30
 """Neither before nor after its step a clock may be so close to an interval's end: the command takes its time."""
+SENT_WITHIN_S = 60
+"""So long after its intent a step may be sent at the latest: turns, associations and tries go before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +75,15 @@ def judge(reading: ClockReading, rules: ClockRules) -> Judged:
 def step_s(now: int, off_s: int, rules: ClockRules, moved_s: int) -> int:
     """By how much a clock that is `off_s` fast at `now` may be moved, forward when positive; 0: not now.
 
-    `moved_s` were used in the last day. The clock stays within the interval that it shows, with a margin at both ends.
+    `moved_s` were used in the last day. The clock stays within the interval that it shows, with a margin at both ends,
+    whenever within SENT_WITHIN_S the meter obeys.
     """
     if not rules.set_clocks or not rules.tolerance_s < abs(off_s) <= rules.error_s_max:
         return 0
     allowed_s = max(0, rules.step_s_day_max - moved_s)
     wanted_s = max(-allowed_s, min(allowed_s, -off_s))
     place = (now + off_s) % SHORTEST_INTERVAL_S
-    first, last = END_MARGIN_S, SHORTEST_INTERVAL_S - END_MARGIN_S
+    first, last = END_MARGIN_S, SHORTEST_INTERVAL_S - END_MARGIN_S - SENT_WITHIN_S
     return max(first - place, min(last - place, wanted_s)) if first <= place <= last else 0
 
 

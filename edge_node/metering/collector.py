@@ -35,6 +35,8 @@ REGISTRY_LOOK_S = 10
 BEGUN_AT_ONCE_MAX = 32
 """Reads begun, second tries among them, before the event loop goes on: a second's reads of a region held it for 20 ms,
 and those of a stall for 51."""
+RESTLESS_MAX = 8
+"""Intervals of a quarter of an hour: two hours of an overloaded line."""
 NOT_REACHED = "it was not reached within the interval"
 SILENT_POLLS = 3
 """Intervals without an answer before a meter is called silent: one can be a busy line, three are not."""
@@ -65,8 +67,12 @@ class Collector:
         compute: Compute,
         at_once_max: int = READS_AT_ONCE_MAX,
         settled: Callable[[], object] | None = None,
+        at_rest: Callable[[], object] | None = None,
     ) -> None:
-        """`settled` is called when a new plan stands, which lives as long as its registry."""
+        """`settled` is called when a new plan stands, which lives as long as its registry; `at_rest` between intervals.
+
+        Or, where reads are under way at the end of each, after RESTLESS_MAX of them all the same.
+        """
         self._rounds = rounds
         self._registries = registries
         self._drivers = drivers
@@ -77,6 +83,9 @@ class Collector:
         self._plan: PollPlan | None = None
         self._at_once_max = at_once_max
         self._settled = settled
+        self._at_rest = at_rest
+        self._restless = 0
+        """Intervals since it last was at rest."""
         self._again: list[tuple[int, int, _Try]] = []
         self._again_count = 0
         self._word = asyncio.Event()
@@ -130,6 +139,13 @@ class Collector:
                 following.append(self._again[0][0])
             await until(self._clock, min(following), self._word)  # at once, where more is due: others had their turn
         await self._judge_silence(plan, end)
+        self._rest(busy=lines.known > 0)
+
+    def _rest(self, *, busy: bool) -> None:
+        self._restless += 1
+        if self._at_rest is not None and (not busy or self._restless > RESTLESS_MAX):
+            self._restless = 0
+            self._at_rest()
 
     def _trusted(self) -> bool:
         return self._clock.trust() is ClockTrust.TRUSTED

@@ -5,7 +5,8 @@ first read is history: it is kept, and only a cover that is still open is told.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from edge_node.metering.event_alarms import OF_METERS, RECENT, Change, conditions, moments, unexplained_move
 from edge_node.metering.visits import CALL_S_MAX, Grounds, Visit, Visits, at_once
@@ -16,7 +17,7 @@ from edge_node.wakeups import Wakeups
 from gridmodel.event import AlarmKind
 from gridmodel.identity import MeterId, UsagePointId
 from hosting.database import Connection, Database
-from protocols.driver import EventReader, MeterEvent
+from protocols.driver import EventReader, MeterEvent, MeterEventKind
 from protocols.errors import Hope, ProtocolFault
 
 PERIOD_S = 6 * 3_600
@@ -64,7 +65,12 @@ class EventReading:
         if self._known is None:
             self._known = await self._events.reads()
             self._alarmed = {meter for kind in OF_METERS for meter in await self._alarms.subjects(kind)}
-        return await self._visits.tick(self._due_at, self._round)
+        following = await self._visits.tick(self._due_at, self._round)
+        if self._visits.meters and (gone := self._alarmed - self._visits.meters):
+            await self._control.write(lambda conn: _clear_all(conn, gone, self._clock.now()))
+            self._alarmed -= gone
+            self._wakeups.outbox.set()
+        return following
 
     def _due_at(self, meter: MeterId) -> int:
         known = (self._known or {}).get(meter)
@@ -91,15 +97,15 @@ class EventReading:
         `whole`: its clock lies, so that nobody knows behind which line a new one stands.
         """
         meter, before = visit.poll.target.meter, (self._known or {}).get(visit.poll.target.meter)
-        newest_at = 0 if before is None else before.newest_at
-        since = 0 if whole else max(0, min(newest_at, self._clock.now()) - OVERLAP_S)
+        newest_at, read_at = (0, 0) if before is None else (before.newest_at, before.read_at)
+        since = 0 if whole else max(0, min(newest_at, read_at, self._clock.now()) - OVERLAP_S)
         try:
-            async with asyncio.timeout(CALL_S_MAX):
-                events = await visit.driver.read_events(visit.poll.target, since)
+            events = await _events(visit, since)
+            if since and _clock_leapt(events, newest_at):
+                events = await _events(visit, 0)
         except (ProtocolFault, TimeoutError) as fault:
-            if isinstance(fault, ProtocolFault) and fault.hope is Hope.PERMANENT:
-                return LogsRead(self._clock.now(), newest_at)  # no logs, or another meter: next time
-            self._again_at[meter] = self._clock.now() + SILENT_AGAIN_S
+            lasting = isinstance(fault, ProtocolFault) and fault.hope is Hope.PERMANENT  # no logs, or another meter
+            self._again_at[meter] = self._clock.now() + (PERIOD_S if lasting else SILENT_AGAIN_S)
             return None
         self._again_at.pop(meter, None)
         if events or meter in self._alarmed:
@@ -127,6 +133,24 @@ class EventReading:
         if await self._control.write(verb):
             self._alarmed.add(meter)
         self._wakeups.outbox.set()
+
+
+async def _clear_all(conn: Connection, gone: Iterable[str], now: int) -> None:
+    """What stands about meters that hang no more."""
+    for meter in sorted(gone):
+        for kind in sorted(OF_METERS):
+            await clear_alarm(conn, kind, meter, now)
+
+
+async def _events(visit: Visit[EventReader], since: int) -> Sequence[MeterEvent]:
+    async with asyncio.timeout(CALL_S_MAX):
+        return await visit.driver.read_events(visit.poll.target, since)
+
+
+def _clock_leapt(events: Sequence[MeterEvent], newest_at: int) -> bool:
+    """Whether a new line says that the clock was set, and none near it from when: others may stand as far away."""
+    kinds = Counter(one.kind for one in events if one.at > newest_at)
+    return kinds[MeterEventKind.CLOCK_NEW] > kinds[MeterEventKind.CLOCK_OLD]
 
 
 async def _put(conn: Connection, meter: MeterId, changes: Sequence[Change], now: int) -> bool:

@@ -18,6 +18,7 @@ from edge_node.metering.silence import (
     witnesses,
 )
 from edge_node.metering.visits import LOOK_S
+from edge_node.store.absences import Absences
 from edge_node.store.outages import Evidence, Outage, Outages, outage_id
 from edge_node.store.readings import Readings
 from edge_node.store.registries import Registries
@@ -40,6 +41,7 @@ class OutageWatch:
         self,
         *,
         outages: Outages,
+        absences: Absences,
         readings: Readings,
         registries: Registries,
         clock: UtilityClock,
@@ -47,6 +49,7 @@ class OutageWatch:
         wakeups: Wakeups,
     ) -> None:
         self._outages = outages
+        self._absences = absences
         self._readings = readings
         self._registries = registries
         self._clock = clock
@@ -78,10 +81,16 @@ class OutageWatch:
     async def _judge(self, registry: Registry, end: int, now: int) -> None:
         topology = await self._compute.run(registry.topology, end)
         heard = await self._readings.heard()
-        given = await self._compute.run(witnesses, registry, topology, heard)
+        reasons = await self._absences.reasons()
+        given = await self._compute.run(witnesses, registry, topology, heard, reasons, end)
         running = await self._outages.running()
         found = await self._compute.run(verdicts, given, end, tuple(running))
         changed = [
+            *(
+                replace(one, ended_at=max(end, one.began_at))
+                for transformer, one in running.items()
+                if not topology.points_of.get(transformer)  # its consumers hang elsewhere by now
+            ),
             *(
                 replace(running[one], ended_at=max(heard_again(given, one, end), running[one].began_at))
                 for one, verdict in found.items()

@@ -1,8 +1,9 @@
 """What the silence of many meters means: no supply, or a gateway that is silent itself. Pure. Room: metering; reading.
 
-A meter that stands behind an address with others says something by its silence only while another one behind the same
-address answers: else it is the gateway that is silent, and nobody can tell why. A meter with an address of its own
-speaks for itself. Nobody is called dark unless another transformer is heard: this node's own line may be cut.
+Whoever stands behind a door (``host:port``) with others says something by silence only while another one behind
+it answers: else it is the gateway that is silent, and nobody can tell why. A meter with a door of its own speaks for
+itself. Whoever answers and has nothing to book, a refusal or a wrong key, has current; whoever was not asked says
+nothing. Nobody is called dark unless another transformer is heard: this node's own line may be cut.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,8 @@ from enum import StrEnum
 from statistics import median
 
 from edge_node.store.outages import Evidence
-from gridmodel.identity import MeterId, TransformerId
+from gridmodel.absence import Absence
+from gridmodel.identity import MeterId, SupplyPointId, TransformerId, UsagePointId
 from gridmodel.registry import Registry, Topology
 from protocols.driver import MeterEventKind
 
@@ -31,6 +33,12 @@ EVENTS_PERCENT = 20
 """Of a transformer's meters, so many must have written the loss down: one that lost its own phase proves nothing."""
 
 
+_ANSWERED = frozenset({Absence.SECURITY, Absence.REFUSED, Absence.NO_VALUE, Absence.CLOCK_DOUBTFUL})
+"""Reasons for having no reading that only a meter with current can give."""
+_SILENT = frozenset({Absence.SILENT, Absence.UNREACHABLE, Absence.SUSPENDED})
+"""It was asked and did not answer. Every other reason tells neither."""
+
+
 class Verdict(StrEnum):
     """What a transformer's meters say."""
 
@@ -48,27 +56,44 @@ class Witness:
 
     meter: MeterId
     transformer: TransformerId
-    address: str
+    door: str
+    """The ``host:port`` that it shares with others behind one gateway or concentrator."""
     heard_at: int | None
     """The last interval end for which it was heard; None: never."""
     own: bool = False
     """The transformer's own meter, on its low-voltage side: heard, it proves supply by itself."""
+    asked: bool = True
+    """Whether its silence is one: False for a meter whose turn did not come, or that cannot be asked."""
 
 
-def witnesses(registry: Registry, topology: Topology, heard: Mapping[str, int]) -> list[Witness]:
-    """Every meter under a transformer; `heard` gives the last interval end by point. Heavy: a task for `compute`."""
+def witnesses(
+    registry: Registry, topology: Topology, heard: Mapping[str, int], reasons: Mapping[str, Absence], end: int
+) -> list[Witness]:
+    """Every meter under a transformer, for the interval that ended at `end`. Heavy: a task for `compute`.
+
+    `heard` gives the last interval end by point, `reasons` by meter why there is no fresh reading.
+    """
+    supplies = ((supply.id, transformer) for transformer, supply in registry.transformer_meter.items())
+    places: list[tuple[UsagePointId | SupplyPointId, TransformerId, bool]] = [
+        (point, transformer, False) for point, transformer in topology.transformer_of.items()
+    ]
+    places += [(point, transformer, True) for point, transformer in supplies]
     found = []
-    for point, transformer in topology.transformer_of.items():
+    for point, transformer, own in places:
         placed = topology.installation_at.get(point)
-        if placed is not None:
-            address = registry.meter[placed.meter].address
-            found.append(Witness(placed.meter, transformer, address, heard.get(point)))
-    for transformer, supply in registry.transformer_meter.items():
-        placed = topology.installation_at.get(supply.id)
-        if placed is not None:
-            address = registry.meter[placed.meter].address
-            found.append(Witness(placed.meter, transformer, address, heard.get(supply.id), own=True))
+        if placed is None:
+            continue
+        reason = reasons.get(placed.meter)
+        heard_at = end if reason in _ANSWERED else heard.get(point)
+        asked = reason is None or reason in _ANSWERED or reason in _SILENT
+        door = door_of(registry.meter[placed.meter].address)
+        found.append(Witness(placed.meter, transformer, door, heard_at, own=own, asked=asked))
     return found
+
+
+def door_of(address: str) -> str:
+    """``host:port`` out of a meter's address, which may name a link before it and a place behind it after it."""
+    return address.rpartition("://")[2].partition("?")[0].lower()
 
 
 def verdicts(given: Iterable[Witness], end: int, dark: Iterable[TransformerId]) -> dict[TransformerId, Verdict]:
@@ -85,11 +110,9 @@ def verdicts(given: Iterable[Witness], end: int, dark: Iterable[TransformerId]) 
     behind: dict[str, list[Witness]] = {}
     under: dict[TransformerId, list[Witness]] = {}
     for one in people:
-        behind.setdefault(one.address, []).append(one)
+        behind.setdefault(one.door, []).append(one)
         under.setdefault(one.transformer, []).append(one)
-    gateways = {
-        address: any(_heard(one, end) for one in meters) for address, meters in behind.items() if len(meters) > 1
-    }
+    gateways = {door: any(_heard(one, end) for one in meters) for door, meters in behind.items() if len(meters) > 1}
     lit = {one.transformer for one in people if _heard(one, end)}
     found = {transformer: _verdict(meters, gateways, end) for transformer, meters in under.items()}
     return {
@@ -103,13 +126,13 @@ def _verdict(meters: list[Witness], gateways: Mapping[str, bool], end: int) -> V
     if any(one.own for one in heard):
         return Verdict.SUPPLIED
     homes = [one for one in meters if not one.own]
-    telling = [one for one in homes if gateways.get(one.address, True)]  # the heard ones are all among them
+    telling = [one for one in homes if gateways.get(one.door, True)]  # the heard ones are all among them
     if len(telling) >= METERS_MIN:
-        silent = len(telling) - len(heard)
+        silent = sum(one.asked and not _heard(one, end) for one in telling)
         if silent * 100 >= DARK_PERCENT * len(telling) and silent >= METERS_MIN:
             return Verdict.DARK
         return Verdict.SUPPLIED if len(heard) * 100 >= LIGHT_PERCENT * len(telling) else Verdict.UNKNOWN
-    if not heard and len(homes) - len(telling) >= METERS_MIN:
+    if not heard and sum(one.asked and not gateways.get(one.door, True) for one in homes) >= METERS_MIN:
         return Verdict.SUSPECT
     return Verdict.SUPPLIED if heard else Verdict.UNKNOWN
 
@@ -123,15 +146,16 @@ def refined(
 ) -> tuple[int, int] | None:
     """When an outage truly began and ended by its meters' power events; None while too few of them tell.
 
-    Of `meters` witnesses; the medians, since one meter's clock may be wrong.
+    Of `meters` witnesses; the medians, since one meter's clock may be wrong. Of several events of one meter the nearest
+    counts: another outage may have begun or ended within the hour.
     """
     downs: dict[MeterId, int] = {}
     ups: dict[MeterId, int] = {}
     for meter, at, kind in events:
-        if kind is MeterEventKind.POWER_DOWN and abs(at - began_at) <= EVENT_REACH_S:
-            downs.setdefault(meter, at)
-        elif kind is MeterEventKind.POWER_UP and abs(at - ended_at) <= EVENT_REACH_S:
-            ups[meter] = at
+        told, about = (downs, began_at) if kind is MeterEventKind.POWER_DOWN else (ups, ended_at)
+        known = told.get(meter)
+        if abs(at - about) <= EVENT_REACH_S and (known is None or abs(at - about) < abs(known - about)):
+            told[meter] = at
     both = downs.keys() & ups.keys()
     if not both or len(both) * 100 < EVENTS_PERCENT * meters:
         return None

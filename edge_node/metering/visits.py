@@ -61,6 +61,11 @@ class Visits(Generic[P]):
         self._place = 0
         """Where among the targets the next choice begins: nobody is looked at twice before all were looked at once."""
 
+    @property
+    def meters(self) -> frozenset[str]:
+        """All that hang somewhere, by the plan that was looked at last; empty before the first."""
+        return frozenset() if self._plan is None else self._plan.meters
+
     async def tick(self, due_at: Callable[[MeterId], int], go: Callable[[Sequence[Visit[P]]], Awaitable[None]]) -> int:
         """Send `go` round after round while meters are due, until the next polls begin; gives when to look again.
 

@@ -15,6 +15,8 @@ from protocols.driver import MeterEvent, MeterEventKind
 DAY_S = 86_400
 KEPT_S = 400 * DAY_S
 """A year of lines, for whoever judges a bypass."""
+KNOWN_MAX = 100_000
+"""Lines of one meter that are compared at once: no memory of a meter holds so many."""
 LISTED_MAX = 500
 """Lines of one meter on a page."""
 KINDS = {kind.value: kind for kind in MeterEventKind}
@@ -62,14 +64,30 @@ class MeterEvents:
 
     async def take(self, conn: Connection, meter: MeterId, events: Sequence[MeterEvent], now: int) -> list[MeterEvent]:
         """Keep these lines and move the marks; gives those that were not known, in their order."""
-        fresh = []
+        ats = [one.at for one in events]
+        rows = await conn.fetch_all(
+            "SELECT log, at, code, seen_at FROM meter_event WHERE meter = ? AND at BETWEEN ? AND ? LIMIT ?",
+            (meter, min(ats, default=0), max(ats, default=0), KNOWN_MAX),
+        )
+        seen_at = {(log, at, code): seen for log, at, code, seen in rows}
+        fresh: list[MeterEvent] = []
+        kept: list[tuple[int, MeterId, str, int, int]] = []
         for one in events:
-            made = await conn.execute(
-                "INSERT OR IGNORE INTO meter_event (meter, log, at, code, kind, seen_at) VALUES (?, ?, ?, ?, ?, ?)",
-                (meter, one.log, one.at, one.code, one.kind.value, now),
-            )
-            if made:
+            line = (one.log, one.at, one.code)
+            if line not in seen_at:
+                seen_at[line] = now
                 fresh.append(one)
+            elif (
+                seen_at[line] < now - KEPT_S // 2
+            ):  # what the meter still gives is not forgotten: it would come back as news
+                kept.append((now, meter, one.log, one.at, one.code))
+        await conn.execute_many(
+            "INSERT OR IGNORE INTO meter_event (meter, log, at, code, kind, seen_at) VALUES (?, ?, ?, ?, ?, ?)",
+            [(meter, one.log, one.at, one.code, one.kind.value, now) for one in fresh],
+        )
+        await conn.execute_many(
+            "UPDATE meter_event SET seen_at = ? WHERE meter = ? AND log = ? AND at = ? AND code = ?", kept
+        )
         newest: dict[str, int] = {}
         for one in events:
             newest[one.log] = max(newest.get(one.log, 0), one.at)

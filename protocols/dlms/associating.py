@@ -8,6 +8,7 @@ meter is remembered as long as the process lives, so that an old answer played t
 
 import asyncio
 from dataclasses import dataclass
+from zlib import crc32
 
 from gridmodel.clock import Entropy, IoClock
 from gridmodel.identity import MeterId
@@ -27,7 +28,7 @@ from protocols.dlms.pace import Pace
 from protocols.dlms.place import Place
 from protocols.dlms.sealing import NOTHING_HEARD
 from protocols.dlms.section import DlmsPlan
-from protocols.dlms.security import KEY_SIZE, SecurityKeys
+from protocols.dlms.security import KEY_SIZE, TITLE_SIZE, SecurityKeys
 from protocols.dlms.tables import TimingTable
 from protocols.dlms.terms import AssociationSettings, CounterRefused, Opened
 from protocols.driver import MeterTarget
@@ -42,10 +43,13 @@ VAIN_STEPS_MAX, VAIN_STEPS_S = 2**20, 86_400
 of lies then. An honest meter whose reply was lost needs no second step: ours stands beyond its counter already."""
 REFUSED_ASSOCIATION = "TQ-DM-40"
 """The fault of a meter that does not want us; some say no more than that about a counter they have seen."""
-CHEAP_COUNTERS, DEAR_COUNTERS = 64, 512
-"""Invocation counters set aside for one association: a poll needs ten, a load profile one for each block."""
+CHEAP_COUNTERS, DEAR_COUNTERS = 64, 1_024
+"""Invocation counters set aside for one association: a poll needs ten, a load profile one for each block: 30 days of
+quarters from a meter that sends 128 bytes at a time."""
 
 
+OTHERS_ASKED = 8
+"""Beside registers: serial number, clock and relay; association, proof and release."""
 TITLES_MAX = 8
 """System titles remembered for one meter: exchanges and mix-ups of a lifetime; the oldest goes."""
 
@@ -62,6 +66,14 @@ class Way:
     """Told of every exchange that was answered or lost."""
 
 
+def counters_for(plan: DlmsPlan, *, dear: bool) -> int:
+    """How many APDUs one call may cost: twice what a first poll asks for, where each value is asked for by itself."""
+    if dear:
+        return DEAR_COUNTERS
+    requests = 2 * -(-(len(plan.values) + OTHERS_ASKED) // plan.quirks.list_items_max)
+    return max(CHEAP_COUNTERS, 2 * (requests + OTHERS_ASKED))
+
+
 class Associations:
     """Opens associations for one driver."""
 
@@ -71,7 +83,8 @@ class Associations:
         self._entropy = entropy
         self._io_clock = io_clock
         self._heard: dict[MeterId, dict[bytes, int]] = {}
-        """Of whoever answered for a meter, by system title: each counts for itself."""
+        """By system title of whoever answered for a meter and check of its key: each counts for itself, and anew under
+        a new key. In one piece of bytes, since a region has one for each meter."""
         self._in_vain: dict[str, tuple[float, int]] = {}
         """By key, since when and how far its counter was moved by words that did not let us in."""
         self._open: set[Connection] = set()
@@ -123,8 +136,8 @@ class Associations:
         self._blocks.give_back(conversation.counter)
         heard, title = conversation.association.heard, conversation.association.server_title
         if heard >= 0 and title is not None:
-            known = self._heard.setdefault(target.meter, {})
-            known[title] = heard
+            known, place = self._heard.setdefault(target.meter, {}), title + _check_of(conversation.counter.key)
+            known[place] = max(heard, known.get(place, heard))
             if len(known) > TITLES_MAX:
                 del known[next(iter(known))]
         self._open.discard(conversation.connection)
@@ -146,7 +159,10 @@ class Associations:
         self, target: MeterTarget, plan: DlmsPlan, way: Way, secrets: MeterSecrets, reserved: ReservedCounter
     ) -> Conversation:
         security = plan.security
-        heard = NOTHING_HEARD if plan.quirks.counter_restarts else self._heard.get(target.meter, NOTHING_HEARD)
+        heard = NOTHING_HEARD
+        if not plan.quirks.counter_restarts and (known := self._heard.get(target.meter)) is not None:
+            check = _check_of(reserved.key)
+            heard = {place[:TITLE_SIZE]: counter for place, counter in known.items() if place.endswith(check)}
         association = ClientAssociation(
             AssociationSettings(
                 mechanism=security.mechanism,
@@ -167,6 +183,7 @@ class Associations:
         if security.keyed and expected is not None and association.server_title != expected:
             fault = _another_title(target, association.server_title, expected)
             connection.abandon(fault)
+            self._open.discard(connection)
             raise fault
         return Conversation(connection, plan, way.timing.pause_ms, self._io_clock, reserved)
 
@@ -252,6 +269,10 @@ class Associations:
             self._open.discard(connection)
         told = None if isinstance(result, AccessResult) else number(result)
         return told if isinstance(told, int) and told >= 0 else None
+
+
+def _check_of(key: str) -> bytes:
+    return crc32(key.encode()).to_bytes(4)
 
 
 def _password(target: MeterTarget, plan: DlmsPlan, secrets: MeterSecrets) -> bytes:

@@ -70,6 +70,8 @@ PROVE = MethodDescriptor(15, CURRENT_ASSOCIATION, 1)
 """reply_to_HLS_authentication of the association object."""
 
 
+LIST_HEAD_SIZE, LIST_ITEM_SIZE = 4, 10
+"""Bytes of a GET with a list: tag, kind, invoke id and count; and of each attribute without a selection."""
 _NOTICES = (DataNotification, EventNotification)
 _REFUSALS = (ExceptionResponse, ConfirmedServiceError)
 _PRIORITY = int(Conformance.PRIORITY_MANAGEMENT)
@@ -134,6 +136,11 @@ class ClientAssociation:
     def server_title(self) -> bytes | None:
         """The meter's system title, once it was told."""
         return self._sealer.peer_title if self._sealer else None
+
+    @property
+    def list_items_max(self) -> int:
+        """Attributes that one request of the length that the meter takes can ask for, at least 1."""
+        return max(1, (self._limit - LIST_HEAD_SIZE) // LIST_ITEM_SIZE)
 
     def open(self) -> bytes:
         """The AARQ. Raises DlmsFault TQ-DM-41 unless idle."""

@@ -1,8 +1,9 @@
 """Invocation counters for one association, out of durably reserved blocks. Floor: protocols; walks: reading, payment.
 
 A mark belongs to a key, not to a meter: where meters share a key (a delivery that nobody has keyed yet) two of them
-must not see one counter either. Each association is given some numbers of its own; what it did not use is taken back
-while nobody has taken more since. Marks are kept under a fingerprint of the key, never under the key.
+must not see one counter either. Associations under one key draw from one block, each as many numbers as it was promised
+at most: none is lost because another association ends later. Marks are kept under a fingerprint of the key, never under
+the key.
 """
 
 import asyncio
@@ -29,12 +30,49 @@ class ReservedCounter:
     counter: Counter | None = None
 
 
+class _Block(Counter):
+    """Reserved numbers of one key, and how many of them are promised."""
+
+    __slots__ = ("promised",)
+
+    def __init__(self, first: int, end: int) -> None:
+        super().__init__(first, end)
+        self.promised = 0
+
+
+class _Share(Counter):
+    """So many numbers of a block; they are those that come next whenever one is taken."""
+
+    __slots__ = ("_block",)
+
+    def __init__(self, block: _Block, size: int) -> None:
+        super().__init__(0, size)
+        self._block = block
+        block.promised += size
+
+    @property
+    def following(self) -> int:
+        """See `Counter.following`; another association may take it first."""
+        return self._block.following
+
+    def take(self) -> int:
+        """See `Counter.take`."""
+        super().take()
+        self._block.promised -= 1
+        return self._block.take()
+
+    def spend(self) -> None:
+        """See `Counter.spend`; what is left is promised to nobody any more."""
+        self._block.promised -= self.left
+        super().spend()
+
+
 class CounterBlocks:
-    """Hands out numbers, and reserves another block before the last one runs out."""
+    """Hands out numbers, and reserves more before the last ones run out."""
 
     def __init__(self, store: CounterStore) -> None:
         self._store = store
-        self._left: dict[str, Counter] = {}
+        self._blocks: dict[str, _Block] = {}
         self._reserving = asyncio.Lock()
 
     async def take(self, key: str, size: int, least: int = 1) -> ReservedCounter:
@@ -45,26 +83,30 @@ class CounterBlocks:
 
         """
         async with self._reserving:
-            left = self._left.get(key)
-            if left is None or left.left < size or left.following < least:
+            block = self._blocks.get(key)
+            if block is None or block.following < least:
                 if least > 1:
                     await self._store.move(key, least)
-                left = await reserve(self._store, key, max(size, RESERVE_BLOCK))
-            first = left.following
-            self._left[key] = Counter(first + size, first + left.left)
-            return ReservedCounter(key, Counter(first, first + size))
+                block = await self._more(key, None, size)
+            elif block.left - block.promised < size:
+                block = await self._more(key, block, size)
+            return ReservedCounter(key, _Share(block, size))
+
+    async def _more(self, key: str, block: _Block | None, size: int) -> _Block:
+        """Another reservation: the block goes on where it follows without a gap, else it is a new one."""
+        fresh = await reserve(self._store, key, max(size, RESERVE_BLOCK))
+        if block is not None and block.go_on(fresh):
+            return block
+        made = self._blocks[key] = _Block(fresh.following, fresh.following + fresh.left)
+        return made
 
     def give_back(self, reserved: ReservedCounter) -> None:
-        """Take unused numbers back, if they are the last that were handed out. Their old holder must not go on."""
-        counter = reserved.counter
-        left = self._left.get(reserved.key)
-        if counter is None or left is None or left.following != counter.following + counter.left:
-            return
-        self._left[reserved.key] = Counter(counter.following, left.following + left.left)
-        counter.spend()
+        """The association is over: its old holder takes no more. Idempotent."""
+        if reserved.counter is not None:
+            reserved.counter.spend()
 
     async def recover(self, key: str, told: int) -> None:
         """Go on beyond what the meter says it accepted last. Raises DlmsFault TQ-DM-37 for a jump too far."""
         async with self._reserving:
             await recover(self._store, key, told)
-            self._left.pop(key, None)
+            self._blocks.pop(key, None)

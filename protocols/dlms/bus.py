@@ -5,9 +5,9 @@ several through at once, each on a connection of its own, so that a late answer 
 many is learned from its answers (`pace`), and each meter behind it still has one.
 
 A meter that stays silent three times is suspended and costs its neighbours nothing but one probe a minute. An address
-that does not accept connections is left alone for a growing, jittered while; one that refuses a further one has told
-its limit. Relay commands go before polls and are tried in spite of both: a late restore flies. Suspension and back-off
-are utility time.
+that does not accept connections is left alone for a growing, jittered while; one that refuses a further one while its
+width is full has told its limit. Relay commands go before polls and are tried in spite of both: a late restore flies.
+Suspension and back-off are utility time.
 """
 
 from collections.abc import AsyncIterator
@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from gridmodel.clock import Rng, UtilityClock
 from protocols.dlms.associating import NO_CONNECTION, Way
 from protocols.dlms.concentrators import ConcentratorTable
+from protocols.dlms.connection import TurnedAway
 from protocols.dlms.faults import DlmsFault, remote_fault
 from protocols.dlms.pace import Pace
 from protocols.dlms.place import Place
@@ -30,8 +31,9 @@ Device = tuple[int, int]
 SILENT = frozenset({"TQ-DM-28", "TQ-DM-81", "TQ-DM-83"})
 """Faults of a meter that does not answer, or not to the end."""
 
-TURNED_AWAY = frozenset({NO_CONNECTION, "TQ-DM-82"})
-"""Faults by which a concentrator that has enough connections says so: it takes none, or closes at once."""
+
+HUNG_UP = "TQ-DM-82"
+"""From a concentrator, later than at once: it has given the meter up."""
 
 
 class Bus:
@@ -105,11 +107,15 @@ class Bus:
             )
 
     def _book(self, place: Place, fault: DlmsFault) -> None:
-        if fault.code in TURNED_AWAY and self._turns.held > 1:
-            self._pace.refused(self._turns.held)
+        if fault.blame is Blame.LOCAL:
+            return  # nothing was sent, or what was says nothing about this address
+        held = self._turns.held
+        if held > 1 and (fault.code == NO_CONNECTION or isinstance(fault, TurnedAway)):
+            if held >= self._turns.width:  # with fewer it took more before: this one was for another reason
+                self._pace.refused(held)
         elif fault.code == NO_CONNECTION:
             self._resting.refused()
-        elif fault.code in SILENT:
+        elif fault.code in SILENT or (self.concentrator is not None and fault.code == HUNG_UP):
             self._resting.silent(place.device)
         elif fault.code not in {"TQ-DM-88", "TQ-DM-89"}:
             self._resting.accepted()

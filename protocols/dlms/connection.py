@@ -15,10 +15,20 @@ from protocols.dlms.faults import DlmsFault, remote_fault
 from protocols.dlms.pace import Pace
 from protocols.dlms.state import ClientState
 from protocols.dlms.terms import Notified, Outcome
-from protocols.errors import Hope
+from protocols.errors import Blame, Hope
 
+TURNED_AWAY_S = 1.0
+"""I/O seconds within which a connection without an answer was not meant to last; dead meters take longer to be told."""
 NOTICES_MAX = 64
 """Notifications that a meter may send into one call; more is a meter that does not listen."""
+
+
+class TurnedAway(DlmsFault):
+    """TQ-DM-82 of a connection that was closed at once: whoever took it has enough of them, or knows no such meter."""
+
+    def __init__(self, what: str) -> None:
+        hint = "check the meter, and how many connections its gateway takes"
+        super().__init__("TQ-DM-82", what, hint, blame=Blame.REMOTE, hope=Hope.RETRY)
 
 
 class Connection(asyncio.Protocol):
@@ -42,6 +52,9 @@ class Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[Outcome] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
+        self._made_at = 0.0
+        self._answered = False
+        """Whether any byte ever came."""
         self._bytes = 0
         self._notices = 0
         self._last_at: float | None = None
@@ -50,6 +63,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The event loop hands over the open transport."""
         self._transport = cast("asyncio.Transport", transport)
+        self._made_at = self._io_clock.monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side is gone: whoever waits is told."""
@@ -57,13 +71,21 @@ class Connection(asyncio.Protocol):
         half = f" after {self._bytes} bytes of an answer" if self._bytes else ""
         if self._transport is not None:
             open_circle(self._transport)
-        self._spoil(remote_fault("TQ-DM-82", f"the meter closed the connection{half}{why}", "check the meter"))
+        if self.spoiled is not None:
+            return
+        if not self._answered and self._io_clock.monotonic() - self._made_at <= TURNED_AWAY_S:
+            self._spoil(TurnedAway(f"the connection was closed as soon as it was made{why}"))
+        else:
+            if self._waiting is not None:
+                self._pace.lost()
+            self._spoil(remote_fault("TQ-DM-82", f"the meter closed the connection{half}{why}", "check the meter"))
 
     def data_received(self, data: bytes) -> None:
         """Take bytes off the wire; what breaks a rule spoils the connection."""
         if self.spoiled is not None:
             return
         self._heard_at = self._io_clock.monotonic()
+        self._answered = True
         self._bytes += len(data)
         try:
             out, outcomes = self.client.receive(data)

@@ -57,7 +57,7 @@ class Conversation:
         results: list[GetResult] = []
         agreed = self.association.agreed
         listed = agreed is not None and Conformance.MULTIPLE_REFERENCES in agreed.conformance
-        size = self._list_max if listed else 1
+        size = min(self._list_max, self.association.list_items_max) if listed else 1
         for at in range(0, len(attributes), size):
             part = attributes[at : at + size]
             if len(part) == 1:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from protocols.dlms.apdu.parts import AttributeDescriptor, MethodDescriptor
+from protocols.dlms.cosem_time import SIZE as TIME_SIZE
 from protocols.dlms.cosem_time import CosemTime, read_time
 from protocols.dlms.data import Data, Tag
 from protocols.dlms.faults import DlmsFault, remote_fault
@@ -257,12 +258,15 @@ def text(data: Data) -> str:
 
 
 def clock_time(data: Data) -> CosemTime | None:
-    """A time, as octet-string or date-time; None: not specified."""
+    """A time, as octet-string or date-time; None: not specified, or a date that never was, as dead clocks show it."""
     if data.tag in _NOTHING:
         return None
-    if data.tag not in _TIMES or not isinstance(data.value, bytes):
+    if data.tag not in _TIMES or not isinstance(data.value, bytes) or len(data.value) != TIME_SIZE:
         raise unfit("a time", data)
-    return read_time(data.value)
+    try:
+        return read_time(data.value)
+    except DlmsFault:
+        return None
 
 
 def capture_objects(data: Data) -> tuple[CaptureObject, ...]:

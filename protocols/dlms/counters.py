@@ -58,6 +58,13 @@ class Counter:
         self._next += 1
         return self._next - 1
 
+    def go_on(self, further: "Counter") -> bool:
+        """Take in numbers that follow these without a gap; says whether they do."""
+        if further.following != self._end:
+            return False
+        self._end += further.left
+        return True
+
     def spend(self) -> None:
         """Leave nothing: whoever still holds it must not take from it any more."""
         self._next = self._end

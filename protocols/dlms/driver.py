@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from gridmodel.clock import Entropy, IoClock, Rng, UtilityClock
 from protocols.dlms.apdu.parts import AttributeDescriptor
-from protocols.dlms.associating import CHEAP_COUNTERS, DEAR_COUNTERS, Associations
+from protocols.dlms.associating import Associations, counters_for
 from protocols.dlms.bus import Bus
 from protocols.dlms.concentrators import ConcentratorTable, load_concentrators
 from protocols.dlms.conversation import Conversation
@@ -200,7 +200,7 @@ class DlmsDriver:
 
         async def work(talk: Conversation) -> None:
             await _prove_identity(target, plan, talk)
-            await _move_clock(plan, clock, talk, shift_s)
+            await self._move_clock(plan, clock, talk, shift_s)
 
         await self._call(target, plan, work, Priority.BACKFILL)
 
@@ -228,8 +228,7 @@ class DlmsDriver:
                 raise _driver_closed()
             try:
                 async with asyncio.timeout(seconds):
-                    counters = DEAR_COUNTERS if dear else CHEAP_COUNTERS
-                    talk = await self._associations.open(target, plan, way, counters)
+                    talk = await self._associations.open(target, plan, way, counters_for(plan, dear=dear))
                     result = await work(talk)
             except TimeoutError as error:
                 raise _endless(target, seconds) from error
@@ -243,6 +242,29 @@ class DlmsDriver:
             finally:
                 if talk is not None:
                     self._associations.end(target, talk)
+
+    async def _move_clock(self, plan: DlmsPlan, clock: ClockPlan, talk: Conversation, shift_s: int) -> None:
+        view = Clock(clock.obis)
+        if clock.set_by == "shift":
+            parameter = NO_PARAMETER._replace(tag=Tag.LONG, value=shift_s)
+            await talk.act(view.method(Clock.SHIFT_TIME), parameter)
+            return
+        attribute = view.attribute(Clock.TIME)
+        asked_at = self._clock.now()
+        result = await talk.get_one(attribute)
+        way_s = max(0, self._clock.now() - asked_at)  # the answer's way back and the new time's way there
+        time, _ = clock_of(plan, clock, attribute, result)
+        if time is None:
+            raise remote_fault("TQ-DM-65", "the meter's clock does not say which moment it is", hope=Hope.PERMANENT)
+        raw = encode_time(
+            time + way_s + shift_s,
+            clock.offset_min,
+            deviation=_carries_deviation(result),
+            reversed_sign=plan.quirks.deviation_reversed,
+        )
+        await talk.write(
+            attribute, octets(raw) if getattr(result, "tag", None) != Tag.DATE_TIME else Data(Tag.DATE_TIME, raw)
+        )
 
     def _plan(self, target: MeterTarget) -> DlmsPlan:
         if self._closed:
@@ -303,26 +325,6 @@ async def _check_mode(target: MeterTarget, relay: RelayPlan, talk: Conversation)
             "nothing was sent: somebody must set its control mode on the spot",
             Hope.PERMANENT,
         )
-
-
-async def _move_clock(plan: DlmsPlan, clock: ClockPlan, talk: Conversation, shift_s: int) -> None:
-    view = Clock(clock.obis)
-    if clock.set_by == "shift":
-        parameter = NO_PARAMETER._replace(tag=Tag.LONG, value=shift_s)
-        await talk.act(view.method(Clock.SHIFT_TIME), parameter)
-        return
-    attribute = view.attribute(Clock.TIME)
-    result = await talk.get_one(attribute)
-    time, _ = clock_of(plan, clock, attribute, result)
-    if time is None:
-        raise remote_fault("TQ-DM-65", "the meter's clock does not say which moment it is", hope=Hope.PERMANENT)
-    quirks = plan.quirks
-    raw = encode_time(
-        time + shift_s, clock.offset_min, deviation=_carries_deviation(result), reversed_sign=quirks.deviation_reversed
-    )
-    await talk.write(
-        attribute, octets(raw) if getattr(result, "tag", None) != Tag.DATE_TIME else Data(Tag.DATE_TIME, raw)
-    )
 
 
 def _carries_deviation(result: object) -> bool:

@@ -12,7 +12,7 @@ from gridmodel.reading import Channel
 from protocols.dlms.conversation import Conversation
 from protocols.dlms.cosem import ProfileGeneric, ScalerUnit, capture_objects, clock_time, number, rows, unfit
 from protocols.dlms.cosem_time import encode_time
-from protocols.dlms.data import Data, octets
+from protocols.dlms.data import Data, Tag, octets
 from protocols.dlms.faults import DlmsFault, local_fault, remote_fault
 from protocols.dlms.obis import Obis
 from protocols.dlms.section import ClockPlan, DlmsPlan, EventLogPlan, LoadProfilePlan
@@ -41,6 +41,8 @@ ENTRIES_SPARE = 4
 """Entries read beyond those that the span should need: rows of power failures stand between."""
 CLOCK_AHEAD_S_MAX = 86_400
 """Events are asked for up to so far beyond the present: a meter's clock may be ahead of ours."""
+LAST_S = 4_102_358_400
+"""The end of 2099: whoever asks for the whole of a log wants to see what a lying clock wrote there."""
 
 Row = tuple[Data, ...]
 
@@ -145,7 +147,8 @@ async def _log_events(
     table = log.table
     selections: Sequence[Selection | None] = [None]
     if table.access == "range":
-        selections = [_range(plan, clock, since, until + CLOCK_AHEAD_S_MAX, CLOCK_COLUMN._replace(obis=clock.obis))]
+        last = until + CLOCK_AHEAD_S_MAX if since else LAST_S
+        selections = [_range(plan, clock, since, last, CLOCK_COLUMN._replace(obis=clock.obis))]
     elif table.access == "entry":
         selections = await _last_entries(plan, talk, log.obis, EVENTS_PER_CALL_MAX, EVENTS_AT_ONCE)
         if not plan.quirks.newest_first:
@@ -210,7 +213,7 @@ def _stamps(plan: DlmsPlan, clock: ClockPlan, part: Sequence[Row], column: int, 
         time = clock_time(row[column])
         if time is not None:
             found.append(_Stamp(utc_of(plan, clock, time), doubted(time)))
-        elif plan.quirks.null_times and found:
+        elif plan.quirks.null_times and found and row[column].tag == Tag.NULL:
             found.append(_Stamp(found[-1].at + step_s, found[-1].doubtful))
         else:
             raise remote_fault(

@@ -53,12 +53,17 @@ class Poller:
         self._polls: dict[str, Poll] = {}
 
     async def read(self, target: MeterTarget, plan: DlmsPlan, talk: Conversation) -> MeterSnapshot:
-        """Everything of the profile once; of a meter with another serial number that number alone."""
+        """Everything of the profile once; of a meter with another serial number that number alone.
+
+        Raises DlmsFault TQ-DM-86 when none is told where the profile has one and the target, too.
+        """
         poll = self._polls.get(plan.profile)
         if poll is None:
             poll = self._polls[plan.profile] = Poll(plan)
         results = await talk.get(poll.attributes)
         serial = serial_of(plan, results[0]) if plan.serial is not None else None
+        if serial is None and plan.serial is not None and target.serial.strip():
+            check_serial(target, plan, results[0])  # it raises: nobody has said who answers
         if serial is not None and not _same(serial, target.serial):
             self._known.pop(target.meter, None)
             return MeterSnapshot(serial, None, None, {}, {}, {})

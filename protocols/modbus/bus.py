@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gridmodel.absence import Absence
 from gridmodel.clock import IoClock, Rng, UtilityClock
 from protocols.errors import Blame, Hope
 from protocols.modbus.codec import ExceptionReply, Framing, ModbusFault, local_fault, remote_fault
@@ -77,7 +78,7 @@ class Bus:
     async def exchanges(
         self, unit: int, pdus: Sequence[bytes], timing: Timing, priority: Priority = Priority.POLL
     ) -> list[bytes]:
-        """Send some requests to one unit, one after the other in one turn: a dead unit gets in between nowhere.
+        """Send some requests (at least one) to one unit, one after the other in one turn.
 
         Raises:
             ExceptionReply: the device refused; TQ-MB-20…31.
@@ -93,11 +94,12 @@ class Bus:
         try:
             if not self._resting.idle and not priority.urgent:
                 self._refuse_if_resting(unit)
-            data = []
-            for pdu in pdus:  # a comprehension would be one more coroutine to wake
-                data.append(await self._one(unit, pdu, timing))  # noqa: PERF401
-        except ExceptionReply:
-            self._resting.answered(unit)
+            data = await self._run(unit, pdus, timing)
+        except ExceptionReply as refusal:
+            if refusal.absence is Absence.SILENT:  # the gateway says so in the unit's place
+                self._resting.silent(unit)
+            else:
+                self._resting.answered(unit)
             raise
         finally:
             self._turns.give(unit)
@@ -127,15 +129,15 @@ class Bus:
             del self._late[unit]
         return left_s
 
-    async def _one(self, unit: int, pdu: bytes, timing: Timing) -> bytes:
-        """Send, wait; only an answer to believe leaves the connection open."""
+    async def _run(self, unit: int, pdus: Sequence[bytes], timing: Timing) -> list[bytes]:
+        """Send, wait; only answers to believe leave the connection open."""
         connection = self._connection
         if connection is None or connection.spoiled is not None:
             connection = await self._connected(timing)
         elif timing.pause_s:
             await self._pause(timing.pause_s)
         try:
-            return await connection.send(unit, pdu, timing.timeout_s)
+            return await connection.send(unit, pdus, timing.timeout_s, timing.pause_s)
         except ExceptionReply:
             raise
         except ModbusFault as fault:

@@ -85,6 +85,7 @@ _ABSENCES = {
     "TQ-MB-41": Absence.SUSPENDED,
     "TQ-MB-42": Absence.UNREACHABLE,
     "TQ-MB-50": Absence.NO_PROFILE,
+    "TQ-MB-51": Absence.WRONG_METER,
 }
 
 

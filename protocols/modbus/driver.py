@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from gridmodel.clock import IoClock, Rng, UtilityClock
 from gridmodel.reading import Channel
 from protocols.driver import Line, MeterSnapshot, MeterTarget, RelayCommand, RelayContact, RelayReading, WritePermit
+from protocols.errors import Blame, Hope
 from protocols.modbus.bus import Bus
-from protocols.modbus.codec import UNIT_MAX, UNIT_MIN, Framing, local_fault, write_pdu
-from protocols.modbus.section import POWER, Block, ModbusPlan, RelayMap, modbus_plan
+from protocols.modbus.codec import UNIT_MAX, UNIT_MIN, Framing, ModbusFault, local_fault, write_pdu
+from protocols.modbus.section import POWER, SERIAL, Block, ModbusPlan, RelayMap, modbus_plan
 from protocols.profile import MeterProfile
 from protocols.turns import Priority, priority_of
 
@@ -62,10 +63,14 @@ class ModbusDriver:
         plan = self._plan(target)
         relay = _relay_of(target, plan)
         values, _ = await self._blocks(target, plan, plan.relay_poll, Priority.RELAY)
+        _check_serial(target, plan, values)
         return relay_reading(relay, values)
 
     async def control(self, target: MeterTarget, command: RelayCommand, permit: WritePermit) -> None:
-        """See `MeterDriver.control`; function 16 to the one allow-listed register, before polls."""
+        """See `MeterDriver.control`; function 16 to the one allow-listed register, before polls.
+
+        Where the profile knows a serial number it is read first. Raises TQ-MB-51 when another meter answers.
+        """
         plan = self._plan(target)
         relay = _relay_of(target, plan)
         if permit.action is not command:
@@ -81,6 +86,9 @@ class ModbusDriver:
                 "nothing was sent; only the registers in writes_allowed may ever be written",
             )
         word = relay.closed if command is RelayCommand.CLOSE else relay.open
+        if plan.identity:
+            values, _ = await self._blocks(target, plan, plan.identity, priority_of(command))
+            _check_serial(target, plan, values)
         bus = self._bus(target)
         await bus.exchange(_unit(target), write_pdu(relay.address, (word,)), plan.timing, priority_of(command))
         self._spare(bus)
@@ -166,6 +174,18 @@ def _unit(target: MeterTarget) -> int:
     return target.unit
 
 
+def _check_serial(target: MeterTarget, plan: ModbusPlan, values: Mapping[str, int | None]) -> None:
+    """Whoever answers must be the target where the profile tells who it is. Raises ModbusFault TQ-MB-51."""
+    if plan.identity and str(values[SERIAL]) != target.serial.strip():
+        raise ModbusFault(
+            "TQ-MB-51",
+            f"{values[SERIAL]} answered at {target.address} unit {target.unit} instead of {target.serial!r:.40}",
+            "nothing was written: correct address, unit or serial number in the registry",
+            blame=Blame.REMOTE,
+            hope=Hope.PERMANENT,
+        )
+
+
 def _relay_of(target: MeterTarget, plan: ModbusPlan) -> RelayMap:
     if plan.relay is None:
         raise local_fault(
@@ -184,7 +204,7 @@ def snapshot_of(plan: ModbusPlan, values: Mapping[str, int | None], raw: Mapping
         named[channel.name.lower()] = named.pop(key)
     relay = relay_reading(plan.relay, values) if plan.relay else None
     measurements.pop("relay", None)
-    serial = measurements.pop("serial", None)
+    serial = measurements.pop(SERIAL, None)
     return MeterSnapshot(
         serial=None if serial is None else str(serial),
         meter_time=None,

@@ -59,6 +59,8 @@ VALUE_MAX = 2**53
 Unit = Literal["kWh", "Wh", "V", "A", "Hz", "kW", "W"]
 POWER = "power_w"
 """The measurement that proves a relay: total active power."""
+SERIAL = "serial"
+"""The key of the serial number."""
 REGISTER_KEY = "register"
 """Prefix of a field that is an energy register, followed by the channel's name."""
 
@@ -195,7 +197,9 @@ class ModbusPlan:
     """Every register, measurement, the relay and the serial number."""
     relay: RelayMap | None
     relay_poll: tuple[Block, ...]
-    """The relay and the load; empty without a relay."""
+    """The relay, the load and, where the profile has one, the serial number; empty without a relay."""
+    identity: tuple[Block, ...]
+    """The serial number alone; empty where the profile has none."""
     channels: Mapping[str, Channel]
     """Field key to channel."""
     places: Mapping[str, str]
@@ -215,7 +219,7 @@ def modbus_plan(profile: MeterProfile) -> ModbusPlan:
     _check_units(profile.name, section)
     relay = _relay_map(profile, section)
     wanted = _wanted(section)
-    load = [entry for entry in wanted if entry[0] in ("relay", POWER)]
+    load = [entry for entry in wanted if entry[0] in ("relay", POWER, SERIAL)]
     timing = section.timing
     poll = _blocks(wanted, section)
     return ModbusPlan(
@@ -229,6 +233,7 @@ def modbus_plan(profile: MeterProfile) -> ModbusPlan:
         poll=poll,
         relay=relay,
         relay_poll=_blocks(load, section) if relay else (),
+        identity=_blocks([entry for entry in wanted if entry[0] == SERIAL], section),
         channels=MappingProxyType({f"{REGISTER_KEY}.{name}": Channel[name.upper()] for name in section.registers}),
         places=MappingProxyType(
             {
@@ -299,7 +304,7 @@ def _wanted(section: _Section) -> list[_Wanted]:
         wanted.append(("relay", READ_HOLDING, section.relay.address, "u16", Fraction(1), False, ()))
     if section.serial is not None:
         serial = section.serial
-        wanted.append(("serial", serial.function, serial.address, serial.type, Fraction(1), False, ()))
+        wanted.append((SERIAL, serial.function, serial.address, serial.type, Fraction(1), False, ()))
     return wanted
 
 

@@ -49,7 +49,9 @@ class RelayChecker:
         self._debts = DebtChecker(book, verdicts)
         self._opened: dict[str, list[_Opened]] = defaultdict(list)
         self._moved_at: dict[tuple[str, int], int] = {}
-        self._flying: dict[tuple[str, str], int] = defaultdict(int)
+        self._flying: dict[tuple[str, str], set[int]] = defaultdict(set)
+        """By node and meter, the commands on the wire."""
+        self._commands = 0
         self.on_opened: list[Callable[[str, int, int], None]] = []
         """Told of every opening: node, index of the point, world time."""
 
@@ -58,18 +60,21 @@ class RelayChecker:
         """(node, usage point, at): cut though paid or protected elsewhere, which the node could not know."""
         return self._debts.exposed
 
-    def command_begins(self, node: str, meter: str, command: RelayCommand, intent: str) -> None:
-        """A relay command leaves for `meter` on the operation `intent`."""
-        self._flying[node, meter] += 1
-        if self._flying[node, meter] > 1:
+    def command_begins(self, node: str, meter: str, command: RelayCommand, intent: str) -> int:
+        """A relay command leaves for `meter` on the operation `intent`; gives its number."""
+        self._commands += 1
+        flying = self._flying[node, meter]
+        flying.add(self._commands)
+        if len(flying) > 1:
             self._verdicts.against("one_operation_per_point", node, meter, "two relay commands are on the wire at once")
         self._exchanges.command_begins(node, meter)
         if command is RelayCommand.OPEN:
             self._permits.command(self._sights[node], meter, intent)
+        return self._commands
 
-    def command_ends(self, node: str, meter: str) -> None:
-        """Its outcome is known, or given up."""
-        self._flying[node, meter] -= 1
+    def command_ends(self, node: str, meter: str, number: int) -> None:
+        """Its outcome is known, or given up; of a process that has died meanwhile it was nobody's already."""
+        self._flying[node, meter].discard(number)
 
     def node_died(self, node: str) -> None:
         """Commands of a dead process are nobody's any more."""
@@ -80,7 +85,7 @@ class RelayChecker:
         """A contact moved at `at` (world time, UTC seconds)."""
         sight = self._sights[node]
         index = sight.point_of[meter]
-        flying = {one for (whose, one), count in self._flying.items() if whose == node and count}
+        flying = {one for (whose, one), numbers in self._flying.items() if whose == node and numbers}
         self._exchanges.moved(node, index, {one for one in flying if sight.point_of[one] == index})
         if not closed:
             self._judge(Opening(sight, index, at))

@@ -12,8 +12,7 @@ import pytest
 
 from gridmodel.field_work import PHOTO_BYTES_MAX
 from hosting.i18n import Language, translator
-from tests.browsing import browser_at, watched
-from tests.edge_node.furnished import Furnished, console_of, furnished
+from tests.edge_node.furnished import Furnished, console_of
 from tests.edge_node.offices import FITTER_SECRET, built, office
 
 HTML = {"Accept": "text/html", "Accept-Language": "en"}
@@ -151,15 +150,3 @@ def test_every_form_speaks_every_language(tmp_path: Path, language: Language) ->
             assert f'action="/meters/{work}"' in text
 
     told(tmp_path, story)
-
-
-@pytest.mark.browser
-def test_the_page_lacks_nothing_in_a_browser(tmp_path: Path, chromium: str) -> None:
-    async def whole() -> None:
-        async with browser_at(chromium) as browser, furnished(tmp_path) as at, watched(browser, at.url) as seen:
-            for work in ("exchanged", "commissioned"):
-                await seen.open(f"/meters?work={work}")
-                assert await seen.lacks() == []
-            assert (seen.complaints, seen.elsewhere) == ([], [])
-
-    asyncio.run(whole())

@@ -55,6 +55,8 @@ def paths_of(at: Furnished) -> dict[str, str]:
         "stop": "/stop",
         "energy": "/energy",
         "energy-transformers": "/energy?by=transformer",
+        "meters": "/meters",
+        "meters-commission": "/meters?work=commissioned",
     }
 
 

@@ -4,7 +4,7 @@ BER here is a tag of one byte, a definite length, and contents. Fields of the st
 certificates) are stepped over; a field that is there twice, or with a wrong form, is refused.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from protocols.dlms.axdr import Reader
@@ -26,6 +26,8 @@ _REQUIREMENTS = bytes.fromhex("8A020780")
 class Context(IntEnum):
     """The application context: how objects are named and whether APDUs may be ciphered."""
 
+    OTHER = 0
+    """One that we do not know: it can be refused by name."""
     LN = 1
     SN = 2
     LN_CIPHERED = 3
@@ -43,6 +45,8 @@ class Mechanism(IntEnum):
     GMAC = 5
     SHA256 = 6
     ECDSA = 7
+    OTHER = 255
+    """One that we do not know: it can be refused by name."""
 
 
 class AssociationResult(IntEnum):
@@ -85,6 +89,7 @@ CONTEXT_NOT_SUPPORTED = (1, 2)
 MECHANISM_NOT_RECOGNISED = (1, 11)
 TITLE_NOT_RECOGNISED = (1, 3)
 NO_DIAGNOSTIC = (1, 0)
+NO_REASON = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ class Aarq:
     """An initiate request, ciphered or not."""
     mechanism: Mechanism = Mechanism.NONE
     """How we will be authenticated."""
-    authentication: bytes | None = None
+    authentication: bytes | None = field(default=None, repr=False)
     """The password (LOW) or our challenge (HIGH and above)."""
     calling_title: bytes | None = None
     """Our system title, eight bytes, where anything is ciphered."""
@@ -219,7 +224,7 @@ def _inner(contents: bytes | None, tag: int, where: str) -> bytes | None:
         return contents[2:]
     reader = Reader(contents)
     if reader.u8() != tag:
-        raise malformed(where, contents)
+        raise malformed(where, contents[:1])
     value = reader.octets()
     reader.end()
     return value
@@ -233,20 +238,14 @@ def _integer(contents: bytes | None, where: str) -> int:
 
 
 def _context(fields: dict[int, bytes]) -> Context:
-    oid = _inner(fields.get(0xA1), 0x06, "application context name") or b""
-    context = _CONTEXTS.get(oid)
-    if context is None:
-        raise malformed("application context name", oid)
-    return context
+    oid = _inner(fields.get(0xA1), 0x06, "application context name")
+    if not oid:
+        raise malformed("application context name", b"")
+    return _CONTEXTS.get(oid, Context.OTHER)
 
 
 def _mechanism(oid: bytes | None) -> Mechanism:
-    if oid is None:
-        return Mechanism.NONE
-    mechanism = _MECHANISMS.get(oid)
-    if mechanism is None:
-        raise malformed("authentication mechanism name", oid)
-    return mechanism
+    return Mechanism.NONE if oid is None else _MECHANISMS.get(oid, Mechanism.OTHER)
 
 
 def _title(title: bytes | None) -> bytes | None:

@@ -1,5 +1,6 @@
 """ACTION: request and response APDUs (IEC 62056-5-3, 7.3.5 and 8.3). Floor: protocols; walk: payment."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,7 +19,7 @@ from protocols.dlms.apdu.parts import (
 )
 from protocols.dlms.axdr import Reader
 from protocols.dlms.data import NULL, Data, encode_length
-from protocols.dlms.faults import malformed
+from protocols.dlms.faults import DlmsFault, malformed
 
 REQUEST = 0xC3
 RESPONSE = 0xC7
@@ -231,13 +232,19 @@ def returned_by_blocks(raw: bytes) -> MethodOutcome:
     """What the joined parts of an answer say.
 
     The standard gives with-pblock no place for the result, and meters differ: most send the returned Data alone, some
-    an Action-Response-With-Optional-Data. The first byte tells: a lone Data of null has nothing behind it.
+    an Action-Response-With-Optional-Data, some a Get-Data-Result. The first byte tells the first apart: a lone
+    Data of null has nothing behind it.
     """
+    if raw[:1] != b"\x00" or len(raw) == 1:
+        return _whole(raw, lambda reader: MethodOutcome(ActionResult.SUCCESS, reader.value() if raw else NULL))
+    try:
+        return _whole(raw, read_outcome)
+    except DlmsFault:
+        return _whole(raw, lambda reader: MethodOutcome(ActionResult.SUCCESS, read_result(reader)))
+
+
+def _whole(raw: bytes, read: Callable[[Reader], MethodOutcome]) -> MethodOutcome:
     reader = Reader(raw)
-    outcome = (
-        read_outcome(reader)
-        if raw[:1] == b"\x00" and len(raw) > 1
-        else MethodOutcome(ActionResult.SUCCESS, reader.value() if raw else NULL)
-    )
+    outcome = read(reader)
     reader.end()
     return outcome

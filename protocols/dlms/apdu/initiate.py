@@ -1,7 +1,7 @@
 """The initiate service: what two sides agree to speak (IEC 62056-5-3, 7.3.1). Floor: protocols; walk: reading."""
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntFlag
 
 from protocols.dlms.axdr import Reader
@@ -68,7 +68,7 @@ class InitiateRequest:
     """The services it wants."""
     max_pdu_size: int
     """The longest APDU it takes, bytes; 0: any."""
-    dedicated_key: bytes | None = None
+    dedicated_key: bytes | None = field(default=None, repr=False)
     """A key for this association alone; only ever sent ciphered."""
     response_allowed: bool = True
     """Whether it wants an answer."""
@@ -120,7 +120,7 @@ def _read_conformance(reader: Reader) -> Conformance:
     if first == 0x5F and reader.data[reader.at : reader.at + 1] == b"\x1f":
         reader.u8()
     if first != 0x5F or reader.take(2) != b"\x04\x00":
-        raise malformed("conformance", reader.data)
+        raise malformed("conformance", reader.data[reader.at :])
     return Conformance(reader.number(3))
 
 

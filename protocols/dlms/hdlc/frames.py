@@ -8,7 +8,7 @@ import binascii
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from protocols.dlms.faults import local_fault, malformed, remote_fault
+from protocols.dlms.faults import DlmsFault, local_fault, malformed, remote_fault
 
 FLAG = 0x7E
 FORMAT = 0xA000
@@ -18,6 +18,8 @@ FRAME_SIZE_MAX = LENGTH_MASK + 2
 """Bytes of a frame with both flags: its length field has 11 bits."""
 NOISE_SIZE_MAX = 4_096
 """Bytes without a flag that are thrown away before the line is given up: two frames' worth."""
+DAMAGED = "TQ-DM-20"
+"""The fault of a frame with a wrong check sequence."""
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -119,7 +121,7 @@ def decode_frame(body: bytes) -> Frame:
 
 
 def _damaged(body: bytes) -> Exception:
-    return remote_fault("TQ-DM-20", f"an HDLC frame was damaged on the way: {body[:16].hex(' ')}")
+    return remote_fault(DAMAGED, f"an HDLC frame was damaged on the way: {body[:16].hex(' ')}")
 
 
 class FrameSplitter:
@@ -160,6 +162,21 @@ class FrameSplitter:
             self._noise = 0
         self._buffer = buffer[at:]
         return frames
+
+    def feed_line(self, data: bytes) -> list[Frame]:
+        """As `feed`; frames that were damaged on the way are passed over, as on a line (IEC 62056-46, 6.4.3).
+
+        Raises:
+            DlmsFault: TQ-DM-02, 21.
+
+        """
+        while True:
+            try:
+                return self.feed(data)
+            except DlmsFault as fault:
+                if fault.code != DAMAGED:
+                    raise
+                data = b""
 
     def _to_frame(self, buffer: bytes, at: int) -> int:
         """Where the last of the next flags in a row stands, or the end of the buffer."""

@@ -215,8 +215,11 @@ class HdlcCarrier(_Numbered):
                 return self._ready_to_receive()
             return b""
         if control & 0x0F == RR:
+            out = bool(self._sent)
             self._step(Event.RECEIVE_RR)
             self._acknowledged(control >> 5)
+            if out and not self._sent and not self._waiting and control & POLL:
+                return self._ready_to_receive()  # all is there, and the turn is ours: ask for the answer, once
             return self._pump()
         if kind == UI:
             self._step(Event.RECEIVE_UI)
@@ -295,6 +298,9 @@ class HdlcMeterLink(_Numbered):
         if self.state is LinkState.DISCONNECTED:
             return self._frame(DM | POLL)
         if not control & 1:
+            number = control >> 1 & 7
+            if number not in {self._receive_number, (self._receive_number - 1) % 8}:
+                return self._ready_to_receive() if control & POLL else b""  # one was lost: this is the one to come
             if not self._is_next(frame):
                 return self._last_sent if control & POLL else b""
             apdu = self._take(frame)

@@ -17,6 +17,7 @@ from protocols.dlms.apdu.acse import (
     CONTEXT_NOT_SUPPORTED,
     MECHANISM_NOT_RECOGNISED,
     NO_DIAGNOSTIC,
+    NO_REASON,
     TITLE_NOT_RECOGNISED,
     Aare,
     Aarq,
@@ -34,6 +35,7 @@ from protocols.dlms.apdu.notices import (
     DECIPHERING_ERROR,
     OPERATION_NOT_POSSIBLE,
     OTHER_REASON,
+    SERVICE_NOT_SUPPORTED,
     ConfirmedServiceError,
     DataNotification,
     ExceptionResponse,
@@ -43,7 +45,7 @@ from protocols.dlms.apdu.sealed import Protection, Sealed
 from protocols.dlms.apdu.setting import SetRequest
 from protocols.dlms.association import PROVE
 from protocols.dlms.carrier import APDU_SIZE_MAX
-from protocols.dlms.counters import Counter
+from protocols.dlms.counters import COUNTER_MAX, Counter
 from protocols.dlms.data import octets
 from protocols.dlms.faults import DlmsFault, remote_fault
 from protocols.dlms.meter_side.model import Caller, CosemModel
@@ -56,8 +58,13 @@ CHALLENGE_SIZE = 16
 """Bytes of a meter's challenge."""
 NOTICES_MAX = 16
 """Notifications that wait for somebody to hear them; the oldest is lost, as in a meter's small memory."""
-_NOT_ALLOWED = 1
-"""State error of an exception response: service not allowed."""
+PDU_SIZE_MIN = 12
+"""No client may say that it takes less (IEC 62056-5-3, 7.3.1)."""
+_NOT_ALLOWED, _UNKNOWN = 1, 2
+"""State errors of an exception response."""
+_INITIATE_SERVICE, _INITIATE_ERROR = 1, 6
+_OTHER, _VERSION_TOO_LOW, _NOTHING_IN_COMMON, _PDU_TOO_SHORT = range(4)
+"""What a confirmed service error says of a proposal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +165,10 @@ class MeterAssociation:
                 apdu = self._unsealed(apdu, self._sealer)
             elif self._ciphered:
                 return _exception(OPERATION_NOT_POSSIBLE)
-            answer = self._on_request(apdu, now).encode()
-            return answer if protection is None or self._sealer is None else self._sealer.seal_apdu(answer, protection)
+            answer = self._on_request(apdu, now)
+            if protection is None or self._sealer is None or isinstance(answer, ExceptionResponse):
+                return answer.encode()
+            return self._sealer.seal_apdu(answer.encode(), protection)
         except DlmsFault as fault:
             return self._refusal(fault)
 
@@ -183,7 +192,9 @@ class MeterAssociation:
         if fault.code == "TQ-DM-30":
             return _exception(DECIPHERING_ERROR)
         if fault.code == "TQ-DM-31" and self._sealer is not None:
-            return _exception(COUNTER_ERROR, self._sealer.heard + 1)
+            return _exception(COUNTER_ERROR, min(self._sealer.heard + 1, COUNTER_MAX))
+        if fault.code == "TQ-DM-05":
+            return ExceptionResponse(_UNKNOWN, SERVICE_NOT_SUPPORTED).encode()
         return _exception(OTHER_REASON)
 
     def _on_request(self, apdu: Apdu, now: int) -> Apdu:
@@ -203,24 +214,28 @@ class MeterAssociation:
         self._sealer = None
         self._ciphered = False
         self._access = self._device.access(self._client)
-        refused = self._unacceptable(aarq)
+        refused, error = self._unacceptable(aarq), _OTHER
         if refused is None:
             try:
                 return self._accept(aarq)
+            except _Unfit as unfit:
+                refused, error = NO_REASON, unfit.error
             except DlmsFault:
                 refused = AUTHENTICATION_FAILURE
         self.state = step(SERVER_TABLE, self.state, Event.RECEIVE_AARQ_UNACCEPTABLE)
         self._sealer = None
         self._ciphered = False
-        error = ConfirmedServiceError(1, 6, 1).encode()
-        return Aare(aarq.context, AssociationResult.REJECTED_PERMANENT, refused, error)
+        ciphered = self._access is not None and self._access.ciphered
+        context = aarq.context if aarq.context is not Context.OTHER else _context_of(ciphered=ciphered)
+        information = ConfirmedServiceError(_INITIATE_SERVICE, _INITIATE_ERROR, error).encode()
+        return Aare(context, AssociationResult.REJECTED_PERMANENT, refused, information)
 
     def _unacceptable(self, aarq: Aarq) -> tuple[int, int] | None:
         """Why an AARQ is refused at first sight."""
         access = self._access
         if access is None:
             return NO_DIAGNOSTIC
-        if aarq.context is not (Context.LN_CIPHERED if access.ciphered else Context.LN):
+        if aarq.context is not _context_of(ciphered=access.ciphered):
             return CONTEXT_NOT_SUPPORTED
         if aarq.mechanism is not access.mechanism:
             return AUTHENTICATION_REQUIRED if aarq.mechanism is Mechanism.NONE else MECHANISM_NOT_RECOGNISED
@@ -275,13 +290,23 @@ class MeterAssociation:
             inside = self._unsealed(inside, self._sealer)
         elif self._access is not None and self._access.ciphered:
             raise _refused()
-        if not isinstance(inside, InitiateRequest) or inside.version != VERSION:
+        if not isinstance(inside, InitiateRequest):
             raise _refused()
+        self._check_fit(inside)
         if inside.dedicated_key is not None and self._sealer is not None:
             if len(inside.dedicated_key) != 16:
                 raise _refused()
             self._sealer.use_dedicated(inside.dedicated_key)
         return inside
+
+    def _check_fit(self, request: InitiateRequest) -> None:
+        """Raises `_Unfit` for a proposal that no association can come of."""
+        if request.version < VERSION:
+            raise _Unfit(_VERSION_TOO_LOW)
+        if 0 < request.max_pdu_size < PDU_SIZE_MIN:
+            raise _Unfit(_PDU_TOO_SHORT)
+        if not request.conformance & self._device.conformance:
+            raise _Unfit(_NOTHING_IN_COMMON)
 
     def _initiate_response(self) -> bytes:
         response = self._agreed.encode() if self._agreed is not None else b""
@@ -310,6 +335,18 @@ class MeterAssociation:
         self._services = None
         self._ciphered = False
         return Rlre(0, information)
+
+
+class _Unfit(Exception):
+    """A proposal that no association can come of."""
+
+    def __init__(self, error: int) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _context_of(*, ciphered: bool) -> Context:
+    return Context.LN_CIPHERED if ciphered else Context.LN
 
 
 def _exception(error: int, counter: int | None = None) -> bytes:

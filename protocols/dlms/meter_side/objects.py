@@ -1,5 +1,6 @@
 """Objects of a simulated meter: classes 1, 3, 4, 7, 8, 70, 71 (IEC 62056-6-2). Floor: protocols; walk: reading."""
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
@@ -93,6 +94,10 @@ def extended_register(
     return PlainObject(4, obis, {2: value, 3: counts, 4: status, 5: captured})
 
 
+_NEVER = octets(bytes.fromhex("FFFFFFFFFFFFFFFFFF800000"))
+"""A time that says no moment: when daylight saving begins and ends where there is none."""
+
+
 class ClockObject(PlainObject):
     """A Clock (8) that may be wrong by some seconds and drift, be set and be shifted."""
 
@@ -113,7 +118,16 @@ class ClockObject(PlainObject):
         super().__init__(
             8,
             obis,
-            {2: self._time, 3: Data(Tag.LONG, -offset_min), 4: Data(Tag.UNSIGNED, 0), 9: Data(Tag.ENUM, 1)},
+            {
+                2: self._time,
+                3: Data(Tag.LONG, -offset_min),
+                4: Data(Tag.UNSIGNED, 0),
+                5: _NEVER,
+                6: _NEVER,
+                7: Data(Tag.INTEGER, 0),
+                8: Data(Tag.BOOLEAN, False),
+                9: Data(Tag.ENUM, 1),
+            },
             writable=(2,),
             methods={6: self._shift},
         )
@@ -169,10 +183,14 @@ class ProfileObject(PlainObject):
         period_s: int,
         sort_column: int = 0,
         by_range: bool = True,
+        rising: bool = True,
+        offset_min: int | None = None,
     ) -> None:
         """`rows` gives all rows up to a moment; `sort_column` counts from 0; `by_range` False: entries alone.
 
-        Where the sort column is asked for, only a few rows and those wanted are looked at: `rows` may be made as asked.
+        Where the sort column is asked for, only a few rows and those wanted are looked at: `rows` may be made as asked;
+        not so with `rising` False, for logs whose clock may have been set back. `offset_min`: local time minus UTC, for
+        rows that do not tell it; None: a range is compared with those by local time.
         """
         super().__init__(
             7,
@@ -192,6 +210,8 @@ class ProfileObject(PlainObject):
         self._rows = rows
         self._sort_column = sort_column
         self._by_range = by_range
+        self._rising = rising
+        self._offset_min = offset_min
 
     def get(self, attribute: int, selection: AccessSelection | None, now: int) -> GetResult:
         """Attribute 2 is the buffer, all or a part of it."""
@@ -220,12 +240,14 @@ class ProfileObject(PlainObject):
             return AccessResult.SCOPE_OF_ACCESS_VIOLATED
         place = self._columns.index(wanted.column)
 
-        def key(row: Row) -> int:
-            return _order(row[place])
-
         try:
-            first, last = _order(wanted.first), _order(wanted.last)
-            if place == self._sort_column:
+            zone_min = _zone_min(rows[0][place]) if rows and self._offset_min is None else self._offset_min
+
+            def key(row: Row) -> float:
+                return _order(row[place], zone_min, -math.inf)
+
+            first, last = _order(wanted.first, zone_min, -math.inf), _order(wanted.last, zone_min, math.inf)
+            if place == self._sort_column and self._rising:
                 part = rows[bisect_left(rows, first, key=key) : bisect_right(rows, last, key=key)]
             else:
                 part = [row for row in rows if first <= key(row) <= last]
@@ -235,13 +257,24 @@ class ProfileObject(PlainObject):
         return array(Data(Tag.STRUCTURE, tuple(row[at] for at in picked)) for row in part)
 
 
-def _order(data: Data) -> int:
-    """Something to compare: a time in the meter's own local time, or a number."""
+def _zone_min(data: Data) -> int | None:
+    """Local time minus UTC as a row's time tells it."""
+    time = read_time(data.value) if isinstance(data.value, bytes) else None
+    return None if time is None or time.deviation_min is None else -time.deviation_min
+
+
+def _order(data: Data, zone_min: int | None, unsaid: float) -> float:
+    """Something to compare: a moment, or a number; `unsaid` for neither.
+
+    A time is UTC by its own deviation, else by `zone_min`; without that all are compared as the meter's local time.
+    """
     value = data.value
     if isinstance(value, bytes):
         time = read_time(value)
-        return -1 if time is None else time._replace(deviation_min=None).utc(0)
-    return int(value) if isinstance(value, int | float) else -1
+        if time is None:
+            return unsaid
+        return time._replace(deviation_min=None).utc(0) if zone_min is None else time.utc(zone_min)
+    return value if isinstance(value, int | float) else unsaid
 
 
 _DIRECT = frozenset({2, 4})

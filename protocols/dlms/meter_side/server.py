@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from protocols.dlms.faults import DlmsFault
 from protocols.dlms.hdlc.frames import Address, FrameSplitter
-from protocols.dlms.hdlc.link import LLC_RESPONSE, HdlcMeterLink
+from protocols.dlms.hdlc.link import LLC_RESPONSE, POLL, SNRM, HdlcMeterLink
 from protocols.dlms.hdlc.parameters import LinkParameters
 from protocols.dlms.meter_side.association import LogicalDevice, MeterAssociation
 from protocols.dlms.state import LinkState
@@ -75,11 +75,11 @@ class HdlcMeter:
         """What to answer. Frames for nobody here are passed over, frames out of order go unanswered, as on a line.
 
         Raises:
-            DlmsFault: TQ-DM-02, 20, 21 for bytes that are no sound frame.
+            DlmsFault: TQ-DM-02, 21 for bytes that are no frame; one that was damaged is passed over.
 
         """
         out = b""
-        for frame in self._splitter.feed(data):
+        for frame in self._splitter.feed_line(data):
             device = self._devices.get(frame.destination[:2])
             if device is None:
                 continue
@@ -91,6 +91,8 @@ class HdlcMeter:
                 link = HdlcMeterLink(frame.destination, frame.source, self._parameters)
                 known = self._links[key] = (link, MeterAssociation(device, frame.source.upper))
             link, association = known
+            if frame.control & ~POLL == SNRM:
+                association.lose_link()
             try:
                 incoming = link.receive(frame)
                 out += incoming.reply

@@ -257,7 +257,11 @@ def _rooms(store: EdgeStore, clock: HandClock, driver: DlmsDriver, profiles: dic
             wakeups=wakeups,
         ),
         "outage_watch": OutageWatch(
-            outages=store.outages, registries=store.registries, compute=InlineCompute(), **shared
+            outages=store.outages,
+            absences=store.absences,
+            registries=store.registries,
+            compute=InlineCompute(),
+            **shared,
         ),
         "rounds": Rounds(control=store.control, alarms=store.alarms, relays=store.relays, **shared),
         "backfill": Backfill(spread_s=120, **filling, **closing),

@@ -224,6 +224,8 @@ class Office:
     collector: Collector
     hour_close: HourClose
     day_close: DayClose
+    rests: list[int]
+    """When the collector was at rest."""
 
     async def take(self, registry: Registry) -> None:
         """A registry came."""
@@ -303,6 +305,8 @@ async def office(
     await readings.load()
     common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness}
     rounds = Rounds(control=control, readings=readings, alarms=alarms, relays=relays, **common)  # type: ignore[arg-type]
+    rests: list[int] = []
+    closing = {"readings": readings, "hours": hours, "registries": registries, "clock": clock, "wakeups": wakeups}
     try:
         yield Office(
             control,
@@ -322,16 +326,11 @@ async def office(
                 plans=Plans(PROFILES, compute),
                 clock=clock,
                 compute=compute,
+                at_rest=lambda: rests.append(clock.now()),
             ),
-            HourClose(readings=readings, hours=hours, registries=registries, clock=clock, wakeups=wakeups),
-            DayClose(
-                readings=readings,
-                hours=hours,
-                registries=registries,
-                clock=clock,
-                wakeups=wakeups,
-                grace_s=day_grace_s,
-            ),
+            HourClose(**closing),  # type: ignore[arg-type]
+            DayClose(**closing, grace_s=day_grace_s),  # type: ignore[arg-type]
+            rests,
         )
     finally:
         await readings.close()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_node.metering.collector import READ_S_MAX, SILENT_POLLS
+from edge_node.metering.collector import READ_S_MAX, RESTLESS_MAX, SILENT_POLLS
 from edge_node.metering.polling import (
     RETRIES_MAX,
     RETRY_DELAY_S,
@@ -41,6 +41,22 @@ LINKS = [link(point, "t-1") for point in POINTS]
 PLACED = [placed(f"m-{n}", f"up-{n}") for n in range(1, 7)]
 APART = grid(LINKS, PLACED)
 ONE_GATEWAY = grid(LINKS, PLACED, address=lambda _: "10.0.0.9:502")
+
+
+def test_it_is_at_rest_between_intervals_and_after_some_busy_ones_all_the_same(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            for n in range(1, 7):
+                one.meters.steady(f"m-{n}")
+            await one.take(ONE_GATEWAY)
+            await one.live(MIDNIGHT + 3 * QUARTER + 1)
+            assert one.rests == [MIDNIGHT + n * QUARTER for n in (1, 2, 3)]
+            one.rests.clear()
+            one.meters.latency_s = 500  # the gateway never comes to an end
+            await one.live(MIDNIGHT + (RESTLESS_MAX + 6) * QUARTER)
+            assert len(one.rests) == 1
+
+    run_virtual(story())
 
 
 def test_places_within_the_spread_are_stable_and_spread() -> None:

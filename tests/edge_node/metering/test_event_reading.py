@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edge_node.store.operations import Movement, Operation
 from gridmodel.control import Cause
 from gridmodel.event import AlarmKind
 from gridmodel.identity import MeterId, TransformerId, UsagePointId
+from gridmodel.registry_document import registry_to_document
 from protocols.dlms.cosem_time import encode_time
 from protocols.dlms.data import Data, Tag, octets
 from protocols.driver import MeterEvent, MeterEventKind
@@ -194,6 +196,79 @@ def test_a_meter_whose_clock_lies_is_read_whole(tmp_path: Path) -> None:
             log(one, standard=[(LOOK, 2)], fraud=[(946_700_000, 40)])
             await look(one, LOOK + PERIOD_S)
             assert ("terminal_cover_open", "m-1") in await standing(one)
+
+    run(story)
+
+
+def test_what_another_meter_answered_first_makes_no_news_of_history(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            right, one.meters["m-1"].serial = one.meters["m-1"].serial, "SOMEBODY-ELSE"
+            log(one, fraud=[(1_000_000_000, 46)], switch=[(1_200_000_000, 62)])
+            await look(one, LOOK)
+            one.meters["m-1"].serial = right
+            await look(one, LOOK + PERIOD_S)
+            assert await standing(one) == set()
+            assert len(await one.store.meter_events.of_meter(ONE)) == 2
+
+    run(story)
+
+
+def test_a_line_from_the_future_hides_none_of_those_days_in_which_nobody_came(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            early = (LOOK + 10 * DAY_S, 2)
+            log(one, standard=[early])
+            await one.store.alarms.put(AlarmKind.METER_CLOCK_WRONG, "m-1", "it is ahead by days", LOOK)
+            await look(one, LOOK)
+            await one.store.alarms.clear(AlarmKind.METER_CLOCK_WRONG, "m-1", LOOK)
+            log(one, standard=[early], fraud=[(LOOK + DAY_S, 40)])
+            await look(one, LOOK + 4 * DAY_S)
+            assert ("terminal_cover_open", "m-1") in await standing(one)
+
+    run(story)
+
+
+def test_a_clock_that_leapt_and_was_set_again_hides_no_line(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            log(one, standard=[(LOOK, 2)])
+            await look(one, LOOK)
+            lost = [(946_700_000, 2), (946_700_100, 4)]
+            log(one, standard=[(LOOK, 2), *lost, (LOOK + 900, 5)], fraud=[(946_700_050, 44)])
+            await look(one, LOOK + PERIOD_S)
+            assert ("meter_cover_open", "m-1") in await standing(one)
+
+    run(story)
+
+
+def test_a_line_that_a_meter_keeps_for_years_stays_old(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            await look(one, LOOK)
+            log(one, fraud=[(LOOK + 60, 46)])
+            for days in (1, 300, 402, 800):
+                await look(one, LOOK + days * DAY_S)
+            assert (await history(one)).count("meter_login_failed") == 1
+
+    run(story)
+
+
+def test_alarms_of_a_meter_that_hangs_no_more_end(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as one:
+            await look(one, LOOK)
+            log(one, fraud=[(LOOK + 60, 40)])
+            one.meters["m-1"].clock.error_s = 3_600
+            await look(one, LOOK + PERIOD_S)
+            await one.clock_keeping.tick()
+            assert await standing(one) == {("terminal_cover_open", "m-1"), ("meter_clock_wrong", "m-1")}
+            stays = tuple(stay for stay in one.registry.installations if stay.meter != ONE)
+            registry = replace(one.registry, version=one.registry.version + 1, installations=stays)
+            await one.store.registries.put(registry_to_document(registry), one.clock.now())
+            await look(one, LOOK + 2 * PERIOD_S)
+            await one.clock_keeping.tick()
+            assert await standing(one) == set()
 
     run(story)
 

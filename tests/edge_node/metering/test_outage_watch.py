@@ -2,19 +2,24 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.console.reliability import reliability
 from edge_node.metering.outage_watch import JUDGED_AFTER_S
-from edge_node.metering.silence import HEARD_S, METERS_MIN, Verdict, Witness, refined, verdicts
+from edge_node.metering.silence import HEARD_S, METERS_MIN, Verdict, Witness, door_of, refined, verdicts
+from edge_node.store.absences import Missing
 from edge_node.store.outages import Evidence, Outage
+from gridmodel.absence import Absence
 from gridmodel.event import AlarmKind
 from gridmodel.identity import MeterId, TransformerId
 from gridmodel.period import HOUR_S
+from gridmodel.registry_document import registry_to_document
 from protocols.driver import MeterEventKind
 from tests.edge_node.metering.dlms_site import BORN, Site, site
 from tests.edge_node.metering.small_grid import DISTRICT, QUARTER, ZONE
@@ -59,6 +64,64 @@ def test_a_gateways_own_silence_is_a_suspicion_at_most() -> None:
     assert verdict(shared) is Verdict.DARK, "the gateway answers for others"
 
 
+def test_meters_behind_one_concentrator_share_its_door_whatever_else_their_addresses_say() -> None:
+    one = "10.1.2.3:4059"
+    for address in (one, f"tcp://{one}", f"wrapper://{one}?server=273&via=plc_wrapper", f"hdlc://{one}?physical=17"):
+        assert door_of(address) == one
+    assert door_of("rtu://Gateway.Example:502") == "gateway.example:502"
+
+
+def test_a_concentrators_own_silence_darkens_nobody(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path, points=HOMES, far=[p for m, p in HOMES.items() if m not in DARK]) as one:
+            await minutes(one, BORN, OUT)
+            behind = {meter: f"wrapper://10.0.0.9:4059?server={300 + n}&via=bench" for n, meter in enumerate(DARK)}
+            moved = tuple(replace(m, address=behind.get(m.id, m.address)) for m in one.registry.meters)
+            registry = replace(one.registry, version=one.registry.version + 1, meters=moved)
+            await one.store.registries.put(registry_to_document(registry), one.clock.now())
+            one.hush(*DARK)
+            await minutes(one, OUT + QUARTER, OUT + 3 * QUARTER)
+            (found,) = (await one.store.outages.running()).values()
+            assert found.evidence is Evidence.GATEWAY_SILENT
+            assert await one.store.outages.since(0) == []
+            assert await standing(one) == frozenset()
+
+    run(story)
+
+
+@pytest.mark.parametrize("reason", [Absence.SECURITY, Absence.REFUSED, Absence.INTERVAL_OVER, Absence.QUEUE_FULL])
+def test_whoever_answers_or_was_not_asked_is_not_dark(tmp_path: Path, reason: Absence) -> None:
+    async def story() -> None:
+        async with site(tmp_path, points=HOMES, far=[p for m, p in HOMES.items() if m not in DARK]) as one:
+            await minutes(one, BORN, OUT)
+            one.hush(*DARK)
+            await one.store.absences.put([(meter, Missing(reason, OUT, "")) for meter in DARK])
+            await minutes(one, OUT + QUARTER, OUT + 3 * QUARTER)
+            assert await one.store.outages.running() == {}
+            await one.store.absences.put([(meter, Missing(Absence.SILENT, OUT, "")) for meter in DARK])
+            await minutes(one, OUT + 4 * QUARTER, OUT + 4 * QUARTER)
+            assert set(await one.store.outages.running()) == {NEAR}
+
+    run(story)
+
+
+def test_an_outage_ends_with_the_last_consumer_of_its_transformer(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path, points=HOMES, far=[p for m, p in HOMES.items() if m not in DARK]) as one:
+            await minutes(one, BORN, OUT)
+            one.hush(*DARK)
+            await minutes(one, OUT + QUARTER, OUT + 2 * QUARTER)
+            assert set(await one.store.outages.running()) == {NEAR}
+            links = tuple(replace(link, transformer=FAR) for link in one.registry.transformer_links)
+            registry = replace(one.registry, version=one.registry.version + 1, transformer_links=links)
+            await one.store.registries.put(registry_to_document(registry), one.clock.now())
+            await minutes(one, OUT + 3 * QUARTER, OUT + 3 * QUARTER)
+            assert await one.store.outages.running() == {}
+            assert await standing(one) == frozenset()
+
+    run(story)
+
+
 def test_the_transformers_own_meter_proves_supply() -> None:
     own = Witness(MeterId("m-t"), NEAR, "own", BORN, own=True)
     assert verdict([*people(NEAR, [False] * 5), own, *people(FAR, [True])]) is Verdict.SUPPLIED
@@ -81,12 +144,12 @@ def test_nobody_is_dark_without_enough_silent_meters_of_living_gateways(
         Witness(MeterId(f"m-{n}"), TransformerId(t), gateway or f"own-{n}", BORN if heard else BORN - 900)
         for n, (t, gateway, heard) in enumerate(drawn)
     ]
-    alive = {one.address for one in given if one.heard_at == BORN}
-    shared = [one.address for one in given]
+    alive = {one.door for one in given if one.heard_at == BORN}
+    shared = [one.door for one in given]
     for transformer, found in verdicts(given, BORN, map(TransformerId, dark)).items():
         own = [one for one in given if one.transformer == transformer]
         silent = [one for one in own if one.heard_at != BORN]
-        telling = [one for one in silent if one.address in alive or shared.count(one.address) == 1]
+        telling = [one for one in silent if one.door in alive or shared.count(one.door) == 1]
         if found is Verdict.DARK:
             assert len(telling) >= METERS_MIN
             assert any(one.heard_at == BORN for one in given if one.transformer != transformer)
@@ -106,6 +169,21 @@ def test_power_events_refine_by_the_median_and_need_more_than_one_phase() -> Non
     assert refined(BORN, BORN + 5_400, 10, events) == (BORN + 402, BORN + 5_002)
     assert refined(BORN, BORN + 5_400, 16, events) is None
     assert refined(BORN, BORN + 5_400, 2, events[::2]) is None, "all lost it, none has it back"
+
+
+def test_two_outages_within_an_hour_are_not_counted_into_each_other() -> None:
+    down, up = MeterEventKind.POWER_DOWN, MeterEventKind.POWER_UP
+    first, second = (BORN + 100, BORN + 1_700), (BORN + 2_800, BORN + 4_400)
+    events = [
+        (MeterId(f"m-{n}"), at + n, kind)
+        for n in range(4)
+        for pair in (first, second)
+        for at, kind in zip(pair, (down, up), strict=True)
+    ]
+    assert refined(BORN, BORN + 1_800, 4, events) == (first[0] + 1, first[1] + 1)
+    assert refined(BORN + 2_700, BORN + 4_500, 4, events) == (second[0] + 1, second[1] + 1)
+    slow = [one for one in events if one[1] < BORN + 2_000]
+    assert refined(BORN + 3_000, BORN + 5_000, 4, slow) == (first[0] + 1, first[1] + 1), "clocks may be slow"
 
 
 async def minutes(one: Site, first: int, last: int) -> None:

@@ -82,6 +82,8 @@ class ServedMeter:
     scales: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Scaler and unit that it tells instead, by key."""
     max_pdu_size: int = 1_024
+    hides: Data | None = None
+    """What it tells in place of its serial number."""
     heard: dict[int, int] = field(default_factory=dict)
     relay: HookedRelay = field(init=False)
     clock: ClockObject = field(init=False)
@@ -92,7 +94,7 @@ class ServedMeter:
         offset = plan.clock.offset_min if plan.clock else 300
         self.clock = ClockObject(plan.clock.obis if plan.clock else CLOCK_COLUMN.obis, offset)
         self.relay = HookedRelay(plan.relay.obis if plan.relay else Obis(0, 0, 96, 3, 10))
-        objects: list[CosemObject] = [self.clock, PlainObject(1, SERIAL, {2: lambda _: octets(self.serial.encode())})]
+        objects: list[CosemObject] = [self.clock, PlainObject(1, SERIAL, {2: self._told_serial})]
         if plan.relay is not None:
             objects.append(self.relay)
         objects += [self._register(value) for value in plan.values if value.key not in self.lacks]
@@ -126,6 +128,9 @@ class ServedMeter:
             heard=self.heard,
             max_pdu_size=self.max_pdu_size,
         )
+
+    def _told_serial(self, _now: int) -> Data:
+        return octets(self.serial.encode()) if self.hides is None else self.hides
 
     def _accepted(self, _now: int) -> Data:
         return Data(Tag.DOUBLE_LONG_UNSIGNED, max(self.device.heard.get(self.plan.table.client, 0), 0))

@@ -162,6 +162,8 @@ def test_both_dialects_of_a_returned_value_in_blocks_are_understood() -> None:
     for raw in (value.encode(), b"\x00\x01\x00" + value.encode()):
         assert returned_by_blocks(raw) == MethodOutcome(ActionResult.SUCCESS, value)
     assert returned_by_blocks(b"\x00\x00") == MethodOutcome(ActionResult.SUCCESS)
+    for value in (octets(bytes(300)), structure(octets(b"ab"), Data(Tag.UNSIGNED, 1)), Data(Tag.DOUBLE_LONG, 5)):
+        assert returned_by_blocks(b"\x00" + value.encode()) == MethodOutcome(ActionResult.SUCCESS, value)
 
 
 def mutated(rng: random.Random, frame: bytes) -> bytes:

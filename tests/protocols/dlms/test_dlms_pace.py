@@ -5,8 +5,18 @@ import random
 
 import pytest
 
+from hosting.clocks import seeded_rng
+from protocols.dlms.bus import Bus
+from protocols.dlms.concentrators import ConcentratorTable
+from protocols.dlms.connection import TurnedAway
+from protocols.dlms.faults import DlmsFault, remote_fault
+from protocols.dlms.hdlc.parameters import LinkParameters
 from protocols.dlms.pace import EPOCH_EXCHANGES, WIDTH_AT_FIRST, Pace
-from tests.protocols.dlms.bench_rig import bench, fast
+from protocols.dlms.place import LinkKind, Place, parse_address
+from protocols.resting import SILENCES_BEFORE_SUSPENSION
+from protocols.turns import Priority
+from tests.protocols.dlms.bench_rig import bench, fast, fault_of
+from tests.protocols.modbus.scripted import HandClock
 
 USUAL_S = 1.5
 
@@ -111,3 +121,50 @@ def test_no_exchange_of_a_call_took_no_time_the_good_bye_among_them(monkeypatch:
     asyncio.run(asyncio.wait_for(story(), 30))
     assert len(told) > 3
     assert min(told) > 0
+
+
+async def called(bus: Bus, place: Place, fault: DlmsFault | None) -> None:
+    async with bus.turn(place, Priority.POLL):
+        await asyncio.sleep(0)
+        if fault is not None:
+            raise fault
+        await asyncio.sleep(0)  # whoever fails does so while this one is under way
+
+
+def behind_one(number: int) -> Place:
+    written = parse_address(f"wrapper://10.0.0.9:4059?server={300 + number}&via=bench")
+    return Place(written.host, written.port, LinkKind.WRAPPER, 1, 300 + number, 0, 0, LinkParameters(), "bench")
+
+
+def test_meters_that_a_concentrator_hangs_up_on_cost_no_width_and_rest() -> None:
+    async def story() -> None:
+        table = ConcentratorTable(make="a", model="b", associations_max=9)
+        bus = Bus("10.0.0.9:4059", HandClock(), seeded_rng(1), table)
+        first = bus.width
+        for _ in range(SILENCES_BEFORE_SUSPENSION):
+            dead = called(bus, behind_one(0), remote_fault("TQ-DM-82", "the meter closed the connection"))
+            seen = await asyncio.gather(called(bus, behind_one(1), None), dead, return_exceptions=True)
+            assert [getattr(one, "code", None) for one in seen] == [None, "TQ-DM-82"]
+            one_too_many = called(bus, behind_one(2), TurnedAway("with two under way that is no limit"))
+            await asyncio.gather(called(bus, behind_one(1), None), one_too_many, return_exceptions=True)
+        assert bus.width == first
+        assert bus.suspended((300, 0))
+        assert not bus.suspended((302, 0))
+        full = [called(bus, behind_one(n), None) for n in range(1, first)]
+        await asyncio.gather(*full, called(bus, behind_one(20), TurnedAway("one too many")), return_exceptions=True)
+        assert bus.width == first - 1
+
+    asyncio.run(asyncio.wait_for(story(), 10))
+
+
+def test_a_connection_closed_at_once_is_told_from_one_closed_later() -> None:
+    async def story() -> None:
+        async with bench(fast("dlms_hls_single")) as made:
+            made.wire.mangle = lambda _out, _count: b""
+            assert isinstance(await fault_of(made.driver.read(made.target)), TurnedAway)
+            made.wire.mangle = lambda out, count: out if count % 4 else b""
+            fault = await fault_of(made.driver.read(made.target))
+            assert fault.code == "TQ-DM-82"
+            assert not isinstance(fault, TurnedAway)
+
+    asyncio.run(asyncio.wait_for(story(), 20))

@@ -327,6 +327,7 @@ def test_pauses_and_connect_delay_are_kept() -> None:
         async with gateway(noting) as made, bus_to(made) as bus:
             for _ in range(3):
                 await bus.exchange(1, read_pdu(3, 0, 1), timing)
+            await bus.exchanges(1, (read_pdu(3, 0, 1),) * 3, timing)
         gaps = [later - earlier for earlier, later in pairwise(arrivals)]
         assert gaps[0] > 0.07
         assert min(gaps[1:]) > 0.045

@@ -3,6 +3,8 @@
 import asyncio
 import random
 
+import pytest
+
 from hosting.clocks import SystemIoClock
 from protocols.errors import Blame, Hope
 from protocols.modbus.codec import FRAME_SIZE_MAX, Framing, ModbusFault, encode_frame, read_pdu
@@ -21,9 +23,11 @@ class DeafTransport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.aborted = False
+        self.writes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Nobody is there."""
+        self.writes += 1
 
     def is_closing(self) -> bool:
         return self.aborted
@@ -72,8 +76,12 @@ def test_ten_thousand_mutated_streams() -> None:
             framing = list(Framing)[number % 2]
             connection, transport = Connection(framing, SystemIoClock()), DeafTransport()
             connection.connection_made(transport)
-            reply = connection.send(1, REQUEST, 60.0)
-            for piece in mutated(dice, encode_frame(framing, 1, 1, ANSWER)):
+            length = dice.randrange(1, 4)
+            reply = connection.send(1, (REQUEST,) * length, 60.0)
+            for transaction in range(1, length):
+                arrive(connection, encode_frame(framing, transaction, 1, ANSWER))
+            assert transport.writes == length
+            for piece in mutated(dice, encode_frame(framing, length, 1, ANSWER)):
                 arrive(connection, piece)
             if not reply.done():
                 waiting += 1
@@ -82,7 +90,7 @@ def test_ten_thousand_mutated_streams() -> None:
             fault = reply.exception()
             if fault is None:
                 accepted += 1
-                assert framing is Framing.TCP or reply.result() == ANSWER[2:]
+                assert framing is Framing.TCP or reply.result() == [ANSWER[2:]] * length
             else:
                 faulted += 1
                 assert isinstance(fault, ModbusFault)
@@ -92,5 +100,59 @@ def test_ten_thousand_mutated_streams() -> None:
         assert accepted > 1_000
         assert faulted - waiting > 1_000
         assert waiting > 100
+
+    run(main())
+
+
+@pytest.mark.parametrize("framing", Framing)
+def test_what_comes_in_the_pause_of_a_run_is_nobodys_reply(framing: Framing) -> None:
+    async def main() -> None:
+        for early in (b"\x00", encode_frame(framing, 1, 1, ANSWER), encode_frame(framing, 2, 1, ANSWER)):
+            connection, transport = Connection(framing, SystemIoClock()), DeafTransport()
+            connection.connection_made(transport)
+            reply = connection.send(1, (REQUEST,) * 2, 60.0, 60.0)
+            arrive(connection, encode_frame(framing, 1, 1, ANSWER))
+            assert not reply.done()
+            arrive(connection, early)
+            fault = reply.exception()
+            assert isinstance(fault, ModbusFault)
+            assert (fault.code, transport.writes, transport.aborted) == ("TQ-MB-09", 1, True)
+
+    run(main())
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.001])
+def test_a_run_that_was_given_up_asks_nothing_more(pause_s: float) -> None:
+    async def main() -> None:
+        connection, transport = Connection(Framing.TCP, SystemIoClock()), DeafTransport()
+        connection.connection_made(transport)
+        reply = connection.send(1, (REQUEST,) * 3, 60.0, pause_s)
+        if pause_s:  # given up while it pauses
+            arrive(connection, encode_frame(Framing.TCP, 1, 1, ANSWER))
+            reply.cancel()
+            over = asyncio.Event()
+            asyncio.get_running_loop().call_later(2 * pause_s, over.set)
+            await over.wait()
+        else:
+            reply.cancel()
+            arrive(connection, encode_frame(Framing.TCP, 1, 1, ANSWER))
+        assert transport.writes == 1
+        assert connection.spoiled is None
+        connection.abandon(END)
+
+    run(main())
+
+
+def test_each_request_of_a_run_has_its_own_patience() -> None:
+    async def main() -> None:
+        connection = Connection(Framing.TCP, SystemIoClock())
+        connection.connection_made(DeafTransport())
+        reply = connection.send(1, (REQUEST,) * 2, 0.05, 0.08)  # a pause longer than the patience
+        arrive(connection, encode_frame(Framing.TCP, 1, 1, ANSWER))
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError):
+            await reply
+        assert asyncio.get_running_loop().time() - began > 0.12
+        connection.abandon(END)
 
     run(main())

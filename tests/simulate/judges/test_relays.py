@@ -204,13 +204,22 @@ def test_no_contact_opens_by_a_clock_in_doubt(
 def test_a_cut_is_told_once_and_on_its_own_intent(tmp_path: Path) -> None:
     with scene(tmp_path) as one:
         meter = str(one.point.meter)
-        one.relays.command_begins("n1", meter, RelayCommand.CLOSE, "whatever")
-        one.relays.command_ends("n1", meter)
-        one.relays.command_begins("n1", meter, RelayCommand.OPEN, "op-1")
-        one.relays.command_ends("n1", meter)
+        for command, intent in ((RelayCommand.CLOSE, "whatever"), (RelayCommand.OPEN, "op-1")):
+            one.relays.command_ends("n1", meter, one.relays.command_begins("n1", meter, command, intent))
         assert one.found() == set()
-        one.relays.command_begins("n1", meter, RelayCommand.OPEN, "op-1")
-        one.relays.command_ends("n1", meter)
+        one.relays.command_ends("n1", meter, one.relays.command_begins("n1", meter, RelayCommand.OPEN, "op-1"))
         assert one.found() == {"cut_told_once"}
         one.relays.command_begins("n1", meter, RelayCommand.OPEN, "op-2")
         assert one.found() == {"cut_told_once", "no_cut_without_intent"}
+
+
+def test_a_command_of_a_dead_process_hides_none_of_the_next(tmp_path: Path) -> None:
+    with scene(tmp_path) as one:
+        meter = str(one.point.meter)
+        dead = one.relays.command_begins("n1", meter, RelayCommand.CLOSE, "op-1")
+        one.relays.node_died("n1")
+        one.relays.command_ends("n1", meter, dead)  # its task ends after the process
+        one.relays.command_begins("n1", meter, RelayCommand.CLOSE, "op-1")
+        assert one.found() == set()
+        one.relays.command_begins("n1", meter, RelayCommand.CLOSE, "op-1")
+        assert one.found() == {"one_operation_per_point"}
