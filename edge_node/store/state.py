@@ -27,7 +27,7 @@ class Mark(StrEnum):
     """UTC seconds as the clock showed them when it was last in doubt; absent once another source has confirmed it."""
 
     HUB_TOLD_AT = "hub_told_at"
-    """The hub's time of its newest word on how far a lane is durable: an older word found on a drive is told by it."""
+    """The hub's time of its newest acknowledgement, epoch or bundle: an older word found on a drive is told by it."""
     HUB_WORD = "hub_word"
     """How far the lanes were durable by the newest bundle, as JSON: the next one goes on from there."""
 

@@ -189,6 +189,9 @@ class Bundles:
                         continue
             await self._taking.retry_refused(now)
             settled = await self._settled(head, found, fresh=fresh)
+            if fresh:  # last of all: what a crash cuts short is applied again as the newest word that it is
+                await self._state.put(Mark.HUB_WORD, HubWord(head.made_at, found.held).to_text())
+                await self._state.put(Mark.HUB_TOLD_AT, str(head.made_at))
             self._changed()
             told = {
                 "ok": not found.forked,
@@ -330,8 +333,6 @@ class Bundles:
         found.acknowledged = {one.lane.value: one.mark.seq for one in effects if isinstance(one, Acknowledged)}
         found.forked = [one.lane.value for one in effects if isinstance(one, Forked)]
         found.held = marks
-        if fresh:
-            await self._state.put(Mark.HUB_WORD, HubWord(welcome.hub_time, marks).to_text())
 
     async def _pulled(self, reply: PullReply, found: _Found, *, fresh: bool) -> None:
         if reply.refetch and fresh:

@@ -231,6 +231,30 @@ def test_a_hub_that_went_back_is_noticed_and_refilled_by_courier(tmp_path: Path)
     asyncio.run(story())
 
 
+def test_a_word_from_before_the_hub_went_back_is_old(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with courier(tmp_path) as carrier:
+            clock, drive, office = carrier.clock, carrier.drive, carrier.desk
+            await office.take(1)
+            await carrier.trip()
+        shutil.copytree(tmp_path / "hub", tmp_path / "hub-backup")
+        async with desk(tmp_path / "office", clock) as office, centre(tmp_path / "hub", clock) as hub:
+            carrier = Courier(office, hub, drive, clock)
+            await office.take(2)
+            await carrier.trip()
+            before = await carrier.down()
+        async with desk(tmp_path / "office", clock) as office, centre(tmp_path / "hub-backup", clock) as hub:
+            carrier = Courier(office, hub, drive, clock)
+            await carrier.bring(await carrier.down())
+            told = await carrier.bring(before)
+            assert (told["newest"], told["settled"]) == (False, False)
+            told, _ = await carrier.give(await carrier.up())
+            assert (told["ok"], told["batches"]["applied"] >= 1) == (True, True), "it goes on from where the hub is"
+            assert await hub.store.read(lambda tx: tx.ledger_entries(["pay-node-a-2"]))
+
+    asyncio.run(story())
+
+
 def test_another_hub_is_a_matter_for_a_person(tmp_path: Path) -> None:
     async def story() -> None:
         async with courier(tmp_path) as carrier:
