@@ -110,6 +110,7 @@ def introduced(given: Office) -> tuple[Office, Centre]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # a dozen processes, one after the other
 def test_a_flash_drive_between_two_real_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given, centre = introduced(asyncio.run(office(tmp_path, registered=False)))
     drive = tmp_path / "drive"
