@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from edge_node.store.opening import EdgeStore
+from edge_node.store.photos import FOLDER_NAME, Photos
 from edge_node.uplink.hub_link import LinkView
 from gridmodel.clock import ClockTrust, UtilityClock
 from gridmodel.fault import Fault
@@ -51,6 +52,7 @@ class Doctor:
             self._disk,
             self._database,
             self._rows,
+            self._photos,
             self._registry,
             self._hub,
             self._reconciled,
@@ -111,6 +113,15 @@ class Doctor:
             hint = "nobody is cut on them; restore a copy or fetch them from the hub again"
             return Check("rows", Health.FAIL, f"{len(damaged)} rows are not what was written: {named}", hint)
         return Check("rows", Health.OK, "ledger, records and operations are what was written")
+
+    async def _photos(self) -> Check:
+        named = await self._store.field_works.photos()
+        missing = await self._store.readings.compute.run(Photos(self._directory).missing, named)
+        if missing:
+            hint = f"they prove registers at exchanges: copy {FOLDER_NAME}/ back from a backup"
+            names = ", ".join(missing[:NAMED_MAX])
+            return Check("photos", Health.WARN, f"{len(missing)} of {len(named)} pictures are gone: {names}", hint)
+        return Check("photos", Health.OK, f"{len(named)} pictures of meters are there")
 
     async def _registry(self) -> Check:
         registry = self._store.registries.newest

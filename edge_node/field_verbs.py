@@ -10,7 +10,8 @@ from typing import Any
 
 from edge_node.config import PersonRole
 from edge_node.console.people import People
-from edge_node.metering.field_desk import Draft, FieldDesk, Recorded
+from edge_node.metering.field_desk import FieldDesk, Recorded
+from edge_node.metering.field_drafts import Draft
 from edge_node.store.field_works import LISTED_MAX, FieldWorks
 from edge_node.store.photos import Photos
 from edge_node.store.registries import Registries

@@ -22,6 +22,7 @@ from edge_node.metering.event_reading import EventReading
 from edge_node.metering.field_desk import FieldDesk
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.late_exchanges import LateExchanges
+from edge_node.metering.late_links import LateLinks
 from edge_node.metering.outage_watch import OutageWatch
 from edge_node.metering.plans import Plans
 from edge_node.metering.rounds import Rounds
@@ -88,6 +89,7 @@ class Rooms:
     event_reading: EventReading
     outage_watch: OutageWatch
     late_exchanges: LateExchanges
+    late_links: LateLinks
     field_desk: FieldDesk
     hour_close: HourClose
     day_close: DayClose
@@ -111,6 +113,7 @@ class Rooms:
             ("meter events", self.event_reading.run),
             ("outages", self.outage_watch.run),
             ("late exchanges", self.late_exchanges.run),
+            ("late links", self.late_links.run),
             ("field works", self.field_desk.run),
             ("hour close", self.hour_close.run),
             ("day close", self.day_close.run),
@@ -141,6 +144,7 @@ def build_rooms(
         event_reading=_event_reading(store, wakeups, grounds),
         outage_watch=_outage_watch(ports, store, wakeups),
         late_exchanges=_late_exchanges(ports, store, wakeups),
+        late_links=_late_links(ports, store, wakeups),
         field_desk=_field_desk(ports, store, wakeups),
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
@@ -297,6 +301,12 @@ def _late_exchanges(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> LateExc
         profiles=ports.profiles,
         clock=ports.clock,
         wakeups=wakeups,
+    )
+
+
+def _late_links(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> LateLinks:
+    return LateLinks(
+        readings=store.readings, registries=store.registries, state=store.state, clock=ports.clock, wakeups=wakeups
     )
 
 

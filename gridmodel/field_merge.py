@@ -10,7 +10,8 @@ that is on record for it and for the point. Whoever has papers to enter enters t
 
 Codes: TQ-FW-10 one id with two contents, -11 no such point, -12 no such meter there, -13 another meter stands there,
 -14 the meter stands elsewhere, -15 known with another serial number or model, -16 a later record is in the way, -17
-registers that do not fit the channels, -18 another serial number was read.
+registers that do not fit the channels, -18 another serial number was read, -19 on record with other registers, channels
+or another multiplier.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ from typing import TypeVar
 from gridmodel.field_work import FieldWork, FieldWorkFault, Fitted, Proof, Taken, WorkKind, work_fault
 from gridmodel.identity import MeterId, SupplyPointId, UsagePointId
 from gridmodel.network import FAR_FUTURE, Installation, Meter
+from gridmodel.reading import Channel
 from gridmodel.registry import Registry
 
 _ORDER = {kind: place for place, kind in enumerate(WorkKind)}
@@ -45,6 +47,10 @@ class Outcome:
     fault: FieldWorkFault | None = None
 
 
+_INCLUDED, _APPLIED = Outcome(WorkState.INCLUDED), Outcome(WorkState.APPLIED)
+"""One object for all of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Merged:
     """A registry with works in it."""
@@ -60,8 +66,11 @@ class Merged:
         return tuple(sorted(name for name, one in self.outcomes.items() if one.state is WorkState.APPLIED))
 
 
-def merged(registry: Registry, works: Iterable[FieldWork]) -> Merged:
-    """`registry` with every work that it does not contradict. Heavy for a large one: a task for `compute`."""
+def merged(registry: Registry, works: Iterable[FieldWork], included: int = 0) -> Merged:
+    """`registry` with every work that it does not contradict. Heavy for a large one: a task for `compute`.
+
+    `included` says how many others are known to be in it: they change nothing, and are counted.
+    """
     by_id: dict[str, FieldWork] = {}
     two: set[str] = set()
     for work in works:
@@ -71,7 +80,7 @@ def merged(registry: Registry, works: Iterable[FieldWork]) -> Merged:
     stays = _Stays(registry)
     for work in sorted(by_id.values(), key=lambda one: (one.at, _ORDER[one.kind], one.id)):
         outcomes[work.id] = _conflict(work.id) if work.id in two else stays.put(work)
-    return Merged(stays.registry(len(by_id)), outcomes)
+    return Merged(stays.registry(included + len(by_id)), outcomes)
 
 
 def _conflict(work: str) -> Outcome:
@@ -118,7 +127,7 @@ class _Stays:
             return Outcome(WorkState.REFUSED, fault)
         held = (old is None or old == self._taken(old, work)) and new is None and proven is None
         if held:
-            return Outcome(WorkState.INCLUDED)
+            return _INCLUDED
         if old is not None:
             self._replace(old, self._taken(old, work))
         if new is not None and work.fitted is not None:
@@ -129,13 +138,17 @@ class _Stays:
         if proven is not None:
             self._replace(proven, replace(proven, unproven=False))
         self._changed = True
-        return Outcome(WorkState.APPLIED)
+        return _APPLIED
 
     def _to_take(self, taken: Taken, at: int) -> Installation:
         """The stay that ends."""
         stays = [one for one in self._at_point.get(taken.point, ()) if one.meter == taken.meter]
         for one in stays:
             if one.valid_to == at:
+                _check_finals(taken, one)
+                told = one.final_registers_wh
+                if told and taken.final_registers_wh and told != taken.final_registers_wh:
+                    raise _other(f"final registers of {taken.meter}", _wh(told), _wh(taken.final_registers_wh))
                 return one
         standing = [one for one in stays if one.valid_from < at < one.valid_to]
         if not standing:
@@ -148,18 +161,12 @@ class _Stays:
             raise work_fault(
                 16, f"the stay of {taken.meter} at {taken.point} has another end on record", "check the time"
             )
-        if taken.final_registers_wh and len(taken.final_registers_wh) != len(standing[0].channels):
-            raise work_fault(
-                17,
-                f"{len(taken.final_registers_wh)} final registers, {taken.meter} counts {len(standing[0].channels)}",
-                f"give one for each of {', '.join(one.name.lower() for one in standing[0].channels)}",
-            )
+        _check_finals(taken, standing[0])
         return standing[0]
 
     def _taken(self, old: Installation, work: FieldWork) -> Installation:
         told = () if work.taken is None else work.taken.final_registers_wh
-        fits = len(told) == len(old.channels)
-        return replace(old, valid_to=work.at, final_registers_wh=old.final_registers_wh or (told if fits else ()))
+        return replace(old, valid_to=work.at, final_registers_wh=old.final_registers_wh or told)
 
     def _to_fit(self, fitted: Fitted, at: int, leaving: Installation | None) -> Installation | None:
         """The stay that begins; None when it is on record as it is."""
@@ -170,11 +177,11 @@ class _Stays:
                 f"there is no point {point} in this node's registry",
                 "check its number; a point of another node, or a new one, comes from the centre first",
             )
+        self._check_meter(meter)
         known = self._stay_from(fitted, at)
         if known is not None:
-            whole = known.start_registers_wh or len(known.channels) != len(fitted.start_registers_wh)
-            return None if whole else replace(known, start_registers_wh=fitted.start_registers_wh)
-        self._check_meter(meter)
+            starts = _starts(fitted, known)
+            return None if known.start_registers_wh else replace(known, start_registers_wh=starts)
         for one in self._at_point.get(point, ()):
             if one is not leaving and one.valid_to > at:
                 raise _in_the_way(one, at, 13, f"meter {one.meter} stands at {point}", "record an exchange or removal")
@@ -230,6 +237,47 @@ class _Stays:
     def _replace(self, old: Installation, new: Installation) -> None:
         for stays in (self._at_point[old.point], self._of_meter[old.meter]):
             stays[stays.index(old)] = new
+
+
+def _check_finals(taken: Taken, stay: Installation) -> None:
+    if taken.final_registers_wh and len(taken.final_registers_wh) != len(stay.channels):
+        raise work_fault(
+            17,
+            f"{len(taken.final_registers_wh)} final registers, {taken.meter} counts {len(stay.channels)}",
+            f"give one for each of {_names(stay.channels)}",
+        )
+
+
+def _starts(fitted: Fitted, known: Installation) -> tuple[int, ...]:
+    """The start registers in the order of the stay on record; raises TQ-FW-19 where it says something else."""
+    told = dict(zip(fitted.channels, fitted.start_registers_wh, strict=True))
+    if told.keys() != set(known.channels):
+        raise _other(f"channels of {known.meter}", _names(known.channels), _names(fitted.channels))
+    on_record, given = known.multiplier, fitted.multiplier
+    if on_record.numerator * given.denominator != given.numerator * on_record.denominator:
+        raise _other(
+            f"multiplier of {known.meter}",
+            f"{on_record.numerator}/{on_record.denominator}",
+            f"{given.numerator}/{given.denominator}",
+        )
+    starts = tuple(told[channel] for channel in known.channels)
+    if known.start_registers_wh and known.start_registers_wh != starts:
+        raise _other(f"start registers of {known.meter}", _wh(known.start_registers_wh), _wh(starts))
+    return starts
+
+
+def _other(what: str, known: str, told: str) -> FieldWorkFault:
+    return work_fault(
+        19, f"{what}: {known} on record, {told} told", "find out which is true; the centre mends the registry"
+    )
+
+
+def _wh(registers_wh: Iterable[int]) -> str:
+    return " and ".join(f"{one} Wh" for one in registers_wh)
+
+
+def _names(channels: Iterable[Channel]) -> str:
+    return ", ".join(one.name.lower() for one in channels)
 
 
 def _in_the_way(stay: Installation, at: int, number: int, what: str, hint: str) -> FieldWorkFault:

@@ -176,13 +176,13 @@ def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> 
     if 0 < last.register_wh - read.register_wh <= rules.decrease_wh_max:
         still = _booked(last, replace(read, register_wh=last.register_wh), 0, rules, wrapped=False)
         return replace(still, marks=(Mark.DECREASE, *still.marks))
-    step = _step(Baseline(last.at, last.register_wh), read, rules)
+    step = counted_wh(Baseline(last.at, last.register_wh), read, rules)
     if isinstance(step, int):
         return _booked(last, read, step, rules, wrapped=read.register_wh < last.register_wh)
     if last.doubt is not None:
         if _is_overload(last, last.doubt, read, rules):
             return _overloaded(last, last.doubt, read, rules)
-        confirmed = _step(last.doubt, read, rules)
+        confirmed = counted_wh(last.doubt, read, rules)
         if isinstance(confirmed, int) and read.register_wh >= last.doubt.register_wh:
             doubted = LastRegister(read.meter, last.doubt.at, last.doubt.register_wh, last.doubt.at)
             return _booked(doubted, read, confirmed, rules, wrapped=False)
@@ -238,16 +238,19 @@ def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules:
         return Validated((), (Mark.EXCHANGE, Mark.GAP), start)
     ended = -(-exchange.ended_at // length) * length
     final_wh = exchange.final_register_wh
+    misread = last.at == exchange.began_at and is_the_next_ones(last.register_wh, final_wh, exchange.start_register_wh)
     if 0 < last.register_wh - final_wh <= exchange.old_rules.hand_read_wh_max:
         final_wh = last.register_wh
     final = replace(read, meter=exchange.old_meter, at=max(ended, last.at + length), register_wh=final_wh)
-    old_wh = _step(Baseline(last.at, last.register_wh), final, exchange.old_rules)
-    if last.at > exchange.began_at or (last.at == exchange.began_at and isinstance(old_wh, Mark)):
+    old_wh = counted_wh(Baseline(last.at, last.register_wh), final, exchange.old_rules)
+    if last.at > exchange.began_at or (last.at == exchange.began_at and (misread or isinstance(old_wh, Mark))):
         misnamed = replace(read, at=last.at, register_wh=last.register_wh)
-        counted = _step(Baseline(exchange.began_at // length * length, exchange.start_register_wh), misnamed, rules)
+        counted = counted_wh(
+            Baseline(exchange.began_at // length * length, exchange.start_register_wh), misnamed, rules
+        )
         if isinstance(counted, int):
             return validate(replace(last, meter=read.meter), read, rules)
-    new_wh = _step(Baseline(begun, exchange.start_register_wh), read, rules)
+    new_wh = counted_wh(Baseline(begun, exchange.start_register_wh), read, rules)
     if not isinstance(old_wh, int) or not isinstance(new_wh, int):
         return Validated((), (Mark.EXCHANGE, *(one for one in (old_wh, new_wh) if isinstance(one, Mark))), start)
     until = ended if exchange.began_at < ended else ended - length if exchange.ended_at % length else ended
@@ -255,6 +258,15 @@ def exchanged(last: LastRegister, exchange: Exchange, read: RegisterRead, rules:
     intervals = _together(read, parts, length)
     gap = (Mark.GAP,) if _intervals_between(last.at, read.at, rules) > 1 else ()
     return Validated(intervals, (Mark.EXCHANGE, *gap), start)
+
+
+def is_the_next_ones(register_wh: int, final_wh: int, start_wh: int) -> bool:
+    """Whether a register that was read in the very second of an exchange is the new meter's: it is nearer to its paper.
+
+    A meter that tells no serial answers for the old one; and a person who rounds down leaves a final register that lies
+    below what was read, as that of another meter may.
+    """
+    return abs(register_wh - start_wh) < abs(register_wh - final_wh)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +328,7 @@ def _booked(last: LastRegister, read: RegisterRead, energy_wh: int, rules: VeeRu
     return Validated(intervals, tuple(marks), LastRegister(read.meter, read.at, read.register_wh, still_since))
 
 
-def _step(base: Baseline, read: RegisterRead, rules: VeeRules) -> int | Mark:
+def counted_wh(base: Baseline, read: RegisterRead, rules: VeeRules) -> int | Mark:
     """The energy from `base` to the read, or why there is none."""
     if read.register_wh is None:
         return Mark.NULL

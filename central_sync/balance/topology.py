@@ -188,17 +188,18 @@ class RegistryShelf:
         """One version, or None when it is not here. Never call it inside a store verb: it reads by itself."""
         kept = self._kept.get((node, version))
 
-        async def verb(tx: HubTransaction) -> tuple[bytes | None, list[FieldWorkRow]] | None:
-            if kept is not None and await tx.count_field_works(node) == kept[0]:
+        async def verb(tx: HubTransaction) -> tuple[bytes | None, int, list[FieldWorkRow]] | None:
+            count = await tx.count_field_works(node)
+            if kept is not None and count == kept[0]:
                 return None
-            return await tx.registry_document(node, version), await tx.field_works(node)
+            return await tx.registry_document(node, version), count, await tx.field_works(node, version)
 
         found = await self._store.read(verb)
         if found is not None:
-            document, rows = found
+            document, count, rows = found
             if document is None:
                 return None
-            kept = self._kept[node, version] = len(rows), await self._compute.run(decoded, document, rows)
+            kept = self._kept[node, version] = count, await self._compute.run(decoded, document, rows)
             while len(self._kept) > REGISTRIES_KEPT_MAX:
                 self._kept.popitem(last=False)
         self._kept.move_to_end((node, version))

@@ -5,27 +5,36 @@ without it is the older paper. So works are put over whatever registry is the ne
 office uses (`gridmodel.field_merge`), again after each import. Those that changed something become one new version;
 those that the registry contradicts are kept, refused by name.
 
+A meter of another node is for people to sort out; until they have, its owner cuts nobody where its registry believes it
+to be, since whoever went dark would live elsewhere: the hub issues a protection of that point.
+
 A version is a whole document, so works are gathered for a while (`MERGE_S` in `hub`) before one is made.
 
 Codes: TQ-FW-40 a meter of another node.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 
+from central_sync.billing.records import IssuedRecord, RecordKind, issue
 from central_sync.billing.registries import ReadRegistry, packed_registry
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import HUB, MERGED, REFUSED, WAITING, AlarmRow, FieldWorkRow, OwnerRow
 from gridmodel.clock import Compute, UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.field_merge import Outcome, merged
-from gridmodel.identity import NodeId
+from gridmodel.identity import NodeId, UsagePointId
+from gridmodel.record import Protection, ProtectionKind
 from gridmodel.registry_document import registry_from_document
 from protocols.sync.chunk import document as documents
 from protocols.sync.lanes import DownLane
 
 FOREIGN = "TQ-FW-40"
+DOUBT_S = 60 * 86_400
+"""How long the point stays protected: people have an alarm, and a move between offices is entered within days."""
+ASSERTED_BY = "field-works"
+"""Who says so, in the protection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,9 @@ class _Ground:
     version: int
     document: bytes
     rows: tuple[FieldWorkRow, ...]
+    """Those that the version does not hold."""
+    count: int
+    """Of all."""
     foreign: Mapping[str, str]
     """Meters of other nodes among the works, and whose they are."""
 
@@ -69,16 +81,22 @@ class FieldWorkMerge:
         return await self._store.read(lambda tx: tx.nodes_with_field_works())
 
     async def merge(self, node: NodeId) -> WorksReport | None:
-        """Judge every work of the node and issue what comes of it; None when its registry is not here, or changed."""
+        """Judge every work of the node that its registry does not hold, and issue what comes of it.
+
+        None when its registry is not here, or changed.
+        """
         ground = await self._store.read(lambda tx: _ground(tx, node))
         if ground is None:
             return None
         worked = await self._compute.run(_work_out, ground)
         now = self._clock.now()
+        for row in ground.rows:
+            if row.meter in ground.foreign and row.code != FOREIGN:
+                await self._protect_where_believed(row, NodeId(ground.foreign[row.meter]), now)
 
         async def verb(tx: HubTransaction) -> WorksReport | None:
             versions, count = await tx.registry_versions(), await tx.count_field_works(node)
-            if (versions.get(node), count) != (ground.version, len(ground.rows)):
+            if (versions.get(node), count) != (ground.version, ground.count):
                 return None  # judged again at the next look
             version = ground.version
             if worked.read is not None:
@@ -95,16 +113,47 @@ class FieldWorkMerge:
 
         return await self._store.write_for(node, verb)
 
+    async def _protect_where_believed(self, row: FieldWorkRow, owner: NodeId, now: int) -> None:
+        """Nobody is cut at the point where the owner's registry has the meter; done twice it is done once."""
+        found = await self._store.read(lambda tx: _newest_document(tx, owner))
+        point = None if found is None else await self._compute.run(_believed_at, found, row.meter, row.at)
+        if point is None:
+            return
+        name = "field-work-" + sha256(f"{row.node}\0{row.id}".encode()).hexdigest()[:24]
+        doubt = Protection(name, ProtectionKind.DISPUTE, point, None, now, now + DOUBT_S, ASSERTED_BY)
+        record = IssuedRecord(RecordKind.PROTECTION, name, "usage_point", point, asdict(doubt))
+
+        async def verb(tx: HubTransaction) -> None:
+            if not await tx.issued(RecordKind.PROTECTION.value, [name]):
+                await issue(tx, [([owner], record)], now)
+
+        await self._store.write(verb)
+
+
+async def _newest_document(tx: HubTransaction, node: NodeId) -> bytes | None:
+    version = (await tx.registry_versions()).get(node)
+    return None if version is None else await tx.registry_document(node, version)
+
+
+def _believed_at(document: bytes, meter: str, at: int) -> UsagePointId | None:
+    """The usage point where a registry has a meter after `at`. Heavy for a large node."""
+    registry = registry_from_document(documents.unpack_document(document))
+    for placed in registry.installations:
+        point = UsagePointId(placed.point)
+        if placed.meter == meter and placed.valid_to > at and point in registry.usage_point:
+            return point
+    return None
+
 
 async def _ground(tx: HubTransaction, node: NodeId) -> _Ground | None:
     version = (await tx.registry_versions()).get(node)
     document = None if version is None else await tx.registry_document(node, version)
     if version is None or document is None:
         return None
-    rows = await tx.field_works(node)
+    rows = await tx.field_works(node, version)
     owners: Mapping[str, OwnerRow] = await tx.owners("meter", sorted({row.meter for row in rows}))
     foreign = {one.id: str(one.node) for one in owners.values() if one.node != node}
-    return _Ground(version, document, tuple(rows), foreign)
+    return _Ground(version, document, tuple(rows), await tx.count_field_works(node), foreign)
 
 
 def _work_out(ground: _Ground) -> _Worked:

@@ -8,7 +8,7 @@ Codes: TQ-IM-10 a wrong value, -11 something that no node has, -12 an id with tw
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -153,7 +153,7 @@ class RecordImport:
             held_back = bool(wrong) and not skip_bad
             done = not dry_run and not held_back
             if done:
-                await _write(tx, new, now)
+                await issue(tx, new, now)
             return ImportReport(
                 read=len(table.rows),
                 applied=0 if held_back else len(new),
@@ -214,7 +214,8 @@ def _content(record: IssuedRecord) -> str:
     return json.dumps(record.body, sort_keys=True, ensure_ascii=False)
 
 
-async def _write(tx: HubTransaction, new: list[tuple[list[NodeId], IssuedRecord]], now: int) -> None:
+async def issue(tx: HubTransaction, new: Sequence[tuple[Sequence[NodeId], IssuedRecord]], now: int) -> None:
+    """Keep new records and send each down to its nodes, within the caller's transaction."""
     for node in sorted({node for nodes, _ in new for node in nodes}):
         records = [record for nodes, record in new if node in nodes]
         await tx.put_issued(

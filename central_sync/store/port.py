@@ -307,8 +307,8 @@ class FieldWorkVerbs(Protocol):
         """One work."""
         ...
 
-    async def field_works(self, node: NodeId) -> list[FieldWorkRow]:
-        """All works of a node, by id."""
+    async def field_works(self, node: NodeId, version: int) -> list[FieldWorkRow]:
+        """The works of a node that its registry `version` does not hold, by id."""
         ...
 
     async def recent_field_works(self, node: NodeId | None, limit: int) -> list[FieldWorkRow]:

@@ -34,10 +34,11 @@ class SqliteFieldWorks:
         )
         return None if row is None else FieldWorkRow(*row)
 
-    async def field_works(self, node: NodeId) -> list[FieldWorkRow]:
+    async def field_works(self, node: NodeId, version: int) -> list[FieldWorkRow]:
         """See `port`."""
         rows = await self._connection.fetch_all(
-            f"SELECT {_COLUMNS} FROM field_work WHERE node = ? ORDER BY id", (node,)
+            f"SELECT {_COLUMNS} FROM field_work WHERE node = ? AND (state <> 'merged' OR version > ?) ORDER BY id",
+            (node, version),
         )
         return [FieldWorkRow(*row) for row in rows]
 

@@ -8,28 +8,40 @@ between two meters. `commission` reads the meter itself: its serial number prove
 Codes beside those of `gridmodel.field_work` and `.field_merge`: TQ-FW-20 a time ahead, -21 too long ago, -22 an unknown
 profile, -23 a final register below what was read, -24 or beyond what can have flowed, -25 the old meter was read after
 its end, -26 a meter that tells no serial number, -27 no answer, -28 the registry changed all the while, -29 it is on
-record.
+record, -33 another meter stands at the address, -34 the centre does
+not take it over.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from edge_node.metering.polling import HAND_READ_WH_MAX, rules_of
+from edge_node.metering.field_drafts import (
+    Draft,
+    check_alone,
+    check_final,
+    fitted_of,
+    same,
+    standing_at,
+    stay_of,
+    taken_of,
+    tells_serial,
+)
+from edge_node.metering.polling import rules_of
 from edge_node.store.alarms import Alarms
 from edge_node.store.field_works import FieldWorks
+from edge_node.store.history import register_before
 from edge_node.store.readings import Readings
 from edge_node.store.registries import Registries
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import UtilityClock
 from gridmodel.event import AlarmKind
-from gridmodel.field_merge import Outcome, WorkState
-from gridmodel.field_work import FieldWork, Fitted, Photo, Proof, Taken, WorkKind, work_fault
+from gridmodel.field_merge import WorkState
+from gridmodel.field_work import FieldWork, Proof, WorkKind, work_fault
 from gridmodel.identity import MeterId, PersonId
-from gridmodel.network import Installation, Meter
-from gridmodel.quantity import Multiplier
-from gridmodel.reading import Channel
-from gridmodel.registry import Registry
+from gridmodel.network import Meter
+from gridmodel.period import rfc3339
+from gridmodel.vee import Baseline
 from protocols.driver import LineKeeper, MeterDriver, MeterTarget
 from protocols.profile import MeterProfile
 
@@ -41,32 +53,8 @@ TRIES_MAX = 5
 """Somebody else recorded a work, or a registry came, between check and commit: so often in a row is a fault of ours."""
 LOOK_S = 300
 """Utility seconds between looks for works that a new registry contradicts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """What the paper says; energies meter-side, Wh."""
-
-    id: str
-    """Made by who sends it: recorded twice it is one."""
-    kind: WorkKind
-    at: int | None
-    """When it was done; None: now."""
-    by: PersonId
-    point: str = ""
-    """Where it was done; of a move, where the meter came from."""
-    to_point: str = ""
-    """Of a move."""
-    old: MeterId | None = None
-    """The meter that left; None: whichever stands there."""
-    new: Meter | None = None
-    """The meter that came, but of a move."""
-    final_wh: Mapping[Channel, int] = field(default_factory=dict)
-    start_wh: Mapping[Channel, int] = field(default_factory=dict)
-    multiplier: Multiplier | None = None
-    """None: as before at an exchange, else 1."""
-    seals: tuple[str, ...] = ()
-    photo: Photo | None = None
+TAKEN_OVER_S = 2 * 3_600
+"""Within so long the centre has put a work into a version, and a slow line has brought it: minutes, as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +90,7 @@ class FieldDesk:
         self._profiles = profiles
         self._clock = clock
         self._wakeups = wakeups
-        self._judged: Mapping[str, Outcome] | None = None
+        self._judged: Mapping[str, str] | None = None
 
     async def run(self) -> None:
         """Look after works for ever."""
@@ -111,17 +99,28 @@ class FieldDesk:
             await self._clock.sleep(LOOK_S)
 
     async def look(self, now: int) -> int:
-        """Raise an alarm for each work that the registry contradicts, clear the others; gives how many stand."""
+        """Raise an alarm for each work that is contradicted, or not taken over; clear the others; give how many stand.
+
+        The registry contradicts it, or the centre has had it for long and its versions lack it.
+        """
         outcomes = self._registries.outcomes
-        refused = {name: one.fault for name, one in outcomes.items() if one.fault is not None}
-        if outcomes is self._judged:
+        refused = {
+            name: f"{one.fault.code}: {one.fault.what}" for name, one in outcomes.items() if one.fault is not None
+        }
+        applied = [name for name, one in outcomes.items() if one.state is WorkState.APPLIED]
+        told = await self._works.told_since(applied) if applied else {}
+        for name, since in told.items():
+            if now - since > TAKEN_OVER_S:
+                why = f"the centre has it since {rfc3339(since)}, and its registry lacks it: ask there for the reason"
+                refused[name] = f"TQ-FW-34: {why}"
+        if refused == self._judged:
             return len(refused)
-        for name, fault in refused.items():
-            await self._alarms.put(AlarmKind.FIELD_WORK_REFUSED, name, f"{fault.code}: {fault.what}", now)
+        for name, why in refused.items():
+            await self._alarms.put(AlarmKind.FIELD_WORK_REFUSED, name, why, now)
         for name in await self._alarms.subjects(AlarmKind.FIELD_WORK_REFUSED):
             if name not in refused:
                 await self._alarms.clear(AlarmKind.FIELD_WORK_REFUSED, name, now)
-        self._judged = outcomes
+        self._judged = refused
         return len(refused)
 
     async def record(self, draft: Draft) -> Recorded:
@@ -136,11 +135,12 @@ class FieldDesk:
                 21, f"more than {AGE_S_MAX // 86_400} days ago", "let the centre enter it: those hours are closed here"
             )
         if known is not None:
-            if not _same(known, draft):
+            if not await self._readings.compute.run(same, known, draft, self._registries.current()):
                 raise work_fault(10, f"work {draft.id} is recorded with another content", "give this one another name")
             return Recorded(known, new=False)
         work = await self._readings.compute.run(self._checked, draft, at, now)
         self._check_address(work)
+        await self._check_finals(work)
         return await self._put(work)
 
     async def commission(self, meter: MeterId, by: PersonId, name: str) -> Recorded:
@@ -149,7 +149,7 @@ class FieldDesk:
         known = await self._works.get(name)
         if known is not None and known.proof is not None and known.proof.meter == meter:
             return Recorded(known, new=False)
-        placed = next((one for one in _standing(registry, self._clock.now()) if one.meter == meter), None)
+        placed = next((one for one in standing_at(registry, self._clock.now()) if one.meter == meter), None)
         if placed is None:
             raise work_fault(12, f"meter {meter} stands nowhere", "record its installation first")
         serial = await self._serial_of(registry.meter[meter])
@@ -194,6 +194,7 @@ class FieldDesk:
                     f"work {min(spoilt)} of a later time would no longer fit",
                     "enter works in the order of their times",
                 )
+            await self._readings.compute.run(check_alone, work, told.registry)
             new = await self._works.put(work, held, self._clock.now())
             if new is not None:
                 await self._registries.load()
@@ -211,26 +212,25 @@ class FieldDesk:
         """The draft as a work that the registry and the readings do not contradict. Walks over all meters: heavy."""
         work = self._work(draft, at, now)
         self._check_new(work)
-        self._check_finals(work)
         return work
 
     def _work(self, draft: Draft, at: int, now: int) -> FieldWork:
         """The draft as a work, with what the registry knows filled in."""
         registry = self._registries.current()
         standing = next(
-            (one for one in _standing(registry, at) if one.point == draft.point and draft.old in {None, one.meter}),
+            (one for one in standing_at(registry, at) if one.point == draft.point and draft.old in {None, one.meter}),
             None,
         )
         taken = fitted = None
         if draft.kind is not WorkKind.INSTALLED:
-            taken = _taken(draft, standing)
+            taken = taken_of(draft, standing)
         if draft.kind is not WorkKind.REMOVED:
             new = draft.new
             if draft.kind is WorkKind.MOVED and taken is not None:
                 new = registry.meter.get(taken.meter)
             if new is None:
                 raise work_fault(1, "no meter is named", "give the meter that was put up")
-            fitted = _fitted(draft, new, standing)
+            fitted = fitted_of(draft, new, standing)
         return FieldWork(draft.id, draft.kind, at, draft.by, now, taken, fitted, photo=draft.photo)
 
     def _check_new(self, work: FieldWork) -> None:
@@ -240,7 +240,7 @@ class FieldDesk:
         meter = work.fitted.meter
         self._profile(meter.profile)
         for one in self._registries.current().meters:
-            if one.serial == meter.serial and one.profile == meter.profile and one.id != meter.id:
+            if one.serial.strip() == meter.serial and one.profile == meter.profile and one.id != meter.id:
                 raise work_fault(15, f"serial number {one.serial:.64} is that of meter {one.id}", "name that one")
 
     def _check_address(self, work: FieldWork) -> None:
@@ -259,88 +259,37 @@ class FieldDesk:
             )
         return profile
 
-    def _check_finals(self, work: FieldWork) -> None:
+    async def _check_finals(self, work: FieldWork) -> None:
         """Final registers lie where the old meter can have counted to since it was read last."""
         registry, taken = self._registries.current(), work.taken
-        if taken is None:
-            return
-        stay = next((one for one in _stays(registry, taken) if one.valid_to > work.at), None)
-        if stay is None or len(taken.final_registers_wh) != len(stay.channels):
+        stay = None if taken is None else await self._readings.compute.run(stay_of, registry, taken, work.at)
+        if taken is None or stay is None or len(taken.final_registers_wh) != len(stay.channels):
             return  # merging says what is wrong
-        rules = rules_of(self._profile(registry.meter[taken.meter].profile), stay.multiplier, registry.interval_minutes)
+        profile = self._profile(registry.meter[taken.meter].profile)
+        rules = rules_of(profile, stay.multiplier, registry.interval_minutes)
         for channel, register_wh in zip(stay.channels, taken.final_registers_wh, strict=True):
             last = self._readings.last(taken.point, channel)
             if last is None or last.meter != taken.meter:
                 continue
-            name, final_wh = channel.name.lower(), stay.multiplier.apply(register_wh)
+            base: Baseline | None = Baseline(last.at, last.register_wh)
             if last.at > work.at:
-                raise work_fault(
-                    25, f"{taken.meter} was still read at {last.at} (UTC seconds)", "give the time at which it went off"
+                if tells_serial(profile) and work.kind is not WorkKind.MOVED:
+                    raise work_fault(
+                        25,
+                        f"{taken.meter} was still read at {last.at} (UTC seconds)",
+                        "give the time at which it went off",
+                    )
+                known = await register_before(
+                    self._readings.segments,
+                    (taken.point, int(channel)),
+                    work.at,
+                    rules.interval_minutes * 60,
+                    AGE_S_MAX,
                 )
-            if final_wh < last.register_wh - stay.multiplier.apply(HAND_READ_WH_MAX):
-                raise work_fault(
-                    23,
-                    f"{name}: {final_wh} Wh is below the {last.register_wh} Wh read at {last.at}",
-                    "look at the photo of the old meter again; write kWh",
-                )
-            carried_wh = rules.power_w_max * (work.at - last.at + registry.interval_minutes * 60) // 3_600
-            if final_wh > last.register_wh + carried_wh + stay.multiplier.apply(HAND_READ_WH_MAX):
-                raise work_fault(
-                    24,
-                    f"{name}: {final_wh} Wh is more than can have flowed since {last.register_wh} Wh were read",
-                    "look for a digit too many on the photo of the old meter; write kWh",
-                )
-
-
-def _standing(registry: Registry, at: int) -> Iterator[Installation]:
-    """Everything that stands at `at`: a walk over all takes milliseconds, a topology a tenth of a second."""
-    return (one for one in registry.installations if one.valid_from <= at < one.valid_to)
-
-
-def _same(known: FieldWork, draft: Draft) -> bool:
-    """Whether a draft sent again is the work that is known, told by what a person typed."""
-    taken, fitted = known.taken, known.fitted
-    point = draft.to_point or draft.point
-    finals = sorted(draft.final_wh.values()) == sorted(() if taken is None else taken.final_registers_wh)
-    starts = sorted(draft.start_wh.values()) == sorted(() if fitted is None else fitted.start_registers_wh)
-    at = known.at if draft.at is None else draft.at
-    same = (known.kind, known.at, known.by, known.point) == (draft.kind, at, draft.by, point)
-    meter = draft.new is None or known.meter == draft.new.id
-    return same and finals and (starts or known.kind is WorkKind.MOVED) and meter and known.photo == draft.photo
-
-
-def _stays(registry: Registry, taken: Taken) -> list[Installation]:
-    return [one for one in registry.installations if one.point == taken.point and one.meter == taken.meter]
+                base = None if known is None else Baseline(known.end, known.register_wh or 0)
+            if base is not None:
+                check_final(channel, base, stay.multiplier.apply(register_wh), work.at, rules)
 
 
 def _target(meter: Meter) -> MeterTarget:
     return MeterTarget(meter.id, meter.serial, meter.profile, meter.address, meter.unit)
-
-
-def _taken(draft: Draft, standing: Installation | None) -> Taken:
-    meter = draft.old if standing is None else standing.meter
-    if meter is None:
-        raise work_fault(12, f"no meter stood at {draft.point} then", "check point and time; enter earlier works first")
-    channels = tuple(draft.final_wh) if standing is None else standing.channels
-    foreign = sorted(one.name.lower() for one in set(draft.final_wh) - set(channels))
-    lacking = [one.name.lower() for one in channels if one not in draft.final_wh]
-    if draft.final_wh and (foreign or lacking):
-        raise work_fault(
-            17,
-            f"{meter} counts {', '.join(one.name.lower() for one in channels)}",
-            f"give a final register of each, and of no other: {', '.join([*lacking, *foreign])}",
-        )
-    return Taken(meter, draft.point, tuple(draft.final_wh[one] for one in channels) if draft.final_wh else ())
-
-
-def _fitted(draft: Draft, new: Meter, standing: Installation | None) -> Fitted:
-    before = standing.multiplier if standing is not None and draft.kind is WorkKind.EXCHANGED else Multiplier()
-    starts = draft.start_wh or (draft.final_wh if draft.kind is WorkKind.MOVED else {})
-    return Fitted(
-        meter=new,
-        point=draft.to_point or draft.point,
-        channels=tuple(sorted(starts)),
-        multiplier=before if draft.multiplier is None else draft.multiplier,
-        start_registers_wh=tuple(starts[one] for one in sorted(starts)),
-        seals=draft.seals,
-    )

@@ -1,16 +1,15 @@
-"""Exchanges whose registers came late: what lies between two meters is booked afterwards. Room: metering.
+"""Registers on paper: what lies between two meters, before a first read and after a last one. Room: metering.
 
 On the reading walk. A new meter is polled as soon as the registry names it; the fitter's registers may come days later,
-or be mended after a slip of the pen. Then the hole between the old meter's last register and the new one's first is
-still empty, and both can be read out of the store. Level-triggered: each registry version is gone through once, and
-what is booked already is left alone, so that the order in which papers and polls arrive does not matter.
+or be mended after a slip of the pen; a meter may be gone before anybody read it. What the papers say is put against the
+store (`papers`), and what is missing or differs is booked. Level-triggered: a story is gone through until it is told to
+its end, and again when its papers change, so that the order in which papers and polls arrive does not matter.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 
-from edge_node.metering.polling import exchanges_of, rules_of, stays_of
+from edge_node.metering.papers import Mend, Story, mended, stories
 from edge_node.store.history import Stored, stored_intervals
 from edge_node.store.hours import Hours
 from edge_node.store.reading_round import Booking
@@ -18,40 +17,24 @@ from edge_node.store.readings import Readings
 from edge_node.store.registries import Registries
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import ClockTrust, UtilityClock
-from gridmodel.network import Installation
-from gridmodel.reading import Channel, Quality, RegisterRead, Revision
-from gridmodel.registry import Registry
-from gridmodel.vee import Baseline, Exchange, LastRegister, VeeRules, exchanged
+from gridmodel.reading import Channel, Revision
+from gridmodel.vee import LastRegister
 from protocols.profile import MeterProfile
 
 REACH_S = 45 * 86_400
-"""Exchanges longer ago are left: their hours are not closed again any more."""
+"""Papers of longer ago are left: their hours are not closed again any more."""
+BOOKED_S_MAX = 58 * 86_400
+"""Nor are these: a meter may have been silent before it went (`backfill.REACH_S`)."""
 LOOK_S = 300
-"""Utility seconds between looks for another registry version."""
+"""Utility seconds between looks for another registry, and at stories whose end is still to come."""
 ENDS_PER_LOOK = 672
-"""Interval ends looked up at once on the way to a register: a week of quarter hours."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Hole:
-    """One channel of one exchange."""
-
-    placed: Installation
-    channel: Channel
-    exchange: Exchange
-    rules: VeeRules
-    since: int
-    """Since when the old meter stood there."""
-    first: int
-    """The end of the interval that is looked for: that of the exchange, or the old meter's last one."""
-
-    @property
-    def length(self) -> int:
-        return self.rules.interval_minutes * 60
+"""Interval ends looked up at once: a week of quarter hours. A plan differs from what the crew did by less."""
+REVISION, REVISION_MENDED = 1, 3
+"""Of what nobody booked before, as polls book; and of what replaces it, above load profiles (2) as well."""
 
 
 class LateExchanges:
-    """Books exchanges that the registry tells after the fact. `run` for ever, or `tick` when a test says so."""
+    """Books what the registry tells after the fact. `run` for ever, or `tick` when a test says so."""
 
     def __init__(
         self,
@@ -69,103 +52,101 @@ class LateExchanges:
         self._profiles = profiles
         self._clock = clock
         self._wakeups = wakeups
-        self._seen = (0, 0)
-        """(version, field works) of the registry gone through last."""
+        self._known = (0, 0)
+        """(version, field works) of the registry whose stories these are."""
+        self._told: dict[tuple[str, Channel], Story] = {}
+        """Booked to their end."""
+        self._waiting: list[Story] = []
 
     async def run(self) -> None:
-        """Go through every registry version, for ever."""
+        """Go through every registry, for ever."""
         while True:
             await self.tick(self._clock.now())
             await self._clock.sleep(LOOK_S)
 
     async def tick(self, now: int) -> int:
-        """Go through the newest registry unless that was done to the end; gives how many channels were booked."""
+        """Go through what is not told to its end; gives how many channels were booked."""
         registry = self._registries.newest
-        if (
-            registry is None
-            or (registry.version, registry.works) == self._seen
-            or self._clock.trust() is ClockTrust.DOUBTFUL
-        ):
+        if registry is None or self._clock.trust() is ClockTrust.DOUBTFUL:
             return 0
-        holes = await self._readings.compute.run(_holes, registry, self._profiles, now)
-        bookings = [booking for hole in holes if (booking := await self._booking(hole, now)) is not None]
-        if bookings:
-            await self._readings.correct(bookings, Revision(await self._hours.epoch(), 1))
-            counts = Counter({"exchange": len(bookings)})
-            rows = self._readings.rule_counts.rows(max(one.intervals[-1].end for one in bookings), counts)
-            await self._readings.rule_counts.add(rows)
+        if (registry.version, registry.works) != self._known:
+            found = await self._readings.compute.run(stories, registry, self._profiles, now - REACH_S)
+            told = {(one.point, one.channel): one for one in found}
+            self._told = {key: one for key, one in self._told.items() if told.get(key) == one}
+            self._waiting = [one for key, one in told.items() if key not in self._told]
+            self._known = registry.version, registry.works
+        booked, waiting = 0, list[Story]()
+        for story in self._waiting:
+            mends = await self._look(story, now)
+            await self._book(story, mends)
+            booked += bool(mends)
+            if self._to_come(story, now):
+                waiting.append(story)
+            else:
+                self._told[story.point, story.channel] = story
+        self._waiting = waiting
+        if booked:
             self._wakeups.hour.set()
-        if all(hole.first <= now for hole in holes):  # the interval of an exchange told at once is still to come
-            self._seen = (registry.version, registry.works)
-        return len(bookings)
+        return booked
 
-    async def _booking(self, hole: _Hole, now: int) -> Booking | None:
-        """What lies between the two meters; None when it is booked already or a register is not in the store."""
-        channel = (hole.placed.point, int(hole.channel))
-        if now < hole.first:
-            return None
-        if await stored_intervals(self._readings.segments, channel, [hole.first]):
-            ended = hole.first - hole.length
-            if ended != hole.exchange.began_at or await stored_intervals(self._readings.segments, channel, [ended]):
-                return None
-            hole = replace(hole, first=ended)  # at its very end the new meter was read under the old one's name
-        before, after = await self._before(hole), await self._after(hole, now)
-        if before is None or after is None:
-            return None
-        last = LastRegister(hole.exchange.old_meter, before.at, before.register_wh, before.at)
-        read = RegisterRead(hole.placed.point, hole.placed.meter, hole.channel, after.at, after.register_wh)
-        made = exchanged(last, hole.exchange, read, hole.rules)
-        if not made.intervals or made.last is None:
-            return None
-        return Booking(hole.placed.point, hole.channel, made.intervals, made.last)
+    def _to_come(self, story: Story, now: int) -> bool:
+        """Whether a part of the story is not known yet: it lies ahead, or the meter that stands there is unread."""
+        if any(at > now for at in story.moments(now - REACH_S)):
+            return True
+        newest, length = story.papers[-1], story.length
+        latest = self._readings.last(story.point, story.channel)
+        first = newest.began_at // length * length + length
+        read = latest is not None and latest.meter == newest.meter and latest.at >= first
+        return not read if newest.ended_at > now else -(-newest.ended_at // length) * length > now
 
-    async def _before(self, hole: _Hole) -> Baseline | None:
-        """The old meter's last register."""
-        channel = (hole.placed.point, int(hole.channel))
-        oldest = max(hole.since, hole.exchange.ended_at - REACH_S)
-        for ends in _steps(hole.first - hole.length, oldest, -hole.length):
-            for one in reversed(await stored_intervals(self._readings.segments, channel, ends)):
-                if one.register_wh is not None:
-                    return Baseline(one.end, one.register_wh)
-        return None
+    async def _look(self, story: Story, now: int) -> list[Mend]:
+        """What of a story can be told by now and is not booked so."""
+        if len(story.papers) == 1 and self._to_come(story, now):
+            return []
+        length = story.length
+        latest = self._readings.last(story.point, story.channel)
+        moments = [at for at in story.moments(now - REACH_S) if at <= now]
+        if not moments:
+            return []
+        low, high = moments[0] // length * length, moments[-1] // length * length
+        stored: dict[int, Stored] = {}
+        first = await self._load(story, stored, low, max(now - BOOKED_S_MAX, story.papers[0].began_at), -length)
+        last = await self._load(story, stored, high + length, now, length)
+        if last < first:
+            return []
+        await self._load_all(story, stored, range(low + length, high + 1, length))
+        window = range(first, last + 1, length)
+        return await self._readings.compute.run(mended, story, stored, window, latest, now)
 
-    async def _after(self, hole: _Hole, now: int) -> Baseline | None:
-        """The new meter's first register: that of its first stored intervals less what they counted, or its last."""
-        channel = (hole.placed.point, int(hole.channel))
-        known: list[Stored] = []
-        for ends in _steps(hole.first + hole.length, min(now, hole.placed.valid_to), hole.length):
-            for one in await stored_intervals(self._readings.segments, channel, ends):
-                known.append(one)
-                if one.quality is Quality.SUSPECT:
-                    return None  # it wrapped: the difference is not its own
-                if one.register_wh is not None:
-                    counted_wh = sum(interval.energy_wh for interval in known)
-                    return Baseline(known[0].end - hole.length, one.register_wh - counted_wh)
-        last = self._readings.last(hole.placed.point, hole.channel)
-        if last is None or last.meter != hole.placed.meter or last.at < hole.first:
-            return None
-        return Baseline(last.at, last.register_wh)
+    async def _load(self, story: Story, stored: dict[int, Stored], begin: int, bound: int, step: int) -> int:
+        """Read intervals from `begin` on by weeks until one has a register; gives the last end that was looked at."""
+        reached = begin - step
+        while (reached < bound) if step > 0 else (reached > bound):
+            part = range(reached + step, reached + step * (ENDS_PER_LOOK + 1), step)
+            ends = [end for end in part if (end <= bound if step > 0 else end > bound)]
+            if not ends:
+                break
+            found = await self._load_all(story, stored, ends)
+            reached = ends[-1]
+            if found:
+                break
+        return reached
 
+    async def _load_all(self, story: Story, stored: dict[int, Stored], ends: range | list[int]) -> bool:
+        """Read these intervals; gives whether one of them has a register."""
+        found = await stored_intervals(self._readings.segments, (story.point, int(story.channel)), sorted(ends))
+        stored.update((one.end, one) for one in found)
+        return any(one.register_wh is not None for one in found)
 
-def _steps(first: int, last: int, step: int) -> Iterator[range]:
-    """The interval ends from `first` up to and including `last` (or down to it, itself left out), some at a time."""
-    ends = range(first, last + 1 if step > 0 else last, step)
-    for begin in range(0, len(ends), ENDS_PER_LOOK):
-        yield ends[begin : begin + ENDS_PER_LOOK]
-
-
-def _holes(registry: Registry, profiles: Mapping[str, MeterProfile], now: int) -> list[_Hole]:
-    """Every channel of every exchange within reach whose registers are both known. Heavy: a task for `compute`."""
-    stays = stays_of(registry)
-    found: list[_Hole] = []
-    for placed in (one for of_point in stays.values() for one in of_point):
-        profile = profiles.get(registry.meter[placed.meter].profile)
-        if profile is None or not now - REACH_S < placed.valid_from <= now:
-            continue
-        rules = rules_of(profile, placed.multiplier, registry.interval_minutes)
-        for channel, exchange in exchanges_of(registry, placed, stays, profiles).items():
-            since = max(one.valid_from for one in stays[placed.point] if one.valid_to <= placed.valid_from)
-            length = registry.interval_minutes * 60
-            first = exchange.began_at // length * length + length
-            found.append(_Hole(placed, channel, exchange, rules, since, first))
-    return found
+    async def _book(self, story: Story, mends: list[Mend]) -> None:
+        """Durably, and touching the hours that it changes."""
+        epoch = await self._hours.epoch()
+        for mend in mends:
+            last = mend.intervals[-1]
+            register = LastRegister(story.papers[-1].meter, last.end, last.register_wh or 0, last.end)
+            booking = Booking(story.point, story.channel, mend.intervals, register)
+            number = REVISION_MENDED if mend.replaces else REVISION
+            await self._readings.correct([booking], Revision(epoch, number))
+        if mends:
+            ended = mends[-1].intervals[-1].end
+            await self._readings.rule_counts.add(self._readings.rule_counts.rows(ended, Counter({"exchange": 1})))

@@ -46,7 +46,9 @@ class PollTarget:
     rules: VeeRules
     """In primary units: the profile's limits times the multiplier."""
     rebased_at: int | None
-    """Since when the same meter counts with another multiplier: an earlier register is no base for a later one."""
+    """Since when the same meter counts with another multiplier, or hangs here again after it was away.
+
+    An earlier register is no base for a later one."""
     offset_s: int
     """Utility seconds after the interval's end at which it is due."""
     neighbours: tuple[str, ...] = ()
@@ -187,6 +189,8 @@ def exchanges_of(
 
 def _rebased(placed: Installation, stays: Mapping[str, list[Installation]]) -> bool:
     return any(
-        one.meter == placed.meter and one.valid_from < placed.valid_from and one.multiplier != placed.multiplier
+        one.meter == placed.meter
+        and one.valid_from < placed.valid_from
+        and (one.multiplier != placed.multiplier or one.valid_to < placed.valid_from)
         for one in stays.get(placed.point, ())
     )

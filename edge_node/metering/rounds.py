@@ -29,7 +29,7 @@ from gridmodel.clock import ClockTrust, UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.identity import UsagePointId
 from gridmodel.reading import Channel, IntervalReading, Mark, RegisterRead, Revision
-from gridmodel.vee import RULES, Exchange, LastRegister, exchanged, validate
+from gridmodel.vee import RULES, Baseline, Exchange, LastRegister, counted_wh, exchanged, validate
 from hosting.database import Connection, Database
 from protocols.driver import RelayContact, RelayReading
 
@@ -265,10 +265,12 @@ class Rounds:
         poll = answer.poll
         register = answer.registers.get(channel)
         base = last = self._readings.last(poll.point, channel)
-        if last is not None and poll.rebased_at is not None and last.at <= poll.rebased_at < answer.at:
-            base = None
         wh = None if register is None else poll.multiplier.apply(register)
         read = RegisterRead(poll.point, poll.target.meter, channel, answer.at, wh)
+        if last is not None and poll.rebased_at is not None and last.at <= poll.rebased_at < answer.at:
+            base = None
+        elif last is not None and _of_old_multiplier(poll, channel, last, read):
+            base = None  # the paper came after it: `late_exchanges` books what was taken times the wrong number
         exchange = _exchange(poll, channel, last, answer.at)
         if last is not None and exchange is not None:
             result = exchanged(last, exchange, read, poll.rules)
@@ -346,6 +348,26 @@ def _exchange(poll: PollTarget, channel: Channel, last: LastRegister | None, at:
     if last.meter == poll.target.meter and not last.at <= exchange.began_at < at:
         return None  # the same meter under another multiplier, and its new count is under way
     return exchange
+
+
+def _of_old_multiplier(poll: PollTarget, channel: Channel, last: LastRegister, read: RegisterRead) -> bool:
+    """Whether the same meter's last register was taken times the multiplier that the papers end before it.
+
+    Then it fits the paper before, not the one after, and the read does not follow it.
+    """
+    exchange = poll.exchanges.get(channel)
+    if exchange is None or poll.rebased_at is None or last.at <= poll.rebased_at:
+        return False
+    if not last.meter == poll.target.meter == exchange.old_meter:
+        return False
+    if isinstance(counted_wh(Baseline(last.at, last.register_wh), read, poll.rules), int):
+        return False
+    known = RegisterRead(poll.point, last.meter, channel, last.at, last.register_wh)
+    length = poll.rules.interval_minutes * 60
+    since = exchange.began_at // length * length
+    fits = counted_wh(Baseline(since, exchange.start_register_wh), known, poll.rules)
+    before = counted_wh(Baseline(since, exchange.final_register_wh), known, exchange.old_rules)
+    return not isinstance(fits, int) and isinstance(before, int)
 
 
 async def _alarms_verb(changes: Sequence[tuple[tuple[AlarmKind, str], str | None]], now: int, conn: Connection) -> None:

@@ -6,12 +6,14 @@ content: the first stands. A row that no longer is what was written counts for n
 registry is not taken for whole: nobody is cut on it (`supply.facts`).
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from edge_node.store.outbox import append_record
-from gridmodel.field_work import FieldWork, work_fault
+from gridmodel.field_work import FieldWork, Photo, work_fault
 from hosting.database import Connection, Database
 from hosting.rowhash import RowHasher
 from protocols.sync import wire
@@ -87,9 +89,17 @@ class FieldWorks:
         row = await conn.fetch_one("SELECT id, at, body, recorded_at, hash FROM field_work WHERE id = ?", (work,))
         return None if row is None else self._work(row)
 
-    async def stored(self, conn: Connection) -> list[tuple[Any, ...]]:
-        """The rows as they are, for `read` on a compute thread."""
-        return await conn.fetch_all("SELECT id, at, body, recorded_at, hash FROM field_work ORDER BY recorded_at, id")
+    async def stored(self, conn: Connection, after: int = 0) -> list[tuple[Any, ...]]:
+        """The rows after the first `after` as they are, for `read` on a compute thread."""
+        return await conn.fetch_all(
+            "SELECT id, at, body, recorded_at, hash FROM field_work WHERE rowid > ? ORDER BY rowid", (after,)
+        )
+
+    async def first(self, conn: Connection, count: int) -> list[tuple[Any, ...]]:
+        """The rows of the first so many works that were recorded."""
+        return await conn.fetch_all(
+            "SELECT id, at, body, recorded_at, hash FROM field_work ORDER BY rowid LIMIT ?", (count,)
+        )
 
     def read(self, rows: list[tuple[Any, ...]]) -> StoredWorks:
         """The works in these rows; pure."""
@@ -111,6 +121,28 @@ class FieldWorks:
             )
         )
         return list(self.read(rows).works)
+
+    async def told_since(self, works: Sequence[str]) -> dict[str, int]:
+        """Of these works, since when the hub has each and the node the newest registry: the later time of both.
+
+        Those that the hub does not have yet are left out.
+        """
+        wanted = json.dumps(list(works))
+        rows = await self._control.read(
+            lambda conn: conn.fetch_all(
+                "SELECT r.id, max(b.acked_at, (SELECT coalesce(max(received_at), 0) FROM registry))"
+                " FROM outbox_record AS r JOIN outbox_batch AS b USING (lane, epoch, seq)"
+                " WHERE r.lane = ?1 AND r.kind = ?2 AND b.acked_at IS NOT NULL"
+                " AND r.id IN (SELECT value FROM json_each(?3))",
+                (Lane.CONTROL.value, FIELD_WORK, wanted),
+            )
+        )
+        return {str(name): int(at) for name, at in rows}
+
+    async def photos(self) -> dict[str, Photo]:
+        """The pictures of every work that has one, by the work's id, for `doctor`."""
+        works = self.read(await self._control.read(self.stored)).works
+        return {work.id: work.photo for work in works if work.photo is not None}
 
     async def verify(self) -> tuple[str, ...]:
         """Ids of damaged works, for `doctor`."""

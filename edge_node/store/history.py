@@ -17,6 +17,9 @@ from hosting.database import Connection
 LOOKUPS_PER_READ = 4_000
 """Some 10 ms of the database's turn; booking goes in between."""
 
+ENDS_PER_LOOK = 672
+"""A week of quarter hours."""
+
 Folded = tuple[int, str, str]
 """(index of the channel, its ends, its energies in Wh), both as JSON lists of the same length."""
 
@@ -42,6 +45,20 @@ async def stored_intervals(segments: Segments, channel: PointChannel, ends: Sequ
                 rows = await segment.database.read(partial(_stored, number=number, ends=wanted))
                 found += [Stored(end, wh, Quality(quality), register) for end, wh, quality, register in rows]
     return sorted(found, key=lambda one: one.end)
+
+
+async def register_before(
+    segments: Segments, channel: PointChannel, at: int, interval_s: int, reach_s: int
+) -> Stored | None:
+    """The last interval with a register that ended at `at` or earlier, as far as `reach_s` before it."""
+    latest = at // interval_s * interval_s
+    for end in range(latest, at - reach_s, -interval_s * ENDS_PER_LOOK):
+        first = max(end - interval_s * (ENDS_PER_LOOK - 1), at - reach_s)
+        ends = range(end, first - 1, -interval_s)
+        for one in reversed(await stored_intervals(segments, channel, ends)):
+            if one.register_wh is not None:
+                return one
+    return None
 
 
 def _months(segments: Segments, ends: Sequence[int]) -> Mapping[str, list[int]]:

@@ -6,6 +6,7 @@ work that names it is recorded, so that no record names a picture that is not th
 Codes: TQ-FW-30 no such file, -31 too large, -32 not a picture.
 """
 
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -52,11 +53,15 @@ class Photos:
             publish(partial, self._folder / f"{photo.sha256}{ending}")
         return photo
 
+    def missing(self, named: Mapping[str, Photo]) -> list[str]:
+        """Works whose picture is gone."""
+        return sorted(work for work, photo in named.items() if self.path_of(photo) is None)
+
     def path_of(self, photo: Photo) -> Path | None:
-        """Where the picture lies; None when it is gone."""
+        """Where the picture lies; None when it is gone, or is not as long as it was."""
         for ending in _KINDS.values():
             path = self._folder / f"{photo.sha256}{ending}"
-            if path.is_file():
+            if path.is_file() and path.stat().st_size == photo.size_bytes:
                 return path
         return None
 

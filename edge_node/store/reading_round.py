@@ -38,7 +38,7 @@ def _statement(rows: int) -> str:
 _PUT_READING = _statement(1)
 _PUT_READINGS = _statement(ROWS_PER_STATEMENT)
 _PUT_ESTIMATE = "INSERT OR REPLACE INTO estimate (point, end, first, method) VALUES (?, ?, ?, ?)"
-_TOUCH = """
+TOUCH = """
     INSERT INTO touched_hour (hour_end, touches) VALUES (?, 1)
     ON CONFLICT (hour_end) DO UPDATE SET touches = touches + 1"""
 _NUMBERS = [int(one) for one in sorted(Quality)]
@@ -117,7 +117,7 @@ class Round:
                 await conn.execute_many(PUT_LAST, last_rows(self._moved, self._hashers.last))
             if self._estimates:
                 await conn.execute_many(_PUT_ESTIMATE, self._estimates)
-            await conn.execute_many(_TOUCH, self._touches())
+            await conn.execute_many(TOUCH, self._touches())
             if counts:
                 await add_counts(conn, counts)
             if fold:

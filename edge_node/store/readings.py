@@ -11,7 +11,7 @@
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from edge_node.store.chunks import Chunks
 from edge_node.store.day_rows import day_rows
 from edge_node.store.gaps import Gap, Gaps
 from edge_node.store.last_registers import PUT_LAST, Known, as_last, last_rows, read_last
-from edge_node.store.reading_round import Booking, Hashers, Round
+from edge_node.store.reading_round import TOUCH, Booking, Hashers, Round
 from edge_node.store.rule_counts import CountRow, RuleCounts, counted_month
 from edge_node.store.segments import PointChannel, Segment, Segments, insert_points, put_mark
 from gridmodel.clock import Compute
@@ -254,6 +254,16 @@ class Readings:
             if len(found) >= TOUCHED_HOURS_MAX:
                 break
         return found
+
+    async def touch(self, hours: Iterable[int]) -> None:
+        """Have these hours (their ends) closed again, durably; those of months that are not kept are left."""
+        months: dict[str, list[tuple[int]]] = {}
+        for end in hours:
+            months.setdefault(self.month_of(end), []).append((end,))
+        for month, ends in months.items():
+            if self.segments.has(month):
+                async with self.segments.lease(month) as segment:
+                    await segment.database.write(lambda conn, ends=ends: conn.execute_many(TOUCH, ends))  # type: ignore[misc]
 
     async def settle(self, hours: Mapping[int, int]) -> None:
         """Forget touches that a close has seen: those whose count is still what it was when they were read."""

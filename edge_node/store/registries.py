@@ -11,13 +11,14 @@ Codes: TQ-ST-01 no registry yet, -02 for another node, -03 one version with two 
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from edge_node.store.field_works import FieldWorks, Held, held_registry
 from gridmodel.clock import Compute
 from gridmodel.fault import Fault
-from gridmodel.field_merge import Merged, Outcome, merged
+from gridmodel.field_merge import Merged, Outcome, WorkState, merged
 from gridmodel.field_work import FieldWork
 from gridmodel.identity import NodeId
 from gridmodel.registry import Registry
@@ -29,6 +30,10 @@ VERSIONS_KEPT = 50
 """Earlier versions kept: a year of weekly changes, for explaining old days."""
 
 
+NOTHING: Mapping[str, Outcome] = MappingProxyType({})
+"""What became of no work."""
+
+
 class RegistryStoreFault(Fault):
     """A registry that this node does not have, or cannot take in."""
 
@@ -38,16 +43,34 @@ def read_document(packed: bytes) -> Registry:
     return registry_from_document(documents.unpack_document(packed))
 
 
-def _over(base: Registry, works: FieldWorks, rows: list[tuple[Any, ...]]) -> Merged:
-    """The registry that holds, indexed, from the rows of the works; heavy."""
-    told = merged(base, works.read(rows).works)
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """A version from the hub with the works of this office over it."""
+
+    base: Registry
+    registry: Registry
+    outcomes: Mapping[str, Outcome]
+    open: tuple[FieldWork, ...] = ()
+    """Works that `base` does not hold: those it holds change nothing, and are not looked at again."""
+    included: int = 0
+    """How many it holds."""
+    rows: int = 0
+    """Rows of works that were looked at."""
+
+
+def _over(before: _Over, works: FieldWorks, rows: list[tuple[Any, ...]]) -> _Over:
+    """The same with the works of these further rows, indexed; heavy."""
+    known = (*before.open, *works.read(rows).works)
+    told = merged(before.base, known, before.included)
     told.registry.indexed()
-    return told
+    still = tuple(one for one in known if told.outcomes[one.id].state is not WorkState.INCLUDED)
+    included, looked_at = before.included + len(known) - len(still), before.rows + len(rows)
+    return _Over(before.base, told.registry, {**before.outcomes, **told.outcomes}, still, included, looked_at)
 
 
-def _tried(base: Registry, works: FieldWorks, rows: list[tuple[Any, ...]], tried: tuple[FieldWork, ...]) -> Merged:
+def _tried(before: _Over, works: FieldWorks, rows: list[tuple[Any, ...]], tried: tuple[FieldWork, ...]) -> Merged:
     """The same with works that are not stored, and not indexed; heavy."""
-    return merged(base, (*works.read(rows).works, *tried))
+    return merged(before.base, (*before.open, *works.read(rows).works, *tried), before.included)
 
 
 def read_item(body: bytes) -> tuple[Registry, bytes]:
@@ -103,31 +126,31 @@ class Registries:
         self._node = node
         self._compute = compute
         self._works = works
-        self._base: Registry | None = None
-        """The newest version as the hub sent it."""
-        self._newest: Registry | None = None
+        self._over: _Over | None = None
         self._held: Held = (0, 0)
-        self._outcomes: Mapping[str, Outcome] = MappingProxyType({})
         self._turn = asyncio.Lock()
         """One load after the other: the earlier one's work may take longer, and must not come last."""
 
     @property
     def newest(self) -> Registry | None:
         """The registry that holds, or None before the first came. Immutable; shared by all rooms."""
-        return self._newest
+        return None if self._over is None else self._over.registry
 
     @property
     def outcomes(self) -> Mapping[str, Outcome]:
         """What became of each field work in the registry that holds, by the work's id."""
-        return self._outcomes
+        return NOTHING if self._over is None else self._over.outcomes
 
     def current(self) -> Registry:
         """The registry that holds; raises RegistryStoreFault (TQ-ST-01) before the first came."""
-        if self._newest is None:
+        return self._current().registry
+
+    def _current(self) -> _Over:
+        if self._over is None:
             raise RegistryStoreFault(
                 "TQ-ST-01", "this node has no registry yet", "import one at the hub; it comes down with the link"
             )
-        return self._newest
+        return self._over
 
     async def load(self) -> Registry | None:
         """Parse the newest stored version and put the field works over it, unless that is in memory; gives it."""
@@ -135,32 +158,48 @@ class Registries:
             return await self._load()
 
     async def _load(self) -> Registry | None:
+        known = self._over
+
         async def verb(conn: Connection) -> tuple[Held, bytes | None, list[tuple[Any, ...]]] | None:
             held = await held_registry(conn)
             if held[0] == 0 or held == self._held:
                 return None
-            known = self._base is not None and self._base.version == held[0]
-            row = None if known else await conn.fetch_one("SELECT document FROM registry WHERE version = ?", held[:1])
+            if known is not None and known.base.version == held[0]:
+                return held, None, await self._works.stored(conn, known.rows)
+            row = await conn.fetch_one("SELECT document FROM registry WHERE version = ?", held[:1])
             return held, None if row is None else bytes(row[0]), await self._works.stored(conn)
 
         found = await self._control.read(verb)
         if found is not None:
             held, document, rows = found
             if document is not None:
-                self._base = await self._compute.run(read_document, document)
-            if self._base is not None:
-                told = await self._compute.run(_over, self._base, self._works, rows)
-                self._newest, self._outcomes, self._held = told.registry, told.outcomes, held
-        return self._newest
+                base = await self._compute.run(read_document, document)
+                known = _Over(base, base, NOTHING)
+            if known is not None:
+                self._over, self._held = await self._compute.run(_over, known, self._works, rows), held
+        return self.newest
+
+    async def earlier(self, version: int, works: int) -> Registry | None:
+        """An earlier version with the first so many field works over it; None when it is no longer kept. Heavy."""
+
+        async def verb(conn: Connection) -> tuple[bytes, list[tuple[Any, ...]]] | None:
+            row = await conn.fetch_one("SELECT document FROM registry WHERE version = ?", (version,))
+            return None if row is None else (bytes(row[0]), await self._works.first(conn, works))
+
+        found = await self._control.read(verb)
+        if found is None:
+            return None
+        base = await self._compute.run(read_document, found[0])
+        return (await self._compute.run(_tried, _Over(base, base, NOTHING), self._works, found[1], ())).registry
 
     async def tried(self, works: tuple[FieldWork, ...]) -> tuple[Held, Merged]:
-        """What would become of `works` over everything that holds; nothing is written. Raises TQ-ST-01."""
-        self.current()
-        held, base = self._held, self._base
-        if base is None:
-            raise RuntimeError("a registry holds, and none was read")
-        rows = await self._control.read(self._works.stored)
-        return held, await self._compute.run(_tried, base, self._works, rows, works)
+        """What would become of `works` over everything that holds; nothing is written. Raises TQ-ST-01.
+
+        Works that the hub's version holds already have no outcome here: nothing can change theirs.
+        """
+        held, over = self._held, self._current()
+        rows = await self._control.read(lambda conn: self._works.stored(conn, over.rows))
+        return held, await self._compute.run(_tried, over, self._works, rows, works)
 
     async def from_item(self, body: bytes) -> tuple[Registry, bytes]:
         """The registry in an item down, and its document; raises its faults, or TQ-ST-02 for another node's."""

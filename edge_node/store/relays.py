@@ -156,6 +156,14 @@ class Relays:
         )
         return [_row(row) for row in rows]
 
+    async def cut_elsewhere(self, conn: Connection, meter: MeterId, point: UsagePointId) -> bool:
+        """Whether we cut this very meter for debt where it hung before it came to `point`."""
+        found = await conn.fetch_all(
+            "SELECT 1 FROM relay WHERE state <> 'connected' AND meter = ? AND usage_point <> ? AND cause = ? LIMIT 1",
+            (meter, point, Cause.DEBT.value),
+        )
+        return bool(found)
+
     async def get(self, point: UsagePointId) -> RelayRow | None:
         """`row` as a verb of its own."""
         return await self._control.read(lambda conn: self.row(conn, point))

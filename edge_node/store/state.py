@@ -25,6 +25,8 @@ class Mark(StrEnum):
     """UTC seconds: the present was never before it."""
     CLOCK_DOUBTED = "clock_doubted"
     """UTC seconds as the clock showed them when it was last in doubt; absent once another source has confirmed it."""
+    LINKS_TOLD = "links_told"
+    """Version and field works of the registry under which hours were closed or are to be closed again."""
 
     HUB_TOLD_AT = "hub_told_at"
     """The hub's time of its newest acknowledgement, epoch or bundle: an older word found on a drive is told by it."""

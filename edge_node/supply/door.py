@@ -266,7 +266,9 @@ class Door:
                 last_cut = operation
                 if operation is not None and operation.action is not Movement.CUT and look.contact != "closed":
                     last_cut = await sources.operations.last_cut(conn, look.usage_point)
-                seen = see(row, look, operation, now, read_back=read_back, last_cut=last_cut)
+                brought = look.contact != "closed" and (row is None or row.meter != look.meter)
+                brought = brought and await sources.relays.cut_elsewhere(conn, look.meter, look.usage_point)
+                seen = see(row, look, operation, now, read_back=read_back, last_cut=last_cut, brought_open=brought)
                 if seen is not None:
                     await self._book(conn, seen, operation, now)
                     proved.append(seen)

@@ -319,8 +319,9 @@ class Enforcement:
                 return
             now = self.moment().bounds
             overtaken = plan.planned_at > now.latest  # the clock stepped back: judge and wait anew
-            place = places.at(plan.usage_point, now.earliest)
-            if place is None or place.target() is None or overtaken:
+            place, soon = places.at(plan.usage_point, now.earliest), places.at(plan.usage_point, now.latest)
+            gone = place is None or soon is None or (place.meter, place.proven) != (soon.meter, soon.proven)
+            if place is None or place.target() is None or overtaken or gone:
                 await control.write(lambda conn, point=plan.usage_point: operations.drop_plan(conn, point))  # type: ignore[misc]
             elif (
                 plan.not_before <= now.earliest

@@ -49,15 +49,16 @@ def see(
     *,
     read_back: bool,
     last_cut: Operation | None = None,
+    brought_open: bool = False,
 ) -> Seen | None:
     """What `look` changes, or None when it proves nothing.
 
     `operation` is the row's operation, under way or last, and `last_cut` the point's last cut that was sent: a gateway
     may hold it back behind the restore. `read_back` says that the look began after its command by the program's own
-    order, so that no stamps need be compared.
+    order, so that no stamps need be compared. `brought_open`: the meter was cut by us for debt where it hung before.
     """
     if row is None or row.meter != look.meter:
-        return _other_meter(row, look, operation, now)
+        return _other_meter(row, look, operation, now, brought_open=brought_open)
     if not read_back and not _later(row, look, operation, now):
         return None
     outcome: Outcome | None = None
@@ -127,11 +128,18 @@ def _cause(row: RelayRow, state: RelayState, late: Operation | None) -> Cause | 
     return Cause.SAFETY if late is None else late.cause
 
 
-def _other_meter(row: RelayRow | None, look: Sighting, operation: Operation | None, now: int) -> Seen:
-    """A first sight, or an exchanged meter: what is dark for debt stays dark for debt on the new one."""
+def _other_meter(
+    row: RelayRow | None, look: Sighting, operation: Operation | None, now: int, *, brought_open: bool
+) -> Seen:
+    """A first sight, or an exchanged meter: what is dark for debt stays dark for debt on the new one.
+
+    A meter that was moved while it was cut for its old place's debt darkens the new one: whoever owes nothing there
+    gets supply back.
+    """
     state = step(RelayState.UNKNOWN, EVENTS[look.contact]).state
     supplied = state is RelayState.CONNECTED
     dark_for = row.cause if row is not None and row.state is not RelayState.CONNECTED else None
+    dark_for = dark_for or (Cause.DEBT if brought_open else None)
     fresh = RelayRow(
         usage_point=look.usage_point,
         meter=look.meter,

@@ -20,9 +20,9 @@ from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_from_document
 from hosting.database import open_database
 from hosting.migrations import load_migrations
-from protocols.sync import field_works
+from protocols.sync import field_works, wire
 from protocols.sync.chunk import document as documents
-from protocols.sync.facts import AlarmFact
+from protocols.sync.facts import ITEM_LIMITS, AlarmFact
 from protocols.sync.field_works import FIELD_WORK, work_to_body
 from protocols.sync.lanes import AckOutcome, DownLane, Lane, Record
 from tests.central_sync.hub_rig import (
@@ -121,6 +121,28 @@ def test_what_is_refused_is_named_and_hides_nothing_else(tmp_path: Path) -> None
     run_hub(tmp_path, story)
 
 
+def test_nobody_is_cut_where_another_office_still_believes_the_meter_to_be(tmp_path: Path) -> None:
+    """Its owner would cut its debtor through it, and somebody else would go dark."""
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        node = await ready(hub)
+        owner = Speaker(hub, B)
+        await owner.hello()
+        await node.send(Lane.CONTROL, record(exchange("work-9", "m-up-t-b0-0")))
+        for _again in range(2):
+            await hub.merge_field_works()
+            await hub.store.write(lambda tx: tx.rejudge_field_works(A))
+        reply = await owner.pull(dict.fromkeys(DownLane, 0))
+        (item,) = [one for one in reply.items if one.kind == "protection"]
+        body = wire.unpack(item.body, ITEM_LIMITS)
+        assert (body["usage_point"], body["kind"]) == ("up-t-b0-0", "dispute")
+        assert body["valid_from"] < body["valid_to"]
+        mine = await node.pull(dict.fromkeys(DownLane, 0))
+        assert [one.kind for one in mine.items if one.kind == "protection"] == []
+
+    run_hub(tmp_path, story)
+
+
 def test_an_import_made_without_the_work_gets_it_again_and_one_that_contradicts_it_names_it(tmp_path: Path) -> None:
     async def story(hub: Hub, _: HandClock) -> None:
         node = await ready(hub)
@@ -202,7 +224,7 @@ def test_a_database_of_the_first_version_is_brought_forward(tmp_path: Path) -> N
         first = await open_database(tmp_path / "hub.db", "hub", load_migrations("central_sync.store")[:1])
         await first.close()
         store = await open_sqlite(tmp_path / "hub.db", b"k" * 32, open_database)
-        assert await store.read(lambda tx: tx.field_works(A)) == []
+        assert await store.read(lambda tx: tx.field_works(A, 0)) == []
         await store.close()
 
     asyncio.run(story())

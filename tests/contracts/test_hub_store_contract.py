@@ -350,7 +350,8 @@ def test_field_works_are_kept_with_what_became_of_them(run: Runner) -> None:
             done = replace(one, state=MERGED, version=4)
             assert await tx.field_work(A, "work-1") == done
             assert await tx.field_work(A, "work-9") is None
-            assert await tx.field_works(A) == [done, replace(one, id="work-2")]
+            assert await tx.field_works(A, 3) == [done, replace(one, id="work-2")]
+            assert await tx.field_works(A, 4) == [replace(one, id="work-2")], "version 4 holds the other"
             assert await tx.recent_field_works(None, 1) == [other]
             assert len(await tx.recent_field_works(A, 9)) == 2
             assert (await tx.count_field_works(A), await tx.count_field_works(B)) == (2, 1)

@@ -232,6 +232,9 @@ def test_a_photo_is_a_picture_of_bounded_size_and_kept_once(tmp_path: Path) -> N
             point = body["usage_point"]
             told = await at.ask("field-remove", usage_point=point, photo=at.photo(), **FITTER)
             assert [Path(told["photo_file"])] == list((given.config.data_dir / "photos").glob("*"))
+            assert await photos_line(at) == "ok"
+            await asyncio.to_thread(Path(told["photo_file"]).write_bytes, b"")
+            assert await photos_line(at) == "warn", "whoever restores a backup has to bring them as well"
 
     asyncio.run(story())
 
@@ -262,3 +265,9 @@ def test_a_fitter_types_what_the_display_shows(tmp_path: Path) -> None:
             assert (code, early["error"]["code"]) == (Exit.USAGE, "TQ-PD-03")
 
     asyncio.run(story())
+
+
+async def photos_line(at: Country) -> str:
+    """What the doctor says of pictures."""
+    report = await at.ask("doctor")
+    return next(str(line["health"]) for line in report["checks"] if line["name"] == "photos")

@@ -164,6 +164,39 @@ def test_what_cannot_be_is_named_before_any_registry_is_asked(make: Callable[[],
         make()
 
 
+def on_record(**changes: Any) -> Registry:
+    """The exchange as the centre entered it, with something else in its papers."""
+    told = merged(base(), [exchanged()]).registry
+    stays = [replace(one, **changes) if one.meter == "n1" else one for one in told.installations]
+    return replace(told, installations=tuple(stays))
+
+
+@pytest.mark.parametrize(
+    ("registry", "code"),
+    [
+        (lambda: on_record(start_registers_wh=(5_001,)), "TQ-FW-19"),
+        (lambda: on_record(multiplier=Multiplier(40)), "TQ-FW-19"),
+        (lambda: on_record(multiplier=Multiplier(2, 2)), ""),
+        (lambda: on_record(channels=(Channel.IMPORT, Channel.EXPORT), start_registers_wh=(5_000, 0)), "TQ-FW-19"),
+        (lambda: on_record(start_registers_wh=()), ""),
+        (lambda: on_record(unproven=False), ""),
+        (lambda: merged(base(), [exchanged(finals=(900_001, 10))]).registry, "TQ-FW-19"),
+    ],
+)
+def test_a_registry_with_other_papers_of_the_same_exchange_is_named_and_stands(
+    registry: Callable[[], Registry], code: str
+) -> None:
+    told = merged(registry(), [exchanged()])
+    assert why(registry(), exchanged()) == code
+    if code:
+        assert told.registry.installations == registry().installations
+
+
+def test_a_paper_with_another_serial_number_is_named_though_the_stay_is_on_record() -> None:
+    held = merged(base(), [exchanged()]).registry
+    assert why(held, exchanged(meter=replace(meter("n1"), serial="S-else"))) == "TQ-FW-15"
+
+
 moments = st.integers(min_value=8_000, max_value=8_030)
 names, places = st.sampled_from(METERS), st.sampled_from(POINTS)
 

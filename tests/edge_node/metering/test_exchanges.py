@@ -244,8 +244,11 @@ def test_registers_that_do_not_match_the_channels_are_refused() -> None:
     assert refused.value.code == "TQ-RG-06"
 
 
+@pytest.mark.parametrize("begun_wh", [BEGUN_WH, OLD_START + 48 * OLD_WH + 400], ids=["new", "near the old one's"])
 @pytest.mark.parametrize("at", [NOON, SWAP], ids=["at an interval's end", "within one"])
-def test_a_meter_without_a_serial_is_read_under_the_old_name_and_nothing_is_lost(tmp_path: Path, at: int) -> None:
+def test_a_meter_without_a_serial_is_read_under_the_old_name_and_nothing_is_lost(
+    tmp_path: Path, at: int, begun_wh: int
+) -> None:
     """The registry learns of the exchange two hours later; until then the new meter is read as the old one."""
 
     def there(now: int) -> Mapping[Channel, int | None]:
@@ -253,7 +256,7 @@ def test_a_meter_without_a_serial_is_read_under_the_old_name_and_nothing_is_lost
         quarters = (now - NOON) // QUARTER
         old_wh = OLD_START + OLD_WH * (48 + quarters)
         return {
-            Channel.IMPORT: BEGUN_WH + NEW_WH * quarters
+            Channel.IMPORT: begun_wh + NEW_WH * quarters
             if now >= (at // QUARTER + (at % QUARTER > 0)) * QUARTER
             else old_wh
         }
@@ -264,7 +267,7 @@ def test_a_meter_without_a_serial_is_read_under_the_old_name_and_nothing_is_lost
             one.meters.steady("m-2", wh=100)
             old, new = placed("m-old", "up-1", until=at), placed("m-new", "up-1", since=at)
             old = replace(old, final_registers_wh=(OLD_START + OLD_WH * 48,))
-            new = replace(new, start_registers_wh=(BEGUN_WH,))
+            new = replace(new, start_registers_wh=(begun_wh,))
             links, other = [link("up-1", "t-1"), link("up-2", "t-1")], placed("m-2", "up-2")
             before = placed("m-old", "up-1")
             await one.take(grid(links, [before, other], version=1))

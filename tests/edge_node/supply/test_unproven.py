@@ -3,8 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from edge_node.store.field_works import FieldWorks
+from edge_node.store.relays import Sighting
 from edge_node.supply.explain import explain
+from gridmodel.control import RelayState
 from gridmodel.field_work import FieldWork, Fitted, Photo, Proof, Taken, WorkKind
 from gridmodel.identity import MeterId, PersonId
 from gridmodel.policy import Reason
@@ -73,5 +77,55 @@ def test_a_damaged_work_cuts_nobody_at_all(tmp_path: Path) -> None:
         await office.control.write(lambda conn: conn.execute("UPDATE field_work SET recorded_at = recorded_at + 1"))
         await office.registries.load()
         assert Reason.RECORDS_DOUBTFUL in await _reasons(office, 3)
+
+    told(tmp_path, story, network=registry())
+
+
+@pytest.mark.parametrize("ago_s", [0, 1, 2])
+def test_nobody_is_cut_through_a_meter_that_has_just_gone(tmp_path: Path, ago_s: int) -> None:
+    """The exchange is recorded as done now; for a clock that is sure of two seconds the old meter may still stand."""
+
+    async def story(office: Office) -> None:
+        await office.debtor(3)
+        await office.tick()
+        work = _exchange(office, 3)
+        at = office.clock.at + 5 - ago_s  # `tick` moves the clock by five seconds
+        office.clock.at = at
+        await _record(office, replace(work, at=at, recorded_at=at))
+        await office.registries.load()
+        office.clock.at = at + ago_s - 5
+        await office.tick()
+        assert office.meters.moved == []
+        assert not await office.operations(3)
+
+    told(tmp_path, story, network=registry())
+
+
+def test_a_meter_moved_while_it_was_cut_darkens_nobody_who_owes_nothing(tmp_path: Path) -> None:
+    """Cut at a debtor's, it was hung up at another place with its relay open: no payment there would close it."""
+
+    async def story(office: Office) -> None:
+        await office.debtor(3)
+        await office.tick_twice()
+        known = office.registries.current()
+        at = office.clock.at
+        moved, left = (known.topology(at).installation_at[point_id(n)] for n in (3, 4))
+        gone = FieldWork(
+            "work-1", WorkKind.REMOVED, at + 60, PersonId("p-1"), at + 90, Taken(left.meter, left.point, ())
+        )
+        meter = known.meter[moved.meter]
+        fitted = Fitted(meter, left.point, (Channel.IMPORT,), Multiplier(), (5,), ("A-1",))
+        taken = Taken(moved.meter, moved.point, (5,))
+        move = FieldWork("work-2", WorkKind.MOVED, at + 120, PersonId("p-1"), at + 180, taken, fitted)
+        assert office.meters.closed[moved.meter] is False
+        office.clock.at = at + 200
+        for work in (gone, move):
+            await _record(office, work)
+            await office.registries.load()
+        await office.sources.relays.record_sightings([Sighting(point_id(4), moved.meter, "open", 0, office.clock.at)])
+        await office.tick()
+        await office.tick()
+        assert office.meters.closed[moved.meter] is True
+        assert (await office.row(4)).state is RelayState.CONNECTED
 
     told(tmp_path, story, network=registry())
