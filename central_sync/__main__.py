@@ -6,17 +6,28 @@ the running hub by its local door. `mandate new` and `mandate sign` need no hub:
 
 import asyncio
 import json
-import os
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from central_sync import bundle_command_line, mandate_files, reports
 from central_sync import doctor as doctor_
-from central_sync import mandate_files, reports
 from central_sync.balance.reading import losses as losses_
+from central_sync.command_line import (
+    Config,
+    Json,
+    agree,
+    answer_of,
+    clock_asked_for,
+    clock_of,
+    given,
+    load,
+    look_at,
+    show,
+    spoken,
+)
 from central_sync.config import HubConfig
 from central_sync.hub import Hub
 from central_sync.serving import Serving, reading, serve
@@ -24,22 +35,16 @@ from central_sync.store.engines import database_shown
 from gridmodel.fault import Fault
 from gridmodel.period import parse_day, parse_rfc3339
 from hosting.checkup import as_report
-from hosting.clocks import CLOCK_VARIABLE, ScaledClock, SystemEntropy, clock_from_environment
-from hosting.config import json_schema, load_toml
-from hosting.door import NOBODY_HOME, DoorFault, calendar_behind, call_door
+from hosting.clocks import SystemEntropy
+from hosting.config import json_schema
+from hosting.door import NOBODY_HOME, DoorFault, call_door
 from hosting.log import LogForm, configure_log
-from hosting.process import Exit, run_process, speak_anywhere, tell
-from hosting.speech import check_lines, spoken_lines
-
-USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-PD-", "TQ-HB-10", "TQ-HB-61", "TQ-AU-1")
-"""Faults of what was typed."""
-REFUSED_CODES = ("TQ-HB-40",)
-"""Faults of who may do what."""
+from hosting.process import Exit, run_process, speak_anywhere
+from hosting.speech import check_lines
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The central hub.")
+app.add_typer(bundle_command_line.app, name="bundle")
 
-Config = Annotated[Path, typer.Option("--config", "-c", help="The hub's TOML file.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Level = Annotated[str, typer.Option(help="transformer, feeder, substation, district, region or republic.")]
 Period = Annotated[str, typer.Option(help="hour, day, month or year.")]
 At = Annotated[str, typer.Option(help="RFC 3339 for an hour (its end), else a local date, month or year.")]
@@ -72,14 +77,14 @@ def run(
     log: Annotated[LogForm, typer.Option(help="Form of the log on stderr.")] = LogForm.CONSOLE,
 ) -> None:
     """Run the hub until SIGTERM or Ctrl-C."""
-    clock = _clock()
+    clock = clock_asked_for()
     configure_log(log, clock.now)
 
     def ready(serving: Serving) -> None:
         print(json.dumps({"hub": serving.hub.incarnation, "address": serving.address, "ready": True}), flush=True)
 
     async def main(stop: asyncio.Event) -> int:
-        await serve(_load(config, database), stop, clock=clock, entropy=SystemEntropy(), ready=ready)
+        await serve(load(config, database), stop, clock=clock, entropy=SystemEntropy(), ready=ready)
         return Exit.OK
 
     raise typer.Exit(run_process(main))
@@ -91,13 +96,13 @@ def status(config: Config, json_: Json = False) -> None:
 
     async def ask() -> dict[str, Any]:
         try:
-            return await call_door(_load(config).door, "status", {})
+            return await call_door(load(config).door, "status", {})
         except DoorFault as fault:
             if fault.code != NOBODY_HOME:
                 raise
-        return await _look(config, lambda hub: hub.status())
+        return await look_at(config, lambda hub: hub.status())
 
-    _tell(_ask(json_, ask), json_, _spoken(config))
+    show(answer_of(json_, ask), json_, spoken(config))
 
 
 @app.command()
@@ -116,8 +121,8 @@ def nodes(
             "field_works": await hub.situation.field_works(node, 100),
         }
 
-    told = _ask(json_, lambda: _look(config, look))
-    _tell(told, json_, _spoken(config) if node is not None else lambda told: reports.node_lines(told["nodes"]))
+    told = answer_of(json_, lambda: look_at(config, look))
+    show(told, json_, spoken(config) if node is not None else lambda told: reports.node_lines(told["nodes"]))
 
 
 @app.command()
@@ -125,8 +130,8 @@ def balance(  # noqa: PLR0917 — the options of a command line
     config: Config, level: Level, period: Period, at: At, area: Area = None, json_: Json = False
 ) -> None:
     """Balances: supplied, delivered, loss and completeness of every area of a level."""
-    told = _ask(json_, lambda: _look(config, lambda hub: hub.balance(level, period, at, area)))
-    _tell(told, json_, lambda told: reports.balance_lines(told, _load(config).zone))
+    told = answer_of(json_, lambda: look_at(config, lambda hub: hub.balance(level, period, at, area)))
+    show(told, json_, lambda told: reports.balance_lines(told, load(config).zone))
 
 
 @app.command()
@@ -139,7 +144,11 @@ def losses(  # noqa: PLR0917 — the options of a command line
         told = await hub.balance(level, period, at, area)
         return told | {"areas": losses_(told)}
 
-    _tell(_ask(json_, lambda: _look(config, look)), json_, lambda told: reports.balance_lines(told, _load(config).zone))
+    show(
+        answer_of(json_, lambda: look_at(config, look)),
+        json_,
+        lambda told: reports.balance_lines(told, load(config).zone),
+    )
 
 
 @app.command("import")
@@ -167,10 +176,10 @@ def import_(  # noqa: PLR0917 — the options of a command line
     async def ask() -> dict[str, Any]:
         if complete_up_to:
             parse_rfc3339(complete_up_to)
-        return await call_door(_load(config).door, verb, body, answer_s_max=600.0)
+        return await call_door(load(config).door, verb, body, answer_s_max=600.0)
 
-    told = _ask(json_, ask)
-    _tell(told, json_, _spoken(config) if kind is ImportKind.REGISTRY else reports.import_lines)
+    told = answer_of(json_, ask)
+    show(told, json_, spoken(config) if kind is ImportKind.REGISTRY else reports.import_lines)
     if told.get("mistakes"):
         raise typer.Exit(Exit.PARTLY if told["done"] else Exit.FAILED)
 
@@ -194,7 +203,7 @@ def mandate(  # noqa: PLR0917 — the options of a command line
     json_: Json = False,
 ) -> None:
     """Draft (new) and sign mandates on a person's machine; publish them at the hub and list them."""
-    clock, entropy = _clock(), SystemEntropy()
+    clock, entropy = clock_asked_for(), SystemEntropy()
 
     async def ask() -> dict[str, Any]:
         match action:
@@ -203,22 +212,22 @@ def mandate(  # noqa: PLR0917 — the options of a command line
                     node or "", not_before, expires, policy, quota_per_day, watermark_age_h_max,
                     tuple(account_class or ("household",)), counter,
                 )  # fmt: skip
-                return mandate_files.write_draft(_given(file), asked, clock.now(), entropy)
+                return mandate_files.write_draft(given(file), asked, clock.now(), entropy)
             case MandateAction.SIGN:
-                return mandate_files.sign(_given(file), _given(key, "--key"), demo=demo, agree=_agree(yes))
+                return mandate_files.sign(given(file), given(key, "--key"), demo=demo, agree=agree(yes))
             case MandateAction.PUBLISH:
-                document = mandate_files.read(_given(file)).decode("utf-8", "replace")
-                return await call_door(_load(_given(config)).door, "mandate-publish", {"document": document})
+                document = mandate_files.read(given(file)).decode("utf-8", "replace")
+                return await call_door(load(given(config)).door, "mandate-publish", {"document": document})
             case MandateAction.LIST:
                 wanted = mandate_files.node_or_none(node)
 
                 async def look(hub: Hub) -> dict[str, Any]:
                     return {"mandates": await hub.mandates.listed(wanted)}
 
-                return await _look(_given(config), look)
+                return await look_at(given(config), look)
 
-    told = _ask(json_, ask)
-    _tell(told, json_, _spoken(config))
+    told = answer_of(json_, ask)
+    show(told, json_, spoken(config))
     if told.get("signed") is False:
         raise typer.Exit(Exit.REFUSED)
 
@@ -234,10 +243,10 @@ def verify(
     async def ask() -> dict[str, Any]:
         if since:
             parse_day(since)
-        return await call_door(_load(config).door, "verify", {"since": since}, answer_s_max=600.0)
+        return await call_door(load(config).door, "verify", {"since": since}, answer_s_max=600.0)
 
-    told = _ask(json_, ask)
-    _tell(told, json_, _spoken(config))
+    told = answer_of(json_, ask)
+    show(told, json_, spoken(config))
     if told["differences"]:
         raise typer.Exit(Exit.FAILED)
 
@@ -250,15 +259,15 @@ def doctor(config: Config, json_: Json = False) -> None:
         return as_report(await doctor_.examine(hub))
 
     async def ask() -> dict[str, Any]:
-        loaded = _load(config)
+        loaded = load(config)
         try:
             async with reading(loaded, clock=await clock_of(loaded)) as hub:
                 return await look(hub)
         except Fault as fault:
             return as_report(doctor_.failed(fault))
 
-    told = _ask(json_, ask)
-    _tell(told, json_, check_lines)
+    told = answer_of(json_, ask)
+    show(told, json_, check_lines)
     if not told["ok"]:
         raise typer.Exit(Exit.FAILED)
 
@@ -273,7 +282,7 @@ def check_config(
         return
 
     async def ask() -> dict[str, Any]:
-        loaded = _load(config)
+        loaded = load(config)
         keys = loaded.keyring().keys()
         return {
             "ok": True,
@@ -284,91 +293,13 @@ def check_config(
             "approvers": len(keys) - len(loaded.nodes),
         }
 
-    _tell(_ask(json_, ask), json_, _spoken(config))
+    show(answer_of(json_, ask), json_, spoken(config))
 
 
 def main() -> None:
     """The console script."""
     speak_anywhere()
     app(prog_name="central-sync")
-
-
-def _clock() -> ScaledClock:
-    """The clock that the environment asks for; a wrong one is told, and ends the command."""
-    try:
-        return clock_from_environment(os.environ)
-    except Fault as fault:
-        tell(fault)
-        raise typer.Exit(Exit.FAILED) from fault
-
-
-def _load(path: Path, database: str | None = None) -> HubConfig:
-    config = load_toml(path, HubConfig, os.environ)
-    return config if database is None else config.model_copy(update={"database": database, "database_file": None})
-
-
-async def _look(config: Path, look: Callable[[Hub], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    loaded = _load(config)
-    async with reading(loaded, clock=await clock_of(loaded)) as hub:
-        return await look(hub)
-
-
-async def clock_of(config: HubConfig) -> ScaledClock:
-    """The calendar of the hub that runs in this folder, if one does: its files are judged by it, not by the shell's."""
-    if CLOCK_VARIABLE in os.environ or (calendar := await calendar_behind(config.door)) is None:
-        return _clock()
-    return clock_from_environment({CLOCK_VARIABLE: calendar})
-
-
-def _given(path: Path | None, name: str = "a file") -> Path:
-    if path is None:
-        raise Fault("TQ-HB-61", f"{name} is missing on the command line", "central-sync mandate --help")
-    return path
-
-
-def _agree(yes: bool) -> Callable[[str], bool]:
-    """How a person agrees to what was shown on stderr."""
-
-    def agree(shown: str) -> bool:
-        typer.echo(shown, err=True)
-        return yes or typer.confirm("Sign this?", err=True)
-
-    return agree
-
-
-def _ask(json_: bool, ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    """The answer, or the fault told and the fitting exit code."""
-
-    async def asked() -> dict[str, Any]:
-        return await ask()
-
-    configure_log(LogForm.CONSOLE, _clock().now)
-    try:
-        return asyncio.run(asked())
-    except Fault as fault:
-        tell(fault)
-        if json_:
-            print(json.dumps({"ok": False, "error": fault.as_dict()}, ensure_ascii=False))
-        raise typer.Exit(_exit_of(fault)) from fault
-
-
-def _spoken(config: Path | None) -> Callable[[dict[str, Any]], list[str]]:
-    """As lines for people, in the hub's local time (a person's own machine has no hub's file)."""
-    zone = HubConfig.model_fields["zone"].default if config is None else _load(config).zone
-    return lambda told: spoken_lines(told, str(zone))
-
-
-def _exit_of(fault: Fault) -> Exit:
-    if fault.code.startswith(USAGE_CODES):
-        return Exit.USAGE
-    return Exit.REFUSED if fault.code.startswith(REFUSED_CODES) else Exit.FAILED
-
-
-def _tell(told: dict[str, Any], json_: bool, lines: Callable[[dict[str, Any]], list[str]]) -> None:
-    if json_:
-        print(json.dumps(told, ensure_ascii=False))
-    else:
-        print("\n".join(lines(told)))
 
 
 if __name__ == "__main__":

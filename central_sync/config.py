@@ -13,6 +13,7 @@ from gridmodel.identity import DistrictId, NodeId, checked_id, checked_soato
 from gridmodel.period import ZONES
 from hosting.config import ConfigModel, LocalPath, read_secret
 from hosting.keys import KeyDomain
+from hosting.keys_bundle import BundlePublic
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import FOREVER, KEYS_MAX, KeyRing, NamedKey, Role, key_from_text
 
@@ -45,6 +46,15 @@ def _public(text: str) -> str:
     return text
 
 
+def _bundle_key(text: str) -> str:
+    try:
+        BundlePublic.from_text(text)
+    except Fault as fault:
+        raise ValueError(f"{fault.what}: {fault.hint}") from fault
+    return text
+
+
+BundleKey = Annotated[str, AfterValidator(_bundle_key)]
 PublicKey = Annotated[str, AfterValidator(_public)]
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.\-]+):\d{1,5}$")]
 District = Annotated[str, AfterValidator(_district)]
@@ -59,6 +69,17 @@ class NodeConfig(ConfigModel):
     """``ed25519:…`` as `edge-node` shows it."""
     districts: Annotated[tuple[District, ...], Field(min_length=1, max_length=64)]
     """SOATO codes of its scope; a district belongs to one node."""
+    bundle_key: BundleKey | None = None
+    """``x25519-bundle:…`` of the node: bundles that couriers take there are sealed for it."""
+
+
+class KeysConfig(ConfigModel):
+    """The hub's private keys for bundles, each in a file that only its owner reads; `central-sync bundle make-keys`."""
+
+    signing: LocalPath | None = None
+    """Ed25519: signs the bundles that go down. It signs nothing else and opens no relay."""
+    bundle: LocalPath | None = None
+    """X25519: opens the bundles that come up."""
 
 
 class ApproverConfig(ConfigModel):
@@ -108,6 +129,7 @@ class HubConfig(ConfigModel):
     """Names under which browsers and nodes may ask, without port; the loopback is always one."""
     audit_hour: Annotated[int, Field(ge=0, le=23)] = 3
     """Local hour of the nightly audit of balances."""
+    keys: KeysConfig = KeysConfig()
     nodes: Annotated[tuple[NodeConfig, ...], Field(max_length=NODES_MAX)] = ()
     approvers: Annotated[tuple[ApproverConfig, ...], Field(max_length=KEYS_MAX - NODES_MAX)] = ()
     situation: SituationConfig = SituationConfig()

@@ -20,6 +20,7 @@ from central_sync.billing.registries import RegistryReport
 from central_sync.billing.registry_file import REGISTRY_BYTES_MAX
 from central_sync.billing.tables import FILE_BYTES_MAX, mistakes_csv
 from gridmodel.fault import Fault
+from gridmodel.identity import NodeId, checked_id
 from gridmodel.period import parse_day, parse_rfc3339
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -51,13 +52,21 @@ class Office(Protocol):
         """See Hub."""
         ...
 
+    async def write_bundle(self, node: NodeId, place: Path, *, whole: bool) -> dict[str, Any]:
+        """See Hub."""
+        ...
+
+    async def apply_bundle(self, path: Path, answer: Path) -> dict[str, Any]:
+        """See Hub."""
+        ...
+
     async def verify(self, since_day: str) -> AuditReport:
         """See Hub."""
         ...
 
 
 def door_verbs(hub: Office) -> Mapping[str, Verb]:
-    """status, import-ledger, import-records, import-registry, mandate-publish, verify."""
+    """status, import-ledger, import-records, import-registry, mandate-publish, bundle-write, bundle-apply, verify."""
 
     async def status(_: dict[str, Any]) -> dict[str, Any]:
         return await hub.status()
@@ -89,7 +98,15 @@ def door_verbs(hub: Office) -> Mapping[str, Verb]:
         since = _text(body, "since", "")
         return asdict(await hub.verify(since and parse_day(since).isoformat()))
 
+    async def bundle_write(body: dict[str, Any]) -> dict[str, Any]:
+        return await write_bundle(hub, body)
+
+    async def bundle_apply(body: dict[str, Any]) -> dict[str, Any]:
+        return await apply_bundle(hub, body)
+
     return {
+        "bundle-apply": bundle_apply,
+        "bundle-write": bundle_write,
         "status": status,
         "import-ledger": import_ledger,
         "import-records": import_records,
@@ -97,6 +114,24 @@ def door_verbs(hub: Office) -> Mapping[str, Verb]:
         "mandate-publish": mandate_publish,
         "verify": verify,
     }
+
+
+async def write_bundle(hub: Office, body: Mapping[str, Any]) -> dict[str, Any]:
+    """A bundle for `node` at `path`: a file that is not there yet, or a folder."""
+    node = NodeId(checked_id("node", _text(body, "node")))
+    return await hub.write_bundle(node, _path(body, "path"), whole=_flag(body, "whole"))
+
+
+async def apply_bundle(hub: Office, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Take in the bundle at `path`, and write the answer at `answer`."""
+    return await hub.apply_bundle(_path(body, "path"), _path(body, "answer"))
+
+
+def _path(body: Mapping[str, Any], name: str) -> Path:
+    path = Path(_text(body, name))
+    if not path.is_absolute():
+        raise _fault(f"{name} is not a whole path")
+    return path
 
 
 def _reported(body: Mapping[str, Any], report: ImportReport) -> dict[str, Any]:

@@ -8,6 +8,7 @@ quarantined batches tried again, the nightly audit, the database's log moved int
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from central_sync.authority.mandates import MandateOffice
@@ -20,6 +21,7 @@ from central_sync.billing.records import RecordImport, RecordKind, read_records
 from central_sync.billing.registries import ReadRegistry, RegistryImport, RegistryReport
 from central_sync.config import HubConfig
 from central_sync.door_verbs import Verb, door_verbs
+from central_sync.ingest.bundles import Bundles, HubBundleKeys
 from central_sync.ingest.region_link import RegionLink
 from central_sync.situation.changes import Changes
 from central_sync.situation.consumers import Consumers
@@ -58,6 +60,7 @@ class Hub:
     rng: Rng
     compute: Compute
     link: RegionLink
+    bundles: Bundles
     shelf: RegistryShelf
     balances: BalanceReader
     audit: BalanceAudit
@@ -183,6 +186,14 @@ class Hub:
         self._changed(done=True)
         return told
 
+    async def write_bundle(self, node: NodeId, place: Path, *, whole: bool) -> dict[str, Any]:
+        """A bundle for a courier to a node; see `ingest.bundles`."""
+        return await self.bundles.write(node, place, whole=whole)
+
+    async def apply_bundle(self, path: Path, answer: Path) -> dict[str, Any]:
+        """Take in what a courier brought from a node, and write the answer; see `ingest.bundles`."""
+        return await self.bundles.apply(path, answer)
+
     async def verify(self, since_day: str = "") -> AuditReport:
         """Work balances out anew from `since_day` on and compare; see `balance.audit`."""
         now = self.clock.now()
@@ -242,10 +253,12 @@ async def build(
     open_database: DatabaseOpener,
     compute: Compute,
     row_key: bytes | None = None,
+    bundle_keys: HubBundleKeys | None = None,
 ) -> Hub:
     """A hub over its database, its nodes enlisted. Raises StoreFault, DatabaseFault, KeyFault.
 
-    `row_key` is read from (or made in) the data directory unless it is given, as the simulator does.
+    `row_key` is read from (or made in) the data directory unless it is given, as the simulator does. Without
+    `bundle_keys` the hub takes no bundles.
     """
     store = await open_store(config, entropy, open_database, row_key)
     try:
@@ -263,26 +276,32 @@ async def build(
     except BaseException:
         await store.close()
         raise
-    return _wired(config, store, incarnation, clock=clock, io_clock=io_clock, rng=rng, compute=compute)
+    ports = _Ports(clock, io_clock, rng, entropy, compute)
+    return _wired(config, store, incarnation, ports, bundle_keys)
 
 
-async def build_reader(config: HubConfig, *, clock: UtilityClock, io_clock: IoClock, rng: Rng, compute: Compute) -> Hub:
+async def build_reader(
+    config: HubConfig, *, clock: UtilityClock, io_clock: IoClock, rng: Rng, entropy: Entropy, compute: Compute
+) -> Hub:
     """The same rooms over the database opened for reading only, beside a running hub: for commands that only look."""
     store = await open_store_reader(config)
     incarnation = await store.read(lambda tx: tx.hub_value(INCARNATION))
-    return _wired(config, store, incarnation or "", clock=clock, io_clock=io_clock, rng=rng, compute=compute)
+    return _wired(config, store, incarnation or "", _Ports(clock, io_clock, rng, entropy, compute), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    clock: UtilityClock
+    io_clock: IoClock
+    rng: Rng
+    entropy: Entropy
+    compute: Compute
 
 
 def _wired(
-    config: HubConfig,
-    store: HubStore,
-    incarnation: str,
-    *,
-    clock: UtilityClock,
-    io_clock: IoClock,
-    rng: Rng,
-    compute: Compute,
+    config: HubConfig, store: HubStore, incarnation: str, ports: _Ports, bundle_keys: HubBundleKeys | None
 ) -> Hub:
+    clock, compute = ports.clock, ports.compute
     keyring = config.keyring()
     changes = Changes()
     shelf = RegistryShelf(store, compute)
@@ -300,10 +319,19 @@ def _wired(
         store=store,
         incarnation=incarnation,
         clock=clock,
-        io_clock=io_clock,
-        rng=rng,
+        io_clock=ports.io_clock,
+        rng=ports.rng,
         compute=compute,
         link=link,
+        bundles=Bundles(
+            link,
+            keyring=keyring,
+            keys=bundle_keys,
+            incarnation=incarnation,
+            clock=clock,
+            entropy=ports.entropy,
+            compute=compute,
+        ),
         shelf=shelf,
         balances=BalanceReader(store, shelf, compute, config.zone),
         audit=BalanceAudit(store, shelf, compute),

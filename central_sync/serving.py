@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from central_sync.api.app import hub_app, serve_hub
 from central_sync.config import HubConfig
 from central_sync.hub import Hub, build, build_reader
+from central_sync.ingest.bundles import HubBundleKeys
 from central_sync.store.engines import database_shown
 from central_sync.web.pages import add_pages
 from gridmodel.clock import Entropy
-from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
+from gridmodel.identity import NodeId
+from hosting.clocks import ScaledClock, SystemEntropy, SystemIoClock, seeded_rng
 from hosting.compute import ThreadCompute
 from hosting.database import open_database
 from hosting.door import CALENDAR, calendar_verb, serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
+from hosting.keys import load_signing_key
+from hosting.keys_bundle import BundlePrivate, BundlePublic
+from protocols.authority.signatures import Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ async def serve(
             entropy=entropy,
             open_database=open_database,
             compute=compute,
+            bundle_keys=load_bundle_keys(config),
         )
         try:
             application = hub_app(hub, entropy)
@@ -64,6 +70,43 @@ async def serve(
             ):
                 ready(Serving(hub, address))
                 await _until(stop, hub)
+        finally:
+            await hub.close()
+
+
+def load_bundle_keys(config: HubConfig) -> HubBundleKeys | None:
+    """What bundles need; None when the configuration names no keys. Raises KeyFault."""
+    signing, opening = config.keys.signing, config.keys.bundle
+    if signing is None or opening is None:
+        return None
+    nodes = {NodeId(one.id): BundlePublic.from_text(one.bundle_key) for one in config.nodes if one.bundle_key}
+    return HubBundleKeys(
+        signer=Signer(load_signing_key(signing, config.key_domain), config.domain),
+        opening=BundlePrivate.read(opening, config.key_domain),
+        nodes=nodes,
+    )
+
+
+@asynccontextmanager
+async def resting(config: HubConfig, *, clock: ScaledClock, entropy: Entropy) -> AsyncIterator[Hub]:
+    """A hub that does not run, for a verb that writes: under the folder's lock. Raises InstanceFault, DatabaseFault."""
+    make_data_folder(config.data_dir)
+    with ExitStack() as held:
+        held.enter_context(InstanceLock(config.data_dir))
+        compute = ThreadCompute()
+        held.callback(compute.close)
+        hub = await build(
+            config,
+            clock=clock,
+            io_clock=SystemIoClock(),
+            rng=seeded_rng(),
+            entropy=entropy,
+            open_database=open_database,
+            compute=compute,
+            bundle_keys=load_bundle_keys(config),
+        )
+        try:
+            yield hub
         finally:
             await hub.close()
 
@@ -85,7 +128,14 @@ async def reading(config: HubConfig, *, clock: ScaledClock) -> AsyncIterator[Hub
     """The rooms over the database for looking only, beside a running hub or without one; raises DatabaseFault."""
     compute = ThreadCompute()
     try:
-        hub = await build_reader(config, clock=clock, io_clock=SystemIoClock(), rng=seeded_rng(), compute=compute)
+        hub = await build_reader(
+            config,
+            clock=clock,
+            io_clock=SystemIoClock(),
+            rng=seeded_rng(),
+            entropy=SystemEntropy(),
+            compute=compute,
+        )
         try:
             yield hub
         finally:

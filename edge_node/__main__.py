@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_node import commands, field_command_line, key_command_line, reports
+from edge_node import bundle_command_line, commands, field_command_line, key_command_line, reports
 from edge_node.command_line import (
     Config,
     Json,
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(key_command_line.app, name="keys")
 app.add_typer(field_command_line.app, name="field-work")
+app.add_typer(bundle_command_line.app, name="bundle")
 
 Point = Annotated[str, typer.Option("--usage-point", help="Id of the usage point.")]
 

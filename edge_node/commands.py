@@ -22,16 +22,18 @@ from gridmodel.fault import Fault
 from gridmodel.identity import UsagePointId, checked_id
 from hosting.checkup import Check, Health, as_report
 from hosting.clocks import ScaledClock, SystemEntropy
-from hosting.door import NOBODY_HOME, DoorFault, call_door
+from hosting.door import ANSWER_S_MAX, NOBODY_HOME, DoorFault, call_door
 from hosting.keys import KeyDomain, create_signing_key
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import Signer, key_to_text
 from protocols.profile import load_profile, load_profiles
 
 
-async def through_door(config: NodeConfig, verb: str, body: Mapping[str, Any]) -> dict[str, Any]:
+async def through_door(
+    config: NodeConfig, verb: str, body: Mapping[str, Any], *, answer_s_max: float = ANSWER_S_MAX
+) -> dict[str, Any]:
     """Ask the running node; raises DoorFault with the verb's own code, or TQ-DR-01 when it does not run."""
-    return await call_door(config.door, verb, body)
+    return await call_door(config.door, verb, body, answer_s_max=answer_s_max)
 
 
 async def status(config: NodeConfig, clock: ScaledClock | None = None) -> dict[str, Any]:

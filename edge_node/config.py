@@ -22,6 +22,7 @@ from gridmodel.policy_rules import PolicyFault, PolicyRules, rules_from_paramete
 from hosting.config import ConfigModel, LocalPath
 from hosting.files import read_text
 from hosting.i18n import Language
+from hosting.keys_bundle import BundlePublic
 from hosting.keys_envelope import RecoveryPublic
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import KeyRing, NamedKey, Role, key_from_text
@@ -53,6 +54,14 @@ def _public_key(text: str) -> str:
     return text
 
 
+def _bundle_key(text: str) -> str:
+    try:
+        BundlePublic.from_text(text)
+    except Fault as fault:
+        raise ValueError(f"{fault.what}: {fault.hint}") from fault
+    return text
+
+
 def _recovery_key(text: str) -> str:
     try:
         RecoveryPublic.from_text(text)
@@ -64,6 +73,7 @@ def _recovery_key(text: str) -> str:
 Identifier = Annotated[str, AfterValidator(_identifier)]
 ZoneName = Annotated[str, AfterValidator(_zone)]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
+BundleKey = Annotated[str, AfterValidator(_bundle_key)]
 RecoveryKey = Annotated[str, AfterValidator(_recovery_key)]
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.\-]+):\d{1,5}$")]
 """``host:port``; port 0 lets the system choose."""
@@ -93,6 +103,10 @@ class HubConfig(ConfigModel):
     """One push; 8 kB are a second at 64 kbit/s, so that a payment never waits longer behind a backlog."""
     status_period_s: int = Field(default=300, ge=10, le=86_400)
     """Utility seconds between two status records."""
+    signing_key: PublicKey | None = None
+    """``ed25519:…`` as the hub's operators show it: signs the bundles that couriers bring."""
+    bundle_key: BundleKey | None = None
+    """``x25519-bundle:…`` of the hub: bundles that couriers take are sealed for it."""
 
 
 class ConsoleConfig(ConfigModel):
@@ -117,6 +131,8 @@ class KeysConfig(ConfigModel):
     """The node key: opens the sealed secrets of DLMS meters; made at the first start, never overwritten."""
     recovery: RecoveryKey | None = None
     """``x25519:…``, the public half of the offline key that opens them when the node key is lost."""
+    bundle: LocalPath | None = None
+    """The node's bundle key: opens what couriers bring (``edge-node bundle make-key``)."""
     system_title: str | None = Field(default=None, pattern=r"^[0-9A-Fa-f]{16}$")
     """The node's own DLMS system title, 16 hex digits; made from the node's id unless given. No two nodes share one."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from edge_node.bundle_verbs import BundleVerbs
 from edge_node.config import NodeConfig
 from edge_node.console.areas import hour_areas
 from edge_node.console.people import People
@@ -22,6 +23,7 @@ from edge_node.store.registries import LetGo
 from edge_node.store.state import Mark
 from edge_node.supply.explain import explain
 from edge_node.supply.preview import preview
+from edge_node.uplink.bundles import NodeBundleKeys
 from edge_node.uplink.hub_link import LinkView
 from edge_node.verbs import Verbs
 from edge_node.wakeups import Wakeups
@@ -81,8 +83,12 @@ class Node:
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
-        """For the local door: status, doctor, explain, preview, pay, stop-cuts, lift-stop; field works."""
-        return {**Verbs(self, entropy=self._ports.entropy).mapping(), **self._field_verbs.mapping()}
+        """For the local door: status, doctor, explain, preview, pay, stop-cuts, lift-stop; field works; bundles."""
+        return {
+            **Verbs(self, entropy=self._ports.entropy).mapping(),
+            **self._field_verbs.mapping(),
+            **BundleVerbs(self.rooms.bundles, self.people).mapping(),
+        }
 
     async def field_work(self, verb: str, body: dict[str, Any], photo: bytes | None) -> dict[str, Any]:
         """What a fitter asks by a page; see field_verbs."""
@@ -213,6 +219,7 @@ async def build(
     profiles: Mapping[str, MeterProfile] | None = None,
     drivers_over: Callable[[EdgeStore], Mapping[str, MeterDriver]] | None = None,
     told_clock: ToldClock | None = None,
+    bundle_keys: NodeBundleKeys | None = None,
     settled: Callable[[], object] | None = None,
     let_go: LetGo | None = None,
     at_rest: Callable[[], object] | None = None,
@@ -240,6 +247,7 @@ async def build(
         row_key=row_key,
         profiles=load_profiles() if profiles is None else profiles,
         told_clock=told_clock,
+        bundle_keys=bundle_keys,
         settled=settled,
         let_go=let_go,
         at_rest=at_rest,
@@ -249,14 +257,14 @@ async def build(
         if drivers_over is not None:
             ports = replace(ports, drivers={**drivers, **drivers_over(store)})
         if told_clock is not None:
-            await _remind(told_clock, store)
+            await remind(told_clock, store)
         return Node(config, ports, store)
     except BaseException:
         await store.close()
         raise
 
 
-async def _remind(clock: ToldClock, store: EdgeStore) -> None:
+async def remind(clock: ToldClock, store: EdgeStore) -> None:
     """Tell the clock what an earlier run knew."""
     floor = await store.state.get(Mark.CLOCK_FLOOR)
     if floor is not None:

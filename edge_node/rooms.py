@@ -7,6 +7,7 @@ another room.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from edge_node.bundle_wiring import bundles_of
 from edge_node.config import NodeConfig
 from edge_node.console.people import People
 from edge_node.console.points import PointsBoard
@@ -31,6 +32,7 @@ from edge_node.store.opening import EdgeStore
 from edge_node.store.registries import LetGo
 from edge_node.supply.enforcement import Enforcement
 from edge_node.supply.facts import Sources
+from edge_node.uplink.bundles import Bundles, NodeBundleKeys
 from edge_node.uplink.hub_link import HubLink, HubLinkLimits
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.status import StatusRoom
@@ -70,6 +72,8 @@ class Ports:
     profiles: Mapping[str, MeterProfile]
     told_clock: ToldClock | None = None
     """Told the hub's time at every reply, to confirm or doubt the clock."""
+    bundle_keys: NodeBundleKeys | None = None
+    """None: this node takes no bundles."""
     settled: Callable[[], object] | None = None
     """Called when objects were made that live as long as a registry."""
     let_go: LetGo | None = None
@@ -93,6 +97,7 @@ class Rooms:
     hour_close: HourClose
     day_close: DayClose
     hub_link: HubLink
+    bundles: Bundles
     status: StatusRoom
     board: StatusBoard
     points: PointsBoard
@@ -125,7 +130,8 @@ def build_rooms(
 ) -> Rooms:
     """Wire every room; nothing runs yet."""
     people = People(config.people, compute=ports.compute, clock=ports.clock)
-    hub_link = _hub_link(config, ports, store, wakeups)
+    reconciliation = Reconciliation(store.control, config.node_id, wakeups)
+    hub_link = _hub_link(config, ports, store, wakeups, reconciliation)
     board = StatusBoard(
         store, node=config.node_id, zone=config.zone, clock=ports.clock, link=hub_link.view, tasks=tasks
     )
@@ -146,14 +152,8 @@ def build_rooms(
         hour_close=_hour_close(config, ports, store, wakeups),
         day_close=_day_close(config, ports, store, wakeups),
         hub_link=hub_link,
-        status=StatusRoom(
-            control=store.control,
-            outbox=store.outbox,
-            collect=board.brief,
-            clock=ports.clock,
-            wakeups=wakeups,
-            period_s=config.hub.status_period_s,
-        ),
+        bundles=_bundles(config, ports, store, wakeups, reconciliation, hub_link),
+        status=_status(config, ports, store, wakeups, board),
         board=board,
         points=PointsBoard(store, ports.clock),
         sources=sources,
@@ -348,13 +348,49 @@ def _day_close(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wake
     )
 
 
-def _hub_link(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> HubLink:
+def _status(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups, board: StatusBoard) -> StatusRoom:
+    return StatusRoom(
+        control=store.control,
+        outbox=store.outbox,
+        collect=board.brief,
+        clock=ports.clock,
+        wakeups=wakeups,
+        period_s=config.hub.status_period_s,
+    )
+
+
+def _bundles(  # noqa: PLR0917
+    config: NodeConfig,
+    ports: Ports,
+    store: EdgeStore,
+    wakeups: Wakeups,
+    reconciliation: Reconciliation,
+    hub_link: HubLink,
+) -> Bundles:
+    return bundles_of(
+        config.node_id,
+        store,
+        reconciliation,
+        keys=ports.bundle_keys,
+        signer=ports.signer,
+        clock=ports.clock,
+        rng=ports.rng,
+        entropy=ports.entropy,
+        compute=ports.compute,
+        wakeups=wakeups,
+        changed=hub_link.greet_anew,
+    )
+
+
+def _hub_link(
+    config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups, reconciliation: Reconciliation
+) -> HubLink:
     return HubLink(
         node=config.node_id,
         outbox=store.outbox,
         downlink=store.downlink,
         alarms=store.alarms,
-        reconciliation=Reconciliation(store.control, config.node_id, wakeups),
+        reconciliation=reconciliation,
         link=ports.link,
         clock=ports.clock,
         rng=ports.rng,

@@ -21,6 +21,7 @@ from edge_node.meter_vault import MeterVault, VaultPlace
 from edge_node.node import Node, build
 from edge_node.policy_file import load_policy
 from edge_node.store.opening import CONTROL_NAME, EdgeStore, StoreKeys, open_reader_store
+from edge_node.uplink.bundles import NodeBundleKeys
 from gridmodel.clock import Compute, Entropy
 from gridmodel.policy_rules import PolicyRules
 from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
@@ -29,10 +30,11 @@ from hosting.database import open_database
 from hosting.door import serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import MISSING, KeyDomain, KeyFault, create_row_key, load_row_key, load_signing_key
+from hosting.keys_bundle import BundlePrivate, BundlePublic
 from hosting.keys_envelope import RecoveryPublic
 from hosting.letting_go import LettingGo
 from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns, walk_at_rest
-from protocols.authority.signatures import Signer
+from protocols.authority.signatures import KeyRing, NamedKey, Role, Signer, key_from_text
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterKeys
 from protocols.modbus.driver import ModbusDriver
@@ -60,6 +62,20 @@ def key_domain(config: NodeConfig) -> KeyDomain:
 def load_signer(config: NodeConfig) -> Signer:
     """The node's signing key; raises KeyFault."""
     return Signer(load_signing_key(config.keys.signing, key_domain(config)), config.domain)
+
+
+def load_bundle_keys(config: NodeConfig) -> NodeBundleKeys | None:
+    """What bundles need; None when the configuration names none of it. Raises KeyFault."""
+    given = (config.keys.bundle, config.hub.bundle_key, config.hub.signing_key)
+    opening, sealing, signing = given
+    if opening is None or sealing is None or signing is None:
+        return None
+    hub = NamedKey(key_from_text(signing), "hub", frozenset({Role.HUB}))
+    return NodeBundleKeys(
+        opening=BundlePrivate.read(opening, key_domain(config)),
+        hub=BundlePublic.from_text(sealing),
+        keyring=KeyRing([hub], config.domain),
+    )
 
 
 def plain_keys_of(config: NodeConfig) -> FileKeys | None:
@@ -132,6 +148,7 @@ async def serve(
             profiles=profiles,
             drivers_over=lambda store: {"dlms": make_dlms(counters=store.meter_counters)},
             told_clock=clock,
+            bundle_keys=load_bundle_keys(config),
             settled=leave_alone_what_lives,  # a plan of 42,000 meters lives as long as its registry
             let_go=letting_go.watch,
             at_rest=walk_at_rest,

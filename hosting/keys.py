@@ -50,6 +50,8 @@ class KeyKind(StrEnum):
     """Wraps the data key of a store."""
     RECOVERY = "x25519-private"
     """Unwraps a data key whose node key is lost; kept offline."""
+    BUNDLE = "x25519-bundle-private"
+    """Opens bundles that couriers bring."""
     DATA = "data-key"
     """A data key that was recovered, on its way to its office."""
 

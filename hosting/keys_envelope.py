@@ -31,7 +31,6 @@ NONCE_SIZE_BYTES = 12
 TAG_SIZE_BYTES = 16
 SEALED = "TQ-KY-07"
 """Code of the fault for what does not open."""
-_TEXT_HEAD = "x25519:"
 _KEM: Final = b"KEM\x00\x20"
 _SUITE: Final = b"HPKE\x00\x20\x00\x01\x00\x02"
 
@@ -90,35 +89,30 @@ class SealingKey:
         return SealingKey(load_key(path, kind, domain))
 
 
-class RecoveryPublic:
-    """The public half of a recovery key: wraps, and cannot unwrap."""
+class HpkePublic:
+    """The public half of an X25519 pair: wraps keys for whoever holds the private half, and cannot unwrap."""
 
     __slots__ = ("_raw", "id")
+    HEAD = "x25519:"
 
     def __init__(self, raw: bytes) -> None:
         """From 32 bytes."""
         self._raw = raw
         self.id = blake2s(raw, digest_size=8, person=b"tq-recov").hexdigest()
 
-    @staticmethod
-    def from_text(text: str) -> "RecoveryPublic":
-        """From ``x25519:<base64>``; raises `KeyFault` ``TQ-KY-08``."""
+    @classmethod
+    def raw_of(cls, text: str) -> bytes | None:
+        """The 32 bytes in its text; None when it is no such text."""
         try:
-            raw = base64.b64decode(text.removeprefix(_TEXT_HEAD), validate=True)
+            raw = base64.b64decode(text.removeprefix(cls.HEAD), validate=True)
         except (binascii.Error, ValueError):
-            raw = b""
-        if not text.startswith(_TEXT_HEAD) or len(raw) != KEY_SIZE_BYTES:
-            raise KeyFault(
-                "TQ-KY-08",
-                "that is not the public half of a recovery key",
-                "give what edge-node keys new-recovery-pair printed: x25519:…",
-            )
-        return RecoveryPublic(raw)
+            return None
+        return raw if text.startswith(cls.HEAD) and len(raw) == KEY_SIZE_BYTES else None
 
     @property
     def text(self) -> str:
-        """``x25519:<base64>``."""
-        return _TEXT_HEAD + base64.b64encode(self._raw).decode("ascii")
+        """Its head and base64."""
+        return self.HEAD + base64.b64encode(self._raw).decode("ascii")
 
     def wrap(self, key: SealingKey, belongs: bytes, entropy: Entropy) -> bytes:
         """The key for whoever holds the private half: 32 bytes of a one-time public key, ciphertext, tag."""
@@ -129,15 +123,54 @@ class RecoveryPublic:
         return enc + aead.encrypt(nonce, key._raw, b"")  # noqa: SLF001 — one envelope, two classes
 
 
-class RecoveryPrivate:
-    """The private half, on a machine that is connected to nothing."""
+class RecoveryPublic(HpkePublic):
+    """The public half of a recovery key: ``x25519:<base64>``."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def from_text(text: str) -> "RecoveryPublic":
+        """From ``x25519:<base64>``; raises `KeyFault` ``TQ-KY-08``."""
+        raw = RecoveryPublic.raw_of(text)
+        if raw is None:
+            raise KeyFault(
+                "TQ-KY-08",
+                "that is not the public half of a recovery key",
+                "give what edge-node keys new-recovery-pair printed: x25519:…",
+            )
+        return RecoveryPublic(raw)
+
+
+class HpkePrivate:
+    """The private half of an X25519 pair: unwraps what was wrapped for the public one."""
 
     __slots__ = ("_private", "public")
 
+    def __init__(self, raw: bytes, kind: type[HpkePublic] = HpkePublic) -> None:
+        """From 32 bytes; `kind` of the public half."""
+        self._private = X25519PrivateKey.from_private_bytes(raw)
+        self.public = kind(self._private.public_key().public_bytes_raw())
+
+    def unwrap(self, wrapped: bytes, belongs: bytes) -> SealingKey:
+        """The key that was wrapped for us; raises `KeyFault` ``TQ-KY-07``."""
+        enc, sealed = wrapped[:KEY_SIZE_BYTES], wrapped[KEY_SIZE_BYTES:]
+        try:
+            shared = self._private.exchange(X25519PublicKey.from_public_bytes(enc))
+            aead, nonce = _hpke(shared, enc + self.public._raw, belongs)  # noqa: SLF001 — the other half of this pair
+            return SealingKey(aead.decrypt(nonce, sealed, b""))
+        except (InvalidTag, ValueError):
+            raise _does_not_open() from None
+
+
+class RecoveryPrivate(HpkePrivate):
+    """The private half of a recovery key, on a machine that is connected to nothing."""
+
+    __slots__ = ()
+    public: RecoveryPublic
+
     def __init__(self, raw: bytes) -> None:
         """From 32 bytes."""
-        self._private = X25519PrivateKey.from_private_bytes(raw)
-        self.public = RecoveryPublic(self._private.public_key().public_bytes_raw())
+        super().__init__(raw, RecoveryPublic)
 
     @staticmethod
     def create(path: Path, entropy: Entropy, domain: KeyDomain) -> "RecoveryPrivate":
@@ -150,16 +183,6 @@ class RecoveryPrivate:
     def read(path: Path, domain: KeyDomain) -> "RecoveryPrivate":
         """The private half in a file; see `hosting.keys.load_key`."""
         return RecoveryPrivate(load_key(path, KeyKind.RECOVERY, domain))
-
-    def unwrap(self, wrapped: bytes, belongs: bytes) -> SealingKey:
-        """The key that was wrapped for us; raises `KeyFault` ``TQ-KY-07``."""
-        enc, sealed = wrapped[:KEY_SIZE_BYTES], wrapped[KEY_SIZE_BYTES:]
-        try:
-            shared = self._private.exchange(X25519PublicKey.from_public_bytes(enc))
-            aead, nonce = _hpke(shared, enc + self.public._raw, belongs)  # noqa: SLF001 — the other half of this pair
-            return SealingKey(aead.decrypt(nonce, sealed, b""))
-        except (InvalidTag, ValueError):
-            raise _does_not_open() from None
 
 
 def _hpke(shared: bytes, kem_context: bytes, info: bytes) -> tuple[AESGCM, bytes]:

@@ -93,6 +93,7 @@ class Misfortune:
             InTime.GATEWAY_SLOW: lambda seconds: self._slow_gateway(site, seconds),
             InTime.METERS_SWAPPED: lambda seconds: self._swapped(site, seconds),
             InTime.METER_EXCHANGED: lambda seconds: self._world.crew.strike(site, seconds),
+            InTime.COURIER: lambda seconds: self._world.couriers.strike(site, seconds),
             InTime.CLOCK_STEP: lambda seconds: self._clock(site, seconds),
         }
 

@@ -56,10 +56,10 @@ def acknowledge_before_commit() -> Iterator[None]:
     """The hub answers with what it is about to write, and writes it a moment later."""
     original, take = SqliteHubStore.write_for, RegionLink._take  # noqa: SLF001
 
-    async def takes(self: RegionLink, node: Any, data: bytes) -> Any:
+    async def takes(self: RegionLink, node: Any, data: bytes, made_at: int | None) -> Any:
         _taking.set(True)
         try:
-            return await take(self, node, data)
+            return await take(self, node, data, made_at)
         finally:
             _taking.set(False)
 

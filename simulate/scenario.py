@@ -75,6 +75,8 @@ class InTime(StrEnum):
     """Two meters stand at each other's address, as where an electrician mixed up two flats; over bytes alone."""
     METER_EXCHANGED = "meter_exchanged"
     """A crew puts another meter in; the length is what lies between the crew and the registry, either being first."""
+    COURIER = "courier"
+    """A courier takes the office's bundle to the hub and the answer home; the length is his whole way."""
     FEED_DEAD = "feed_dead"
     """Payments by app are taken, but their feed to the hub is dead."""
     CLOCK_STEP = "clock_step"

@@ -38,6 +38,7 @@ from protocols.modbus.driver import ModbusDriver
 from protocols.profile import MeterProfile, load_profiles
 from simulate.byte_meters import ByteMeters, RehearsedKeys, displays_of
 from simulate.clock import NodeWall, SeededEntropy, WallSpan, io_clock, node_clock, stream
+from simulate.courier import node_keys
 from simulate.disk import SimDisk
 from simulate.driver import MeterFaults, SimDriver
 from simulate.face import MeterFaces
@@ -271,6 +272,7 @@ class Site:
             row_key=sha256(f"{world.seed}/row/{self.node}".encode()).digest(),
             profiles=self.profiles,
             told_clock=clock,
+            bundle_keys=node_keys(world.seed, self.node),
         )
 
 

@@ -21,6 +21,7 @@ from protocols.authority.signatures import key_to_text
 from protocols.driver import MeterDriver
 from simulate.book import Book
 from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
+from simulate.courier import Couriers, hub_keys
 from simulate.crew import Crew
 from simulate.disk import SimDisk
 from simulate.faults import DAY_S, Faults
@@ -77,6 +78,7 @@ class Rehearsal:
     people: People = field(init=False)
     office: Office = field(init=False)
     crew: Crew = field(init=False)
+    couriers: Couriers = field(init=False)
 
     def __post_init__(self) -> None:
         spec, scenario = self.spec, self.spec.scenario
@@ -169,6 +171,7 @@ class Rehearsal:
                 open_database=disk,
                 compute=InlineCompute(),
                 row_key=sha256(f"{seed}/row/hub".encode()).digest(),
+                bundle_keys=hub_keys(seed, list(self.sites)),
             )
 
         events = (AtEvent.HUB_CRASH_BEFORE_COMMIT, AtEvent.HUB_CRASH_AFTER_COMMIT)
@@ -283,6 +286,7 @@ class Rehearsal:
             dice=stream(spec.seed, "office"),
         )
         self.crew = Crew(self)
+        self.couriers = Couriers(self)
 
     def _report(self, converged_s: float | None, papers: Papers) -> RunReport:
         self.trace.add("end", "world", f"{len(papers.charges)} debts, {len(self.verdicts.found)} violations")

@@ -1,7 +1,8 @@
 """The hub's side of sync: hello, push, pull, independent of how the bytes came. Floor: central_sync/ingest.
 
 On the walks of reading, payment and link loss. `handle(kind, body)` takes a packed message and gives the packed reply;
-HTTP and the simulator's link call it alike. What cannot be read or is not authentic raises a Fault and nothing is kept.
+HTTP and the simulator's link call it alike, and what couriers bring (`bundles`) goes the same ways. What cannot be read
+or is not authentic raises a Fault and nothing is kept.
 
 Theory of operation. A batch is decoded and held against its registry outside any transaction (heavy work goes through
 the compute port), under its node's lock. Then one transaction judges it again by what is durable, applies its content
@@ -22,6 +23,7 @@ from central_sync.balance.hours import ContentFault
 from central_sync.balance.topology import RegistryShelf
 from central_sync.ingest.applying import apply_content
 from central_sync.ingest.content import Content, prepared_or_fault, unknown_fault
+from central_sync.ingest.going_down import GoingDown, what_lies_after
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import BatchRow
 from gridmodel.clock import Compute, UtilityClock
@@ -31,9 +33,9 @@ from hosting.log import logger
 from protocols.authority.signatures import KeyRing, SignatureRefused
 from protocols.errors import ProtocolFault
 from protocols.sync.batch import Batch
-from protocols.sync.lanes import AckOutcome, DownLane, Lane, fresh_mark
+from protocols.sync.lanes import AckOutcome, DownLane, Lane, LaneMark, fresh_mark
 from protocols.sync.messages import Ack, Hello, Push, PushReply, Welcome
-from protocols.sync.pull import PULL_REPLY_BYTES_MAX, DownItem, Pull, PullReply
+from protocols.sync.pull import Pull, PullReply
 from protocols.sync.seal import check_signature
 from protocols.sync.state import FIRST_EPOCH, Verdict, VerdictKind, judge, minted_epoch
 
@@ -45,8 +47,6 @@ RETRIED_AT_ONCE_MAX = 16
 """Quarantined batches read at once to be tried again: each may hold a megabyte."""
 RETRIED_CODES = ("TQ-HQ-01", "TQ-HQ-02", "TQ-HQ-03", "TQ-HQ-10")
 """What a registry, time itself or a newer hub can put right; other contents stay wrong until a person looks."""
-DOWN_BODY_BYTES_MAX = PULL_REPLY_BYTES_MAX - 131_072
-"""Bodies of one reply, leaving room for what is around up to 512 items."""
 REASON_CHARACTERS_MAX = 400
 Offsets = Mapping[DownLane, int]
 """How far a node has its lanes down."""
@@ -89,13 +89,61 @@ class RegionLink:
         """The reply to one exchange; raises Fault when it is refused as a whole."""
         match kind:
             case "hello":
-                return await self._hello(Hello.from_bytes(body))
+                return (await self._hello(Hello.from_bytes(body))).to_bytes()
             case "push":
-                return await self._push(Push.from_bytes(body))
+                return (await self.push(Push.from_bytes(body))).to_bytes()
             case "pull":
                 return await self._pull(Pull.from_bytes(body))
             case _:
                 raise LinkFault(20, f"there is no exchange {kind!r:.40}", "hello, push and pull", 404)
+
+    async def carried_hello(self, hello: Hello, known: LaneMark | None, made_at: int) -> bool:
+        """A hello out of a bundle made at `made_at`; gives whether it led to anything.
+
+        It may be old: an epoch is minted only if its lane stands in the epoch that the node knew (`known`).
+        """
+        self._authentic(hello.node, hello)
+        if hello.fork_lane is not None:
+            marks = (await self.welcome(hello.node)).lanes
+            if known is None or marks[hello.fork_lane].epoch != known.epoch:
+                return False
+        await self._hello(hello, made_at)
+        return True
+
+    async def carried_pull(self, pull: Pull) -> None:
+        """What a node said in a bundle that it has; it may be old, so it is never taken for less than is known."""
+        self._authentic(pull.node, pull)
+        now = self._clock.now()
+
+        async def verb(tx: HubTransaction) -> None:
+            known = await tx.down_marks(pull.node)
+            for lane, offset in pull.offsets.items():
+                if offset > known[lane]:
+                    await tx.put_down_mark(pull.node, lane, offset, now)
+
+        await self._store.write_for(pull.node, verb)
+
+    async def welcome(self, node: NodeId) -> Welcome:
+        """How far each lane of a node is durable here; opens its first epoch. Raises LinkFault (TQ-HB-21)."""
+        if node not in self._nodes:
+            raise _stranger(node)
+        now = self._clock.now()
+
+        async def verb(tx: HubTransaction) -> Welcome:
+            marks, epoch = await _opened(tx, node)
+            return Welcome(hub_incarnation=self._incarnation, hub_time=now, lanes=marks, node_epoch=epoch)
+
+        async with self._locks[node]:
+            return await self._store.write_for(node, verb)
+
+    async def down(self, node: NodeId, offsets: Mapping[DownLane, int], limit: int) -> PullReply:
+        """What lies after these offsets, as a pull brings it; the node is not heard by it."""
+        found = await self._store.read(lambda tx: what_lies_after(tx, node, offsets, limit))
+        return self._pull_reply(found, self._clock.now())
+
+    async def known_offsets(self, node: NodeId) -> dict[DownLane, int]:
+        """How far the node said it has what goes down."""
+        return await self._store.read(lambda tx: tx.down_marks(node))
 
     def node_lock(self, node: NodeId) -> asyncio.Lock:
         """The node's turn in this process; whoever prepares outside a transaction and writes in one holds it."""
@@ -121,20 +169,13 @@ class RegionLink:
             self._changed()
         return applied
 
-    async def _hello(self, hello: Hello) -> bytes:
+    async def _hello(self, hello: Hello, made_at: int | None = None) -> Welcome:
         self._authentic(hello.node, hello)
         now = self._clock.now()
 
         async def verb(tx: HubTransaction) -> Welcome:
-            row = await tx.node(hello.node)
-            if row is None:
-                raise _stranger(hello.node)
-            await tx.seen(hello.node, now, SPAN_PAUSE_S_MAX)
-            epoch = row.epoch
-            if epoch < FIRST_EPOCH:
-                epoch = FIRST_EPOCH
-                await tx.set_epoch(hello.node, epoch)
-            marks = {lane: fresh_mark(FIRST_EPOCH) for lane in Lane} | await tx.marks(hello.node)
+            await tx.seen(hello.node, _heard_at(now, made_at), SPAN_PAUSE_S_MAX)
+            marks, epoch = await _opened(tx, hello.node)
             if hello.fork_lane is not None:
                 answered = await tx.fork_epoch(hello.node, hello.fork_lane, hello.nonce)
                 if answered is None:
@@ -150,18 +191,19 @@ class RegionLink:
         if hello.fork_lane is not None:
             self._log.warning("new_epoch", node=hello.node, lane=hello.fork_lane.value, epoch=welcome.node_epoch)
         self._changed()
-        return welcome.to_bytes()
+        return welcome
 
-    async def _push(self, push: Push) -> bytes:
+    async def push(self, push: Push, made_at: int | None = None) -> PushReply:
+        """Judge and take in a push; `made_at` when it was carried here in a bundle of that time."""
         if push.node not in self._nodes:
             raise _stranger(push.node)
         async with self._locks[push.node]:
-            acks = [await self._take(push.node, data) for data in push.batches]
+            acks = [await self._take(push.node, data, made_at) for data in push.batches]
         if any(ack.outcome in {AckOutcome.APPLIED, AckOutcome.QUARANTINED} for ack in acks):
             self._changed()
-        return PushReply(hub_incarnation=self._incarnation, hub_time=self._clock.now(), acks=tuple(acks)).to_bytes()
+        return PushReply(hub_incarnation=self._incarnation, hub_time=self._clock.now(), acks=tuple(acks))
 
-    async def _take(self, node: NodeId, data: bytes) -> Ack:
+    async def _take(self, node: NodeId, data: bytes, made_at: int | None) -> Ack:
         """One batch from bytes to a committed acknowledgement; the node's lock is held."""
         try:
             batch = Batch.from_bytes(data)
@@ -179,7 +221,7 @@ class RegionLink:
         first = await self._store.read(verdict)
         if first.kind is not VerdictKind.APPLY:
             if first.kind is VerdictKind.DUPLICATE:
-                await self._seen(node, now)
+                await self._seen(node, _heard_at(now, made_at))
             return first.ack(header)
         content = await self._content(batch, now)
 
@@ -191,7 +233,7 @@ class RegionLink:
             kept = data if code else None
             await tx.put_batch(_row(batch, now, code, reason, kept))
             await tx.set_mark(node, header.lane, again.have)
-            await tx.seen(node, now, SPAN_PAUSE_S_MAX)
+            await tx.seen(node, _heard_at(now, made_at), SPAN_PAUSE_S_MAX)
             if code:
                 return again.ack(header, quarantined=f"{code}: {reason}"[:REASON_CHARACTERS_MAX])
             return Verdict(again.kind, reason, again.have).ack(header)
@@ -250,39 +292,25 @@ class RegionLink:
         self._authentic(pull.node, pull)
         now = self._clock.now()
 
-        async def verb(tx: HubTransaction) -> tuple[list[DownItem], bool, tuple[DownLane, ...], Offsets | None]:
+        async def verb(tx: HubTransaction) -> tuple[GoingDown, Offsets | None]:
             row = await tx.node(pull.node)
             if row is None:
                 raise _stranger(pull.node)
-            heads, marks = await tx.down_heads(pull.node), await tx.down_marks(pull.node)
-            refetch = tuple(lane for lane, offset in sorted(pull.offsets.items()) if offset > heads[lane])
-            items: list[DownItem] = []
-            more = False
-            room, left = DOWN_BODY_BYTES_MAX, pull.limit
-            for lane in DownLane:
-                if lane not in pull.offsets or lane in refetch or heads[lane] == pull.offsets[lane]:
-                    continue
-                if left <= 0 or room <= 0:
-                    more = True
-                    break
-                found = await tx.down_items(pull.node, lane, pull.offsets[lane], left, room)
-                if items and found and sum(len(item.body) for item in found) > room:
-                    found = []  # the lane's first item alone does not fit beside the others: it travels next
-                items += found
-                left -= len(found)
-                room -= sum(len(item.body) for item in found)
-                more = more or (found[-1].offset if found else pull.offsets[lane]) < heads[lane]
+            marks = await tx.down_marks(pull.node)
             news = {lane: offset for lane, offset in pull.offsets.items() if marks[lane] != offset}
             stale = row.last_seen is None or now - row.last_seen >= SEEN_S
-            return items, more, refetch, news if news or stale else None
+            found = await what_lies_after(tx, pull.node, pull.offsets, pull.limit)
+            return found, news if news or stale else None
 
-        items, more, refetch, news = await self._store.read(verb)
+        found, news = await self._store.read(verb)
         if news is not None:
             await self._seen(pull.node, now, news)
-        reply = PullReply(
-            hub_incarnation=self._incarnation, hub_time=now, items=tuple(items), more=more, refetch=refetch
+        return self._pull_reply(found, now).to_bytes()
+
+    def _pull_reply(self, found: GoingDown, now: int) -> PullReply:
+        return PullReply(
+            hub_incarnation=self._incarnation, hub_time=now, items=found.items, more=found.more, refetch=found.refetch
         )
-        return reply.to_bytes()
 
     async def _seen(self, node: NodeId, now: int, offsets: Offsets = MappingProxyType({})) -> None:
         """The node spoke; `offsets` are those of its lanes down that are not what was known."""
@@ -305,6 +333,23 @@ class RegionLink:
                 "compare the node's public key with the hub's configuration",
                 403,
             )
+
+
+async def _opened(tx: HubTransaction, node: NodeId) -> tuple[dict[Lane, LaneMark], int]:
+    """The node's marks and its highest epoch, the first of which is minted here."""
+    row = await tx.node(node)
+    if row is None:
+        raise _stranger(node)
+    epoch = row.epoch
+    if epoch < FIRST_EPOCH:
+        epoch = FIRST_EPOCH
+        await tx.set_epoch(node, epoch)
+    return {lane: fresh_mark(FIRST_EPOCH) for lane in Lane} | await tx.marks(node), epoch
+
+
+def _heard_at(now: int, made_at: int | None) -> int:
+    """When the node spoke: now, or when it made the bundle that was carried here."""
+    return now if made_at is None else min(made_at, now)
 
 
 def _stranger(node: NodeId) -> LinkFault:

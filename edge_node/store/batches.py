@@ -30,6 +30,7 @@ from edge_node.store.batch_rows import (
 )
 from edge_node.store.outbox import chunk_ref
 from edge_node.store.registry_versions import newest_version
+from edge_node.store.state import Mark, raise_mark
 from gridmodel.clock import Compute
 from gridmodel.event import AlarmKind
 from gridmodel.fault import Fault
@@ -138,8 +139,13 @@ class Outbox:
 
         return await self._control.read(verb)
 
-    async def acknowledge(self, lane: Lane, mark: LaneMark, outcome: AckOutcome, reason: str, now: int) -> None:
-        """Everything of `lane` up to `mark` is durable at the hub. Older marks than the one known change nothing."""
+    async def acknowledge(
+        self, lane: Lane, mark: LaneMark, outcome: AckOutcome, reason: str, now: int, *, told_at: int = 0
+    ) -> None:
+        """Everything of `lane` up to `mark` is durable at the hub, which said so at its time `told_at`.
+
+        Older marks than the one known change nothing.
+        """
 
         async def verb(conn: Connection) -> None:
             await conn.execute(
@@ -157,10 +163,11 @@ class Outbox:
                 " WHERE lane = ? AND epoch = ? AND acked_seq < ? AND sealed_seq >= ?",
                 (mark.seq, mark.hash, lane.value, mark.epoch, mark.seq, mark.seq),
             )
+            await raise_mark(conn, Mark.HUB_TOLD_AT, told_at)
 
         await self._control.write(verb)
 
-    async def new_epoch(self, lane: Lane, mark: LaneMark) -> bool:
+    async def new_epoch(self, lane: Lane, mark: LaneMark, told_at: int = 0) -> bool:
         """The hub opened an epoch: go on from there, everything unacknowledged waits again. False when known."""
 
         async def verb(conn: Connection) -> bool:
@@ -180,6 +187,7 @@ class Outbox:
                 " acked_seq = excluded.acked_seq, acked_hash = excluded.acked_hash",
                 (lane.value, mark.epoch, mark.seq, mark.hash),
             )
+            await raise_mark(conn, Mark.HUB_TOLD_AT, told_at)
             return True
 
         return await self._control.write(verb)

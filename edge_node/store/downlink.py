@@ -93,23 +93,32 @@ class Downlink:
         known = {lane: int(offset) - 1 for lane, offset in rows}
         return {lane: known.get(lane.value, 0) for lane in DownLane}
 
-    async def apply(self, items: Sequence[DownItem], now: int) -> Applied:
-        """Apply the items in their order, each in one transaction with how far its lane got."""
+    async def apply(self, items: Sequence[DownItem], now: int, *, gapless: bool = False) -> Applied:
+        """Apply the items in their order, each in one transaction with how far its lane got.
+
+        `gapless`: raises Fault TQ-DL-02, and nothing is applied, unless each item follows what is here by then. Over
+        the link the hub was asked for just these; what a courier brings was asked for long ago.
+        """
+        if gapless:
+            _must_follow(items, await self.offsets())
         result = Applied(0, 0, frozenset())
         for some in _manifests_apart(items):
-            one = await self._applied([await self._prepare(item) for item in some], now)
+            one = await self._applied([await self._prepare(item) for item in some], now, gapless=gapless)
             result = Applied(result.applied + one.applied, result.refused + one.refused, result.lanes | one.lanes)
         if DownLane.REGISTRY in result.lanes:
             await self._registries.load()
         return result
 
-    async def _applied(self, prepared: Sequence[_Prepared], now: int) -> Applied:
+    async def _applied(self, prepared: Sequence[_Prepared], now: int, *, gapless: bool) -> Applied:
         async def verb(conn: Connection) -> Applied:
             applied = refused = 0
             lanes: set[DownLane] = set()
             for one in prepared:
-                if one.item.offset < await _next_offset(conn, one.item.lane):
+                due = await _next_offset(conn, one.item.lane)
+                if one.item.offset < due:
                     continue
+                if gapless and one.item.offset > due:
+                    raise _beyond(one.item, due)
                 lanes.add(one.item.lane)
                 fault = await self._apply_one(conn, one, now)
                 if fault is None:
@@ -254,6 +263,23 @@ def _unfit(item: DownItem, why: str) -> Fault:
         "TQ-DL-01",
         f"item {item.offset} of lane {item.lane.value} (kind {item.kind:.40}) cannot be taken in: {why}",
         "it is kept and tried again after an update of this program; the lane goes on",
+    )
+
+
+def _must_follow(items: Sequence[DownItem], offsets: Mapping[DownLane, int]) -> None:
+    """Raises TQ-DL-02 for the first item that leaves one out."""
+    due = {lane: offset + 1 for lane, offset in offsets.items()}
+    for item in items:
+        if item.offset > due[item.lane]:
+            raise _beyond(item, due[item.lane])
+        due[item.lane] = max(due[item.lane], item.offset + 1)
+
+
+def _beyond(item: DownItem, due: int) -> Fault:
+    return Fault(
+        "TQ-DL-02",
+        f"item {item.offset} of lane {item.lane.value} came where {due} is due",
+        "the link began the lane anew meanwhile: nothing is lost, apply the bundle again or let the link go on",
     )
 
 

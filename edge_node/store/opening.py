@@ -167,12 +167,17 @@ async def leap_counters(directory: Path) -> int:
     """
     path = directory / CONTROL_NAME
     if not path.is_file():
-        raise StoreFault("TQ-ST-04", f"there is no {path}", "put the copy in its place first, or correct data_dir")
+        raise no_store(path, "put the copy in its place first, or correct data_dir")
     control = await open_database(path, "control", _steps())
     try:
         return await MeterCounters(control).leap()
     finally:
         await control.close()
+
+
+def no_store(path: Path, hint: str) -> StoreFault:
+    """The fault for a control database that is not there (TQ-ST-04)."""
+    return StoreFault("TQ-ST-04", f"there is no {path}", hint)
 
 
 def _steps() -> tuple[str, ...]:

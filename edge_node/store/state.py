@@ -28,6 +28,11 @@ class Mark(StrEnum):
     LINKS_TOLD = "links_told"
     """Version and field works of the registry under which hours were closed or are to be closed again."""
 
+    HUB_TOLD_AT = "hub_told_at"
+    """The hub's time of its newest acknowledgement, epoch or bundle: an older word found on a drive is told by it."""
+    HUB_WORD = "hub_word"
+    """How far the lanes were durable by the newest bundle, as JSON: the next one goes on from there."""
+
 
 async def read_mark(conn: Connection, mark: Mark) -> str | None:
     """The mark's text, or None when it was never set."""
@@ -40,6 +45,15 @@ async def write_mark(conn: Connection, mark: Mark, value: str) -> None:
     await conn.execute(
         "INSERT INTO node_state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         (mark.value, value),
+    )
+
+
+async def raise_mark(conn: Connection, mark: Mark, number: int) -> None:
+    """Set a mark that is a number within the caller's transaction, unless it is as high already."""
+    await conn.execute(
+        "INSERT INTO node_state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        " WHERE CAST(node_state.value AS INTEGER) < CAST(excluded.value AS INTEGER)",
+        (mark.value, str(number)),
     )
 
 

@@ -19,28 +19,15 @@ from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
 from edge_node.uplink.reconciliation import Reconciliation
+from edge_node.uplink.taking import Taking
 from edge_node.wakeups import Wakeups, rung_or_over
 from gridmodel.clock import Entropy, Rng, UtilityClock
-from gridmodel.event import AlarmKind
 from gridmodel.identity import NodeId
 from hosting.log import logger
 from protocols.authority.signatures import Signer
 from protocols.errors import ProtocolFault
-from protocols.sync.effects import (
-    Acknowledged,
-    Effect,
-    Fetch,
-    Forked,
-    Greet,
-    Held,
-    HubChanged,
-    HubRolledBack,
-    NewEpoch,
-    Rest,
-    Send,
-    UplinkLimits,
-)
-from protocols.sync.lanes import NONCE_BYTES, DownLane, Lane
+from protocols.sync.effects import Fetch, Greet, Rest, Send, UplinkLimits
+from protocols.sync.lanes import NONCE_BYTES, DownLane
 from protocols.sync.link import RETRY_AFTER_S_MAX, Link, LinkLost
 from protocols.sync.messages import Hello, Push, PushReply, Welcome
 from protocols.sync.pull import PULL_ITEMS_MAX, Pull, PullReply
@@ -50,8 +37,6 @@ from protocols.sync.state import LANES_BY_PRIORITY, LinkState
 
 RETRY_S_MAX = 2 * RETRY_AFTER_S_MAX
 """No try is ever set further ahead than this: a later one was set by a clock that has stepped back since."""
-REMEMBERED_BY_BRAKES = frozenset({Lane.CONTROL, Lane.LEDGER})
-"""Lanes of movements and payments: a store that lacks some of them decides on less than it once knew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +96,6 @@ class HubLink:
         self._node = node
         self._outbox = outbox
         self._downlink = downlink
-        self._alarms = alarms
         self._reconciliation = reconciliation
         self._link = link
         self._clock = clock
@@ -128,14 +112,23 @@ class HubLink:
         self._up_first = False
         self._retry_refused_at = 0
         self._refetched: frozenset[DownLane] = frozenset()
-        self._maybe_held = set(Lane)
-        """Lanes whose alarm may stand: at first nothing is known of any."""
+        self._taking = Taking(
+            outbox=outbox, downlink=downlink, alarms=alarms, reconciliation=reconciliation, clock=clock, wakeups=wakeups
+        )
+        self._told_at = 0
+        """The hub's time of its last reply."""
+        self._greets_anew = False
         self._view = LinkView(up=False, since=0, heard_at=None, retry_at=None, error=None)
         self._log = logger("uplink")
 
     def view(self) -> LinkView:
         """How the link stands now."""
         return self._view
+
+    def greet_anew(self) -> None:
+        """The store was changed by another way than the link: greet before anything else is sent."""
+        self._greets_anew = True
+        self._wakeups.outbox.set()
 
     async def run(self) -> None:
         """Work until cancelled. A restart begins with a new session: the store's marks tell the rest."""
@@ -148,6 +141,9 @@ class HubLink:
     async def _turn(self) -> None:
         """One step of the session, or a pull that is due."""
         now = self._clock.now()
+        if self._greets_anew:
+            self._greets_anew = False
+            self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)
         # due; or the clock stepped back behind the last one
         pull_due = self._session.state is LinkState.LIVE and not now < self._pull_at <= now + self._limits.pull_period_s
         if pull_due and not self._up_first:
@@ -218,19 +214,19 @@ class HubLink:
         self._pulled_whole = False
         self._refetched = frozenset()
         self._pull_at = 0
-        await self._persist(effects)
+        await self._taking.persist(effects, self._told_at)
 
     async def _fetch(self, step: Fetch) -> None:
         now = self._clock.now()
         found = await self._outbox.following(step.lane, step.after, step.bytes_max, step.batches_max, now)
-        await self._persist(self._session.offer(step.lane, [stored(data) for data in found]))
+        await self._taking.persist(self._session.offer(step.lane, [stored(data) for data in found]), self._told_at)
 
     async def _push(self, step: Send) -> None:
         push = Push(node=self._node, batches=step.batches)
         reply = PushReply.from_bytes(await self._exchange("push", push.to_bytes()))
         self._heard(reply.hub_time)
         await self._reconciliation.met(reply.hub_incarnation, self._clock.now())
-        await self._persist(self._session.replied(reply, self._clock.now()))
+        await self._taking.persist(self._session.replied(reply, self._clock.now()), self._told_at)
 
     async def _pull(self) -> None:
         for _ in range(self._limits.pulls_per_turn_max):
@@ -249,13 +245,14 @@ class HubLink:
                 raise LinkLost(52, "another hub answered a pull than the one greeted", "the node greets it by itself")
             if await self._refetch(reply, now):
                 continue
-            await self._take(reply, now)
+            if reply.items:
+                await self._taking.items(reply.items, now)
             if not reply.more or not reply.items:  # "more" with nothing in hand is not asked about at once
                 self._pulled_whole = not reply.more
                 self._pull_at = now + self._limits.pull_period_s
                 if not now < self._retry_refused_at <= now + self._limits.retry_refused_s:
                     self._retry_refused_at = now + self._limits.retry_refused_s
-                    await self._retry_refused(now)
+                    await self._taking.retry_refused(now)
                 return
         self._pull_at = 0
 
@@ -267,61 +264,8 @@ class HubLink:
         if lanes & self._refetched:
             raise LinkLost(52, "the hub asks twice to begin a lane anew", "report this with the hub's log")
         self._refetched |= lanes
-        await self._reconciliation.moved(f"the hub numbers its lanes anew: {', '.join(sorted(lanes))}", now)
-        await self._downlink.refetch(lanes)
+        await self._taking.begin_anew(lanes, now)
         return True
-
-    async def _take(self, reply: PullReply, now: int) -> None:
-        if not reply.items:
-            return
-        result = await self._downlink.apply(reply.items, now)
-        if result.refused:
-            self._log.warning("downlink_refused", count=result.refused)
-            self._wakeups.outbox.set()
-        if DownLane.REGISTRY in result.lanes:
-            self._wakeups.hour.set()
-        if result.lanes:
-            self._wakeups.enforcement.set()
-
-    async def _retry_refused(self, now: int) -> None:
-        if await self._downlink.retry_refused(now):
-            self._wakeups.outbox.set()
-            self._wakeups.hour.set()
-            self._wakeups.enforcement.set()
-
-    async def _persist(self, effects: tuple[Effect, ...]) -> None:
-        """Make each effect durable before the session is asked again."""
-        now = self._clock.now()
-        behind = {effect.lane for effect in effects if isinstance(effect, HubRolledBack)}
-        for effect in effects:
-            match effect:
-                case Acknowledged():
-                    await self._outbox.acknowledge(effect.lane, effect.mark, effect.outcome, effect.reason, now)
-                    if effect.lane in self._maybe_held:
-                        await self._alarms.clear(AlarmKind.LANE_HELD, effect.lane.value, now)
-                        self._maybe_held.discard(effect.lane)
-                    if effect.reason:
-                        self._log.warning("batch_set_aside", lane=effect.lane.value, reason=effect.reason)
-                case NewEpoch():
-                    await self._outbox.new_epoch(effect.lane, effect.mark)
-                    await self._alarms.clear(AlarmKind.LANE_FORKED, effect.lane.value, now)
-                    self._log.info("new_epoch", lane=effect.lane.value, epoch=effect.mark.epoch)
-                case Forked():
-                    await self._alarms.put(AlarmKind.LANE_FORKED, effect.lane.value, effect.reason, now)
-                    await self._reconciliation.moved(f"lane {effect.lane.value}: {effect.reason}", now)
-                    if effect.lane in REMEMBERED_BY_BRAKES - behind:
-                        await self._reconciliation.went_back(effect.lane, now)
-                case Held():
-                    self._maybe_held.add(effect.lane)
-                    await self._alarms.put(AlarmKind.LANE_HELD, effect.lane.value, effect.reason, now)
-                case HubChanged():
-                    await self._reconciliation.moved(f"hub {effect.after} answers, {effect.before} did before", now)
-                case HubRolledBack():
-                    what = f"lane {effect.lane.value}: the hub has {effect.have.seq}, {effect.acknowledged.seq} it had"
-                    await self._reconciliation.moved(what, now)
-                    await self._outbox.reopen(effect.lane, effect.have)
-                case _:
-                    assert_never(effect)
 
     async def _rest(self, until: int | None) -> None:
         """Wait for a time or, while the link is up, for a fact to be written or a pull to be due."""
@@ -346,6 +290,7 @@ class HubLink:
 
     def _heard(self, hub_time: int) -> None:
         now = self._clock.now()
+        self._told_at = hub_time
         if self._time_heard is not None:
             self._time_heard(hub_time)
         if not self._view.up:

@@ -20,6 +20,8 @@ from hosting.database import Connection, Database
 from protocols.sync.lanes import Lane, LaneMark
 from protocols.sync.state import LocalLane
 
+UNKNOWN = "unknown"
+"""In place of a hub's incarnation: it moved before it said a word."""
 ITSELF = "node"
 """Who stopped the cuts when no person did."""
 
@@ -34,6 +36,7 @@ class Reconciliation:
         self._known: str | None = None
         self._spoken: str | None = None
         self._settled = False
+        self._begun = False
 
     @property
     def settled(self) -> bool:
@@ -49,11 +52,20 @@ class Reconciliation:
             return known, await read_mark(conn, Mark.RECONCILED_AT) is not None and not moved
 
         self._known, self._settled = await self._control.read(verb)
+        self._begun = True
         self._spoken = self._known
 
     async def hub_known(self) -> str | None:
         """The incarnation this store agreed with last."""
+        if not self._begun:
+            await self.begin()
         return self._known
+
+    async def hub_expected(self) -> str | None:
+        """The incarnation this store speaks with: the one it agreed with, or one it met since; None: any."""
+        known = await self.hub_known()
+        moved = await self._control.read(lambda conn: read_mark(conn, Mark.HUB_MOVED))
+        return known if moved in {None, UNKNOWN} else moved
 
     async def met(self, incarnation: str, now: int) -> bool:
         """A hub answered under this name; gives whether it is another than the one that spoke before."""
@@ -68,7 +80,7 @@ class Reconciliation:
         self._settled = False
 
         async def verb(conn: Connection) -> None:
-            await write_mark(conn, Mark.HUB_MOVED, self._spoken or "unknown")
+            await write_mark(conn, Mark.HUB_MOVED, self._spoken or UNKNOWN)
             await raise_alarm(conn, AlarmKind.HUB_MOVED, self._node, what, now)
 
         await self._control.write(verb)

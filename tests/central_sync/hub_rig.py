@@ -10,6 +10,7 @@ from typing import Any
 from central_sync.billing.registries import packed_registry
 from central_sync.config import ApproverConfig, HubConfig, NodeConfig
 from central_sync.hub import Hub, build
+from central_sync.ingest.bundles import HubBundleKeys
 from gridmodel.account import EntryKind, LedgerEntry
 from gridmodel.balance import HourCell
 from gridmodel.clock import ClockTrust, TimeBounds
@@ -133,7 +134,7 @@ def hub_config(folder: Path) -> HubConfig:
     )
 
 
-async def open_hub(folder: Path, clock: HandClock) -> Hub:
+async def open_hub(folder: Path, clock: HandClock, bundle_keys: HubBundleKeys | None = None) -> Hub:
     return await build(
         hub_config(folder),
         clock=clock,
@@ -143,6 +144,7 @@ async def open_hub(folder: Path, clock: HandClock) -> Hub:
         open_database=open_database,
         compute=InlineCompute(),
         row_key=ROW_KEY,
+        bundle_keys=bundle_keys,
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from central_sync.__main__ import clock_of
+from central_sync.command_line import clock_of
 from hosting.clocks import CLOCK_VARIABLE, ScaledClock
 from hosting.door import CALENDAR, calendar_verb, serve_door
 from tests.central_sync.hub_rig import hub_config

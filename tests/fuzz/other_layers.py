@@ -3,7 +3,9 @@
 import random
 from functools import partial
 from hashlib import sha256
+from io import BytesIO
 
+from protocols.authority.signatures import Verified
 from protocols.modbus.codec import (
     READ_HOLDING,
     Framing,
@@ -19,7 +21,11 @@ from protocols.modbus.section import modbus_plan
 from protocols.profile import load_profiles
 from protocols.sync import wire
 from protocols.sync.batch import Batch
+from protocols.sync.bundle import BundleHead, BundleWriter, Direction, FrameKind
+from protocols.sync.bundle_reading import checking, read_head
+from protocols.sync.bundle_reading import messages as bundle_messages
 from protocols.sync.chunk import decode_chunk, encode_chunk
+from protocols.sync.lanes import DownLane
 from protocols.sync.messages import Hello, Pull, PullReply, Push, PushReply, Welcome
 from tests.fuzz.storm import Layer, Misconduct
 from tests.protocols.sync import samples
@@ -69,6 +75,59 @@ def chunk(raw: bytes, rng: random.Random) -> None:
     decode_chunk(raw[:-32] + sha256(raw[:-32]).digest() if rng.random() < 0.5 else raw)
 
 
+class OpenBox:
+    """No seal at all, so that what is inside is stormed, too."""
+
+    def seal(self, plain: bytes, _: bytes) -> bytes:
+        return plain
+
+    def open(self, sealed: bytes, _: bytes) -> bytes:
+        return sealed
+
+
+def bundle(raw: bytes, _rng: random.Random) -> None:
+    """As whoever has the keys would write it: no seal and no signature stands in the way."""
+    source = BytesIO(raw)
+    head, start = read_head(source)
+    for _ in checking(source, head, start, OpenBox(), lambda head, *_: Verified(head.node, head.key_id)):
+        pass
+    for _ in bundle_messages(source, start, OpenBox()):
+        pass
+
+
+def bundles() -> list[bytes]:
+    """One of each way."""
+    ways = {
+        Direction.UP: (
+            (FrameKind.HELLO, samples.hello()),
+            (FrameKind.PUSH, samples.push()),
+            (FrameKind.PULL, samples.pull()),
+        ),
+        Direction.DOWN: ((FrameKind.WELCOME, samples.welcome()),),
+    }
+    found = []
+    for way, told in ways.items():
+        head = BundleHead(
+            direction=way,
+            node=samples.hello().node,
+            bundle="bundle-1",
+            made_at=1_790_000_000,
+            hub_incarnation="hub-1",
+            lanes=samples.hello().lanes,
+            offsets={DownLane.LEDGER: 0},
+            wrapped=bytes(80),
+            for_key="0" * 16,
+            key_id=samples.SIGNER.key_id,
+        )
+        out = BytesIO()
+        writer = BundleWriter(out, head, OpenBox(), samples.SIGNER)
+        for kind, message in told:
+            writer.add(kind, message.to_bytes())
+        writer.finish(whole=True)
+        found.append(out.getvalue())
+    return found
+
+
 def framed(framing: Framing, pdus: tuple[bytes, ...]) -> list[bytes]:
     return [encode_frame(framing, 1, 1, pdu) for pdu in pdus]
 
@@ -86,5 +145,6 @@ def layers() -> list[Layer]:
         Layer("modbus values", [bytes(range(40)), b"\xff" * 40, bytes(40)], modbus_values, answers_all=True),
         Layer("sync wire", both, lambda raw, _rng: wire.pack(wire.unpack(raw))),
         Layer("sync messages", both, messages),
+        Layer("sync bundle", bundles(), bundle),
         Layer("sync chunk", [encode_chunk(samples.small_chunk())], chunk),
     ]

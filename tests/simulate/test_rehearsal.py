@@ -87,6 +87,14 @@ def test_the_laws_hold_over_every_byte(scenario: str) -> None:
 
 
 @pytest.mark.slow
+def test_couriers_stand_in_for_lines_that_are_lost_for_days() -> None:
+    report = quiet_run(spec_of(1, 2, 2, 12, "flash-drive"))
+    assert [str(one) for one in report.violations] == []
+    for name in ("courier_trip", "courier_brought_an_old_word", "altered_bundle_refused"):
+        assert report.sometimes[name] > 0, name
+
+
+@pytest.mark.slow
 def test_bytes_come_in_the_same_order_in_every_process() -> None:
     line = ("run", "--seed", "7", "--days", "1", "--nodes", "2", "--meters", "8", "--scenario", "bytes")
     first, second = told(*line, hash_seed="1"), told(*line, hash_seed="271828")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gridmodel.event import AlarmKind
+from gridmodel.fault import Fault
 from protocols.sync.chunk.document import pack_document
 from protocols.sync.lanes import DownLane
 from protocols.sync.pull import DownItem
@@ -105,5 +106,21 @@ def test_a_hub_that_numbers_a_lane_anew_is_heard_from_the_beginning(tmp_path: Pa
 
     async def _again(node: Office) -> bool:
         return node.taken.count(("ledger_entry", "item-1")) == 2
+
+    asyncio.run(story())
+
+
+def test_what_was_asked_for_long_ago_is_taken_only_where_it_follows(tmp_path: Path) -> None:
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        hub.items = [item(DownLane.LEDGER, number) for number in range(1, 4)]
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(node.settled)
+            for offsets in ((5,), (2, 3, 5), (4, 6)):
+                with pytest.raises(Fault, match="TQ-DL-02"):
+                    await node.downlink.apply([item(DownLane.LEDGER, at) for at in offsets], clock.now(), gapless=True)
+            assert (await node.downlink.offsets())[DownLane.LEDGER] == 3, "nothing of them stays"
+            told = await node.downlink.apply([item(DownLane.LEDGER, at) for at in (3, 4)], clock.now(), gapless=True)
+            assert told.applied == 1
 
     asyncio.run(story())

@@ -354,3 +354,19 @@ async def _stops(node: Office) -> list[tuple[str, str]]:
         lambda conn: conn.fetch_all("SELECT stopped_by, why FROM cuts_stopped WHERE lifted_at IS NULL")
     )
     return [(by, why) for by, why in rows]
+
+
+def test_a_store_that_a_courier_changed_is_greeted_with_before_anything_is_sent(tmp_path: Path) -> None:
+    async def story() -> None:
+        hub, clock = PaperHub(), JumpClock()
+        async with office(tmp_path, hub, clock) as node:
+            await node.until(node.settled)
+            before = len(hub.seen)
+            node.hub_link.greet_anew()
+            await node.write(Lane.LEDGER, "pay-1")
+            await node.until(node.drained)
+            after = [kind for kind in hub.seen[before:] if kind != "pull"]
+            assert after == ["hello", "push"]
+            assert told(hub, Lane.LEDGER) == ["pay-1"]
+
+    asyncio.run(story())
