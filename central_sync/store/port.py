@@ -101,6 +101,10 @@ class LaneVerbs(Protocol):
         """
         ...
 
+    async def quarantined_digests(self, node: NodeId, digests: Sequence[bytes]) -> set[bytes]:
+        """Those payloads of lane interval that are set aside."""
+        ...
+
     async def count_quarantined(self) -> dict[NodeId, int]:
         """How many batches of each node are quarantined."""
         ...
@@ -148,11 +152,15 @@ class EnergyVerbs(Protocol):
     """Chunks, hours in force, moved balances. All blobs belong to the balance room."""
 
     async def put_chunk(self, row: ChunkRow) -> None:
-        """Keep a chunk; the same id is the same content."""
+        """Keep a chunk; the same id is the same content, and mends a row that was altered here."""
         ...
 
     async def chunk(self, chunk_id: str) -> ChunkRow | None:
         """One chunk."""
+        ...
+
+    async def chunks_of(self, node: NodeId, day: str, after: str, limit: int) -> list[ChunkRow]:
+        """A node's chunks of one day, by id after `after`."""
         ...
 
     async def chunk_days(self, node: NodeId) -> list[tuple[str, int]]:

@@ -20,7 +20,9 @@ class SqliteEnergy:
     async def put_chunk(self, row: ChunkRow) -> None:
         """See `port`."""
         await self._connection.execute(
-            f"INSERT OR IGNORE INTO chunk ({_CHUNK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO chunk ({_CHUNK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            " node = excluded.node, day = excluded.day, epoch = excluded.epoch, number = excluded.number,"
+            " registry_version = excluded.registry_version, content = excluded.content",
             (row.id, row.node, row.day, row.epoch, row.number, row.registry_version, row.received_at, row.content),
         )
 
@@ -28,6 +30,14 @@ class SqliteEnergy:
         """See `port`."""
         row = await self._connection.fetch_one(f"SELECT {_CHUNK} FROM chunk WHERE id = ?", (chunk_id,))
         return None if row is None else ChunkRow(*row)
+
+    async def chunks_of(self, node: NodeId, day: str, after: str, limit: int) -> list[ChunkRow]:
+        """See `port`."""
+        rows = await self._connection.fetch_all(
+            f"SELECT {_CHUNK} FROM chunk WHERE node = ? AND day = ? AND id > ? ORDER BY id LIMIT ?",
+            (node, day, after, limit),
+        )
+        return [ChunkRow(*row) for row in rows]
 
     async def chunk_days(self, node: NodeId) -> list[tuple[str, int]]:
         """See `port`."""
