@@ -19,6 +19,7 @@ from central_sync.billing.imports import ImportReport
 from central_sync.billing.registries import REGISTRY_BYTES_MAX, RegistryReport
 from central_sync.billing.tables import FILE_BYTES_MAX, mistakes_csv
 from gridmodel.fault import Fault
+from gridmodel.identity import checked_id
 from gridmodel.period import parse_day, parse_rfc3339
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -54,9 +55,13 @@ class Office(Protocol):
         """See Hub."""
         ...
 
+    async def verify_node(self, node: str, first: str, last: str, *, repair: bool, wait_s: int) -> dict[str, Any]:
+        """See Hub."""
+        ...
+
 
 def door_verbs(hub: Office) -> Mapping[str, Verb]:
-    """status, import-ledger, import-records, import-registry, mandate-publish, verify."""
+    """status, import-ledger, import-records, import-registry, mandate-publish, verify, verify-node."""
 
     async def status(_: dict[str, Any]) -> dict[str, Any]:
         return await hub.status()
@@ -88,6 +93,16 @@ def door_verbs(hub: Office) -> Mapping[str, Verb]:
         since = _text(body, "since", "")
         return asdict(await hub.verify(since and parse_day(since).isoformat()))
 
+    async def verify_node(body: dict[str, Any]) -> dict[str, Any]:
+        wait_s = body.get("wait_s", 0)
+        return await hub.verify_node(
+            checked_id("node", _text(body, "node")),
+            _text(body, "from"),
+            _text(body, "to"),
+            repair=_flag(body, "repair"),
+            wait_s=wait_s if type(wait_s) is int else -1,
+        )
+
     return {
         "status": status,
         "import-ledger": import_ledger,
@@ -95,6 +110,7 @@ def door_verbs(hub: Office) -> Mapping[str, Verb]:
         "import-registry": import_registry,
         "mandate-publish": mandate_publish,
         "verify": verify,
+        "verify-node": verify_node,
     }
 
 

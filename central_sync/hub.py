@@ -14,6 +14,7 @@ from typing import Any
 from central_sync.authority.mandates import MandateOffice
 from central_sync.balance.audit import AuditReport, BalanceAudit
 from central_sync.balance.reading import BalanceReader, question
+from central_sync.balance.restoring import DayRestore
 from central_sync.balance.topology import RegistryShelf
 from central_sync.billing.field_works import FieldWorkMerge, WorksReport
 from central_sync.billing.imports import ImportReport, LedgerImport, read_ledger
@@ -21,12 +22,15 @@ from central_sync.billing.records import RecordImport, RecordKind, read_records
 from central_sync.billing.registries import ReadRegistry, RegistryImport, RegistryReport
 from central_sync.config import HubConfig
 from central_sync.door_verbs import Verb, door_verbs
+from central_sync.ingest.completeness import Completeness
 from central_sync.ingest.region_link import RegionLink
 from central_sync.situation.changes import Changes
 from central_sync.situation.consumers import Consumers
+from central_sync.situation.coverage import Coverage
 from central_sync.situation.nodes import Situation
 from central_sync.store.port import HubTransaction
 from central_sync.store.sqlite import SqliteHubStore, database_path, open_sqlite, open_sqlite_reader, row_key_of
+from central_sync.verifying import Verifying
 from gridmodel.clock import Compute, Entropy, IoClock, Rng, UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId, new_id
@@ -70,6 +74,7 @@ class Hub:
     _records: RecordImport
     _registries: RegistryImport
     _field_works: FieldWorkMerge
+    verifying: Verifying
     _tasks: tuple[TaskState, ...] = ()
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -194,6 +199,12 @@ class Hub:
             logger("balance").error("balance_differs", differences=report.differences[:5])
         return report
 
+    async def verify_node(self, node: str, first: str, last: str, *, repair: bool, wait_s: int) -> dict[str, Any]:
+        """Hold a node's days against the node; see `verifying`."""
+        told = await self.verifying.verify(NodeId(node), first, last, repair=repair, wait_s=wait_s)
+        self._changed(done=bool(told["restored"]))
+        return told
+
     def verbs(self) -> Mapping[str, Verb]:
         """The verbs of the local door; see `door_verbs`."""
         return door_verbs(self)
@@ -269,7 +280,8 @@ async def build(
     except BaseException:
         await store.close()
         raise
-    return _wired(config, store, incarnation, clock=clock, io_clock=io_clock, rng=rng, compute=compute)
+    ports = _Ports(clock, io_clock, rng, entropy, compute)
+    return _wired(config, store, incarnation, ports)
 
 
 async def build_reader(
@@ -280,7 +292,8 @@ async def build_reader(
     key = row_key_of(config.data_dir, path, entropy, config.key_domain) if path.exists() else bytes(32)
     store = await open_sqlite_reader(path, key)
     incarnation = await store.read(lambda tx: tx.hub_value(INCARNATION))
-    return _wired(config, store, incarnation or "", clock=clock, io_clock=io_clock, rng=rng, compute=compute)
+    ports = _Ports(clock, io_clock, rng, entropy, compute)
+    return _wired(config, store, incarnation or "", ports)
 
 
 def path_of(config: HubConfig) -> Path:
@@ -288,19 +301,24 @@ def path_of(config: HubConfig) -> Path:
     return config.data_dir / database_path(config.database_url())
 
 
-def _wired(
-    config: HubConfig,
-    store: SqliteHubStore,
-    incarnation: str,
-    *,
-    clock: UtilityClock,
-    io_clock: IoClock,
-    rng: Rng,
-    compute: Compute,
-) -> Hub:
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """What a hub is given from outside."""
+
+    clock: UtilityClock
+    io_clock: IoClock
+    rng: Rng
+    entropy: Entropy
+    compute: Compute
+
+
+def _wired(config: HubConfig, store: SqliteHubStore, incarnation: str, ports: _Ports) -> Hub:
+    clock, io_clock, compute = ports.clock, ports.io_clock, ports.compute
     keyring = config.keyring()
     changes = Changes()
     shelf = RegistryShelf(store, compute)
+    restore = DayRestore(store, shelf, compute)
+    completeness = Completeness(store=store, restore=restore, clock=clock, compute=compute)
     link = RegionLink(
         store=store,
         shelf=shelf,
@@ -308,6 +326,7 @@ def _wired(
         clock=clock,
         compute=compute,
         incarnation=incarnation,
+        completeness=completeness,
         changed=changes.ring,
     )
     return Hub(
@@ -316,7 +335,7 @@ def _wired(
         incarnation=incarnation,
         clock=clock,
         io_clock=io_clock,
-        rng=rng,
+        rng=ports.rng,
         compute=compute,
         link=link,
         shelf=shelf,
@@ -330,4 +349,14 @@ def _wired(
         _records=RecordImport(store, clock, config.node_of_district()),
         _registries=RegistryImport(store, clock, compute),
         _field_works=FieldWorkMerge(store, clock, compute),
+        verifying=Verifying(
+            store=store,
+            restore=restore,
+            completeness=completeness,
+            link=link,
+            coverage=Coverage(store, compute, config.zone),
+            clock=clock,
+            io_clock=io_clock,
+            entropy=ports.entropy,
+        ),
     )

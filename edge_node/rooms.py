@@ -26,9 +26,11 @@ from edge_node.metering.plans import Plans
 from edge_node.metering.rounds import Rounds
 from edge_node.metering.visits import Grounds
 from edge_node.money.payments import Desk
+from edge_node.store.completeness import SealedDays
 from edge_node.store.opening import EdgeStore
 from edge_node.supply.enforcement import Enforcement
 from edge_node.supply.facts import Sources
+from edge_node.uplink.comparison import ComparisonRoom
 from edge_node.uplink.hub_link import HubLink, HubLinkLimits
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.status import StatusRoom
@@ -341,6 +343,14 @@ def _hub_link(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeu
         downlink=store.downlink,
         alarms=store.alarms,
         reconciliation=Reconciliation(store.control, config.node_id, wakeups),
+        comparison=ComparisonRoom(
+            node=config.node_id,
+            days=SealedDays(store.control, store.readings.segments, config.node_id, ports.compute),
+            clock=ports.clock,
+            rng=ports.rng,
+            entropy=ports.entropy,
+            signer=ports.signer,
+        ),
         link=ports.link,
         clock=ports.clock,
         rng=ports.rng,

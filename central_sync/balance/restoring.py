@@ -37,7 +37,7 @@ from central_sync.store.rows import ChunkRow, PlaceDayRow
 from gridmodel.clock import Compute
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
-from gridmodel.period import day_bounds, days_between
+from gridmodel.period import day_bounds, days_of_month
 from protocols.sync.chunk import decode_columns
 
 CHUNKS_AT_ONCE = 8
@@ -135,21 +135,10 @@ class DayRestore:
         """The month's areas that are not the sum of its days, once `changed` stands for `day`."""
         month = day[:7]
         days = []
-        for one in days_between(f"{month}-01", f"{month}-31" if _has_31(month) else _last_day(month)):
+        for one in days_of_month(month):
             stored = await tx.node_balances(node, one)
-            days.append(stored | changed if one == day else stored)
+            days.append({**stored, **changed} if one == day else stored)
         return await self._compute.run(_month_planned, month, await tx.node_balances(node, month), days)
-
-
-def _has_31(month: str) -> bool:
-    return month[5:] in {"01", "03", "05", "07", "08", "10", "12"}
-
-
-def _last_day(month: str) -> str:
-    if month[5:] != "02":
-        return f"{month}-30"
-    year = int(month[:4])
-    return f"{month}-{29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28}"
 
 
 def _hours(row: ChunkRow, known: KnownRegistry) -> tuple[NewHours, ...]:

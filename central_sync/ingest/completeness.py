@@ -17,10 +17,9 @@ from hashlib import sha256
 from central_sync.balance.restoring import DayRestore
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import ChunkRow
-from gridmodel.clock import Compute, UtilityClock
+from gridmodel.clock import Compute, Entropy, UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId, new_id
-from gridmodel.clock import Entropy
 from protocols.sync import wire
 from protocols.sync.completeness import LEAVES_PER_MESSAGE_MAX, ROOT, Compare, CompareReply, DigestTree, Leaf
 from protocols.sync.facts import ITEM_LIMITS
@@ -63,9 +62,7 @@ class Comparison:
 class Completeness:
     """Answers comparisons; the caller holds the node's turn."""
 
-    def __init__(
-        self, *, store: HubStore, restore: DayRestore, clock: UtilityClock, compute: Compute
-    ) -> None:
+    def __init__(self, *, store: HubStore, restore: DayRestore, clock: UtilityClock, compute: Compute) -> None:
         self._store = store
         self._restore = restore
         self._clock = clock
@@ -96,7 +93,9 @@ class Completeness:
             return None
         request, now = new_id("compare", entropy), self._clock.now()
         body = wire.pack({"id": request, "first": first, "last": last}, ITEM_LIMITS)
-        await self._store.write_for(node, lambda tx: tx.append_down(node, DownLane.AUTHORITY, [(KIND, request, body)], now))
+        await self._store.write_for(
+            node, lambda tx: tx.append_down(node, DownLane.AUTHORITY, [(KIND, request, body)], now)
+        )
         return request
 
     async def latest(self, node: NodeId) -> Comparison | None:

@@ -23,6 +23,12 @@ class Mark(StrEnum):
     """UTC seconds since when marks of node and hub agree; absent in a new or rebuilt store."""
     CLOCK_FLOOR = "clock_floor"
     """UTC seconds: the present was never before it."""
+    COMPARE_WANTED = "compare_wanted"
+    """The comparison of days that the hub asked for and that is not done yet: JSON {id, first, last}."""
+    COMPARED = "compared"
+    """How the latest comparison of days went: JSON, for status."""
+    CHUNKS_KEPT_FROM = "chunks_kept_from"
+    """Chunks of earlier local days were let go by rule; absent while all are kept."""
     CLOCK_DOUBTED = "clock_doubted"
     """UTC seconds as the clock showed them when it was last in doubt; absent once another source has confirmed it."""
 

@@ -18,6 +18,7 @@ from typing import assert_never
 from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
+from edge_node.uplink.comparison import ComparisonRoom
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.wakeups import Wakeups, rung_or_over
 from gridmodel.clock import Entropy, Rng, UtilityClock
@@ -67,7 +68,9 @@ class HubLinkLimits:
     future."""
     pulls_per_turn_max: int = 8
     """Pulls in a row while more lies ready; then facts go up again, so that neither way starves the other."""
-    exchange_s_max: dict[str, float] = field(default_factory=lambda: {"hello": 90.0, "push": 660.0, "pull": 2400.0})
+    exchange_s_max: dict[str, float] = field(
+        default_factory=lambda: {"hello": 90.0, "push": 660.0, "pull": 2400.0, "compare": 700.0}
+    )
     """Loop seconds of one exchange, a little above the link's own limits at its slowest rate: the last resort against
     a link that keeps its promise to raise LinkLost badly."""
 
@@ -98,6 +101,7 @@ class HubLink:
         downlink: Downlink,
         alarms: Alarms,
         reconciliation: Reconciliation,
+        comparison: ComparisonRoom,
         link: Link,
         clock: UtilityClock,
         rng: Rng,
@@ -113,6 +117,8 @@ class HubLink:
         self._downlink = downlink
         self._alarms = alarms
         self._reconciliation = reconciliation
+        self._comparison = comparison
+        self._compared_last = False
         self._link = link
         self._clock = clock
         self._rng = rng
@@ -142,6 +148,7 @@ class HubLink:
         self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)
         self._pull_at = 0
         await self._reconciliation.begin()
+        await self._comparison.look()
         while True:
             await self._turn()
 
@@ -154,6 +161,8 @@ class HubLink:
             await self._guarded(self._pull)
             await self._look_for_owed()
             self._up_first = True  # something goes up between two bursts: neither way starves the other
+            return
+        if await self._compared(now):
             return
         if self._session.state is LinkState.LOST and self._session.retry_at > now + RETRY_S_MAX:
             self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)  # the clock stepped back
@@ -168,10 +177,26 @@ class HubLink:
                 await self._guarded(lambda: self._push(step))
             case Rest():
                 self._up_first = False
-                if not pull_due:
+                if not pull_due and not self._compare_due(now):
                     await self._rest(step.until)
             case _:
                 assert_never(step)
+
+    async def _compared(self, now: int) -> bool:
+        """One exchange of a comparison that is due, between two steps of the session."""
+        if self._compared_last or not self._compare_due(now):
+            self._compared_last = False
+            return False
+        self._compared_last = True
+        await self._guarded(self._compare)
+        await self._look_for_owed()
+        return True
+
+    def _compare_due(self, now: int) -> bool:
+        return self._session.state is LinkState.LIVE and self._comparison.due(now)
+
+    async def _compare(self) -> None:
+        await self._comparison.step(self._exchange)
 
     async def _guarded(self, exchange: Callable[[], Awaitable[None]]) -> None:
         """An exchange whose failure is the loss of the link: shown, and tried again later."""
@@ -180,6 +205,7 @@ class HubLink:
         except ProtocolFault as fault:
             now = self._clock.now()
             self._pulled_whole = False
+            self._comparison.lost()
             if self._session.state is not LinkState.LOST:
                 self._session.lost(now, fault.retry_after_s if isinstance(fault, LinkLost) else None)
             if self._view.up or self._view.since == 0:
@@ -282,6 +308,8 @@ class HubLink:
             self._wakeups.hour.set()
         if result.lanes:
             self._wakeups.enforcement.set()
+        if DownLane.AUTHORITY in result.lanes:
+            await self._comparison.look()
 
     async def _retry_refused(self, now: int) -> None:
         if await self._downlink.retry_refused(now):

@@ -28,6 +28,8 @@ from protocols.sync.lanes import CHUNK_BYTES_MAX, NONCE_BYTES, PROTOCOL, served_
 SUMMARY_BYTES = 16
 """Of a range's digest: it has to hold against chance and, being seeded, against nobody who can try in advance."""
 LEAF_BYTES = 32
+DAY_CHARACTERS = len("2026-05-04")
+"""Leaves are told by ranges of one day: they name no day of their own."""
 LEAVES_TOLD_MAX = 64
 """A range of so few leaves is told leaf by leaf: 2 kB."""
 LEAVES_PER_MESSAGE_MAX = 512
@@ -142,6 +144,13 @@ def _day(value: object) -> str:
         raise f.fault(22, "a day is YYYY-MM-DD") from error
 
 
+def _range_of_day(value: object) -> str:
+    path = checked_path(value)
+    if len(path) < DAY_CHARACTERS:
+        raise f.fault(22, "leaves are told by ranges of one day")
+    return path
+
+
 def _optional_day(value: object) -> str:
     return "" if value == "" else _day(value)
 
@@ -219,7 +228,7 @@ class Compare:
             seed=read.octets("seed", NONCE_BYTES),
             parents=tuple(checked_path(path) for path in read.listed("parents", PARENTS_PER_MESSAGE_MAX)),
             children={checked_path(path): _summary(value) for path, value in children.items()},
-            leaves={checked_path(path): _digests(value) for path, value in leaves.items()},
+            leaves={_range_of_day(path): _digests(value) for path, value in leaves.items()},
             fetch=fetch,
             signed_at=read.time("signed_at"),
             nonce=read.octets("nonce", NONCE_BYTES),

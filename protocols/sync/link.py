@@ -5,7 +5,7 @@ judges nothing. It promises: a reply is whole or LinkLost is raised; after LinkL
 took the body in (so everything sent must be safe to send again); nothing is retried in here; no reply of an earlier
 exchange is ever given to a later one.
 
-HttpLink posts to ``{hub}/sync/v1/{kind}`` (kinds: hello, push, pull, compare) with content type CONTENT_TYPE both ways. A hub
+HttpLink posts to ``{hub}/sync/v1/{kind}`` (hello, push, pull, compare), content type CONTENT_TYPE both ways. A hub
 says 200 with the reply; 503 or 429 with Retry-After (whole seconds) when it wants the node to come later; any 4xx with
 a problem document (RFC 9457, `code` and `detail`) when it will never take this.
 
