@@ -13,6 +13,7 @@ from typing import Any
 
 from central_sync.authority.mandates import MandateOffice
 from central_sync.balance.audit import AuditReport, BalanceAudit
+from central_sync.balance.gap_list import Coverage
 from central_sync.balance.reading import BalanceReader, question
 from central_sync.balance.restoring import DayRestore
 from central_sync.balance.topology import RegistryShelf
@@ -26,7 +27,6 @@ from central_sync.ingest.completeness import Completeness
 from central_sync.ingest.region_link import RegionLink
 from central_sync.situation.changes import Changes
 from central_sync.situation.consumers import Consumers
-from central_sync.situation.coverage import Coverage
 from central_sync.situation.nodes import Situation
 from central_sync.store.port import HubTransaction
 from central_sync.store.sqlite import SqliteHubStore, database_path, open_sqlite, open_sqlite_reader, row_key_of

@@ -10,10 +10,10 @@ Codes: TQ-HB-61 an argument that does not fit.
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from central_sync.balance.gap_list import Coverage
 from central_sync.balance.restoring import DayRestore
 from central_sync.ingest.completeness import Comparison, Completeness
 from central_sync.ingest.region_link import RegionLink
-from central_sync.situation.coverage import Coverage
 from central_sync.store.port import HubStore, HubTransaction
 from gridmodel.clock import Entropy, IoClock, UtilityClock
 from gridmodel.fault import Fault

@@ -346,6 +346,7 @@ def _hub_link(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeu
         comparison=ComparisonRoom(
             node=config.node_id,
             days=SealedDays(store.control, store.readings.segments, config.node_id, ports.compute),
+            compute=ports.compute,
             clock=ports.clock,
             rng=ports.rng,
             entropy=ports.entropy,

@@ -25,8 +25,8 @@ from protocols.sync.completeness import LEAVES_PER_MESSAGE_MAX, ROOT, Compare, C
 from protocols.sync.facts import ITEM_LIMITS
 from protocols.sync.lanes import DownLane
 
-CHUNKS_AT_ONCE = 8
-"""Read and hashed at once: up to 8 MiB, some 10 ms of a compute thread."""
+CHUNKS_AT_ONCE = 32
+"""Read and hashed at once: some 1 MB of usual chunks, 32 MiB of the largest. Each round is two changes of thread."""
 LEAVES_MAX = 400_000
 """Chunks of one comparison: a region of a million points for a year."""
 KIND = "compare"

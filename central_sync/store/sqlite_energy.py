@@ -34,7 +34,8 @@ class SqliteEnergy:
     async def chunks_of(self, node: NodeId, day: str, after: str, limit: int) -> list[ChunkRow]:
         """See `port`."""
         rows = await self._connection.fetch_all(
-            f"SELECT {_CHUNK} FROM chunk WHERE node = ? AND day = ? AND id > ? ORDER BY id LIMIT ?",
+            f"SELECT {_CHUNK} FROM chunk WHERE id IN"  # sorting whole rows would move every blob of the day
+            " (SELECT id FROM chunk WHERE node = ? AND day = ? AND id > ? ORDER BY id LIMIT ?) ORDER BY id",
             (node, day, after, limit),
         )
         return [ChunkRow(*row) for row in rows]

@@ -7,13 +7,13 @@ that what is told as equal was seen to be equal. A comparison that the hub asked
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edge_node.store.completeness import SealedDays
 from edge_node.store.state import Mark
-from gridmodel.clock import Entropy, Rng, UtilityClock
+from gridmodel.clock import Compute, Entropy, Rng, UtilityClock
 from gridmodel.identity import NodeId
 from gridmodel.period import days_between, parse_day
 from hosting.log import logger
@@ -95,6 +95,7 @@ class ComparisonRoom:
         *,
         node: NodeId,
         days: SealedDays,
+        compute: Compute,
         clock: UtilityClock,
         rng: Rng,
         entropy: Entropy,
@@ -103,6 +104,7 @@ class ComparisonRoom:
     ) -> None:
         self._node = node
         self._days = days
+        self._compute = compute
         self._clock = clock
         self._rng = rng
         self._entropy = entropy
@@ -139,7 +141,7 @@ class ComparisonRoom:
         running, view = self._running, self._view
         if running is None or view is None:
             return False
-        compare = self._asked(running, view, now)
+        compare = await self._asked(running, view, now)
         try:
             data = await exchange("compare", sign_compare(compare, self._signer).to_bytes())
         except LinkLost as fault:
@@ -177,7 +179,8 @@ class ComparisonRoom:
             return
         held = await self._days.held(max(first, kept_from), str(last))
         seed = self._entropy.token(NONCE_BYTES)
-        self._running = _Running(DigestTree(held.leaves, seed), seed, kept_from, [ROOT], [], [])
+        tree = await self._compute.run(DigestTree, held.leaves, seed)
+        self._running = _Running(tree, seed, kept_from, [ROOT], [], [])
         self._view = ComparisonView(
             at=now,
             request=request,
@@ -193,7 +196,7 @@ class ComparisonRoom:
         )
         self._known_before = (self._view.lacking, self._view.given_back)
 
-    def _asked(self, running: _Running, view: ComparisonView, now: int) -> Compare:
+    async def _asked(self, running: _Running, view: ComparisonView, now: int) -> Compare:
         """The next message: the root alone first, then ranges, leaves, chunks; at last one that asks nothing."""
         parents: tuple[str, ...] = ()
         children: dict[str, Summary] = {}
@@ -202,8 +205,7 @@ class ComparisonRoom:
         if running.parents:
             parents = tuple(running.parents[:PARENTS_PER_MESSAGE_MAX])
             del running.parents[: len(parents)]
-            for parent in parents:
-                children |= running.tree.children(parent)
+            children = await self._compute.run(_children, running.tree, parents)
         elif running.told:
             room = LEAVES_PER_MESSAGE_MAX
             while running.told and room >= LEAVES_TOLD_MAX:
@@ -280,6 +282,10 @@ class ComparisonRoom:
         await self._days.put_mark(Mark.COMPARED, json.dumps(asdict(self._view), sort_keys=True))
         if done and view.request != NOBODY:
             await self._days.put_mark(Mark.COMPARE_WANTED, None)
+
+
+def _children(tree: DigestTree, parents: Sequence[str]) -> dict[str, Summary]:
+    return {path: one for parent in parents for path, one in tree.children(parent).items()}
 
 
 def _wanted(text: str | None) -> Mapping[str, Any] | None:

@@ -1,6 +1,7 @@
 """A node's store and link beside a real hub over HTTP, some days sealed and acknowledged: the rig of comparisons."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ from tests.central_sync.hub_rig import (
 DAYS = ("2026-05-03", "2026-05-04", "2026-05-05")
 FIRST, LAST = DAYS[0], DAYS[-1]
 NOW = END + 3 * 86_400
-SPEED = 60.0
+SPEED = 300.0
 ANSWER_S = 30
 """Real seconds that a comparison may take here at most; it takes two."""
 LOOKS_MAX = 600
@@ -72,28 +73,24 @@ class Parted:
 
     async def energy(self) -> tuple[Any, ...]:
         """Everything that the hub's balances say, in order."""
-        return tuple(
-            [
-                await self.at_hub("SELECT place, day, kind, booked, chunk FROM place_day ORDER BY place, day"),
-                *[
-                    {
-                        (one["id"], one["supplied_wh"], one["delivered_wh"], one["points_missing"])
-                        for one in (await self.hub.balance(level, "day", day))["areas"]
-                    }
-                    for level in ("transformer", "district")
-                    for day in DAYS
-                ],
+        return (
+            await self.at_hub("SELECT place, day, kind, booked, chunk FROM place_day ORDER BY place, day"),
+            *[
                 {
-                    (one["id"], one["supplied_wh"], one["delivered_wh"])
-                    for one in (await self.hub.balance("district", "month", "2026-05"))["areas"]
-                },
-            ]
+                    (one["id"], one["supplied_wh"], one["delivered_wh"], one["points_missing"])
+                    for one in (await self.hub.balance(level, "day", day))["areas"]
+                }
+                for level in ("transformer", "district")
+                for day in DAYS
+            ],
+            {
+                (one["id"], one["supplied_wh"], one["delivered_wh"])
+                for one in (await self.hub.balance("district", "month", "2026-05"))["areas"]
+            },
         )
 
     async def compared(self) -> dict[str, Any]:
         """What the node remembers of its latest comparison."""
-        import json
-
         return dict(json.loads(await self.store.state.get(Mark.COMPARED) or "{}"))
 
 
@@ -165,7 +162,14 @@ async def _linked(hub: Hub, store: EdgeStore, url: str, link_over: Callable[[Lin
     link = Counted(link_over(HttpLink(url)), exchanged)
     days = SealedDays(store.control, store.readings.segments, A, InlineCompute())
     room = ComparisonRoom(
-        node=A, days=days, clock=clock, rng=Random(2), entropy=SeededEntropy(4), signer=SIGNERS[A], period_s=30
+        node=A,
+        days=days,
+        compute=InlineCompute(),
+        clock=clock,
+        rng=Random(2),
+        entropy=SeededEntropy(4),
+        signer=SIGNERS[A],
+        period_s=30,
     )
     uplink = HubLink(
         node=A,
@@ -188,9 +192,9 @@ async def _linked(hub: Hub, store: EdgeStore, url: str, link_over: Callable[[Lin
         if task.done():
             task.result()
         told = await both.compared()
-        return (
-            bool(told) and told["under_way"] == 0 and told["chunks"] == len(DAYS) or told.get("state") == "unsupported"
-        )
+        return (bool(told) and told["under_way"] == 0 and told["chunks"] == len(DAYS)) or told.get(
+            "state"
+        ) == "unsupported"
 
     try:
         await until(ready, "three days acknowledged and compared")

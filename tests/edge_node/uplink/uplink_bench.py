@@ -103,6 +103,7 @@ async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator
             comparison=ComparisonRoom(
                 node=NODE,
                 days=SealedDays(control, segments, NODE, InlineCompute()),
+                compute=InlineCompute(),
                 clock=clock,
                 rng=random.Random(2),
                 entropy=CountedEntropy(),

@@ -1,4 +1,4 @@
-"""The gap list: which intervals of a node's points are not known by measurement, and why. Room: situation.
+"""The gap list: which intervals of a node's points are not known by measurement, and why. Floor: central_sync/balance.
 
 On the reading walk. Worked out from the chunks in force and from when the node was in touch; nothing of it is stored.
 A reason is what the hub can know: that a meter was silent while its neighbours spoke, that nobody spoke, that the link
