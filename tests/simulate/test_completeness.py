@@ -42,7 +42,9 @@ DELETIONS = {
     "hours of a day": "DELETE FROM place_day WHERE day = '2026-05-04'",
     "a balance": "DELETE FROM balance_day WHERE level = 'district' AND day = '2026-05-04'",
     "a month": "DELETE FROM balance_month",
-    "a chunk altered": "UPDATE chunk SET content = CAST(substr(content, 1, 99) || 'x' AS BLOB) WHERE day < '2026-05-04'",
+    "a chunk altered": (
+        "UPDATE chunk SET content = CAST(substr(content, 1, 99) || 'x' AS BLOB) WHERE day < '2026-05-04'"
+    ),
     "a chunk moved to another day": "UPDATE chunk SET day = '2026-05-05' WHERE day = '2026-05-03'",
     "hours altered": (
         "UPDATE place_day SET state = (SELECT state FROM place_day WHERE place = 't-a1' AND day = '2026-05-05')"
