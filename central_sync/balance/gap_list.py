@@ -80,13 +80,16 @@ class GapList:
 
 
 @dataclass(frozen=True, slots=True)
-class _Day:
-    """The series in force of one day."""
+class _Import:
+    """Of a chunk: how its import is known; a region's day has a thousand of them in memory."""
 
+    rank: tuple[int, int]
+    """(epoch, revision)."""
     ends: range
-    points: dict[str, NDArray[np.uint8]]
-    """Quality of import by point."""
-    unreadable: int
+    keys: tuple[tuple[str, str], ...]
+    """[S] (point, transformer or nothing)."""
+    quality: NDArray[np.uint8]
+    """[S, n]"""
 
 
 class Coverage:
@@ -132,7 +135,7 @@ class Coverage:
         found.note(reason, 1, {"point": None, "day": day, "from": rfc3339(start), "to": rfc3339(end)})
 
     async def _of_day(self, node: NodeId, day: str, points: tuple[str, str], found: GapList) -> None:
-        chunks: list[ChunkColumns] = []
+        chunks: list[_Import] = []
         unreadable, after = 0, ""
         while True:
             rows = await self._store.read(partial(_page, node=node, day=day, after=after))
@@ -152,33 +155,44 @@ async def _page(tx: HubTransaction, node: NodeId, day: str, after: str) -> list[
     return await tx.chunks_of(node, day, after, CHUNKS_AT_ONCE)
 
 
-def _decoded(rows: Sequence[ChunkRow]) -> list[ChunkColumns | None]:
-    """Pure: the chunks as columns, None for one whose bytes are not what was received."""
-    found: list[ChunkColumns | None] = []
+def _decoded(rows: Sequence[ChunkRow]) -> list[_Import | None]:
+    """Pure: the import of chunks, None for one whose bytes are not what was received."""
+    found: list[_Import | None] = []
     for row in rows:
         try:
             sound = sha256(row.content).hexdigest() == row.id
-            found.append(decode_columns(row.content) if sound else None)
+            found.append(_import_of(decode_columns(row.content)) if sound else None)
         except Fault:
             found.append(None)
     return found
 
 
-def _note_day(chunks: Iterable[ChunkColumns], day: str, points: tuple[str, str], found: GapList) -> None:
+def _import_of(columns: ChunkColumns) -> _Import:
+    rows = np.flatnonzero(columns.channel == Channel.IMPORT)
+    owners = columns.transformer[rows].tolist()
+    keys = tuple(
+        (columns.points[index], columns.transformers[owner] if owner >= 0 else "")
+        for index, owner in zip(rows.tolist(), owners, strict=True)
+    )
+    revision = columns.head.revision
+    return _Import((revision.epoch, revision.number), columns.head.ends(), keys, columns.quality[rows].copy())
+
+
+def _note_day(chunks: Iterable[_Import], day: str, points: tuple[str, str], found: GapList) -> None:
     """Pure but for `found`: the runs of one day that are not known by measurement."""
     in_force: dict[tuple[str, str], NDArray[np.uint8]] = {}
     ends = range(0)
-    for chunk in sorted(chunks, key=lambda one: (one.head.revision.epoch, one.head.revision.number)):
-        ends = chunk.head.ends()
-        for index in np.flatnonzero(chunk.channel == Channel.IMPORT).tolist():
-            owner = int(chunk.transformer[index])
-            in_force[chunk.points[index], chunk.transformers[owner] if owner >= 0 else ""] = chunk.quality[index]
+    for chunk in sorted(chunks, key=lambda one: one.rank):
+        ends = chunk.ends
+        in_force.update(zip(chunk.keys, chunk.quality, strict=True))
     by_point: dict[str, NDArray[np.uint8]] = {}
     for (point, _), quality in in_force.items():
         by_point[point] = np.minimum(by_point[point], quality) if point in by_point else quality
     if not by_point:
         return
-    silent = np.all(np.stack(list(by_point.values())) >= Quality.MISSING, axis=0)
+    silent = np.ones(len(ends), np.bool_)
+    for quality in by_point.values():
+        silent &= quality >= Quality.MISSING
     found.points_seen = max(found.points_seen, len(by_point))
     length = ends.step
     for point in sorted(by_point):

@@ -127,6 +127,8 @@ class DayRestore:
     async def _plan(self, tx: HubTransaction, node: NodeId, day: str, told: Mapping[str, list[_Told]]) -> _Plan:
         held = await tx.all_place_days(day, node)
         moved = await tx.node_balances(node, day)
+        others = {place for place, row in (await tx.place_days(day, sorted(told))).items() if row.node != node}
+        told = {place: some for place, some in told.items() if place not in others}
         return await self._compute.run(_planned, node, day, held, moved, told)
 
     async def _month(

@@ -11,6 +11,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
+from edge_node.store.chunks import GIVEN_BACK_FROM
 from edge_node.store.outbox import ChunkRef, append_chunk
 from edge_node.store.segments import Segments
 from edge_node.store.state import Mark, forget_mark, read_mark, write_mark
@@ -23,8 +24,6 @@ from protocols.sync.completeness import Leaf
 
 CHUNKS_PER_READ = 32
 """Read and hashed at once: some 1 MB of usual chunks and 32 MiB of the largest."""
-GIVEN_BACK_FROM = 1_000_000
-"""Numbers of chunks that the hub gave back begin here; a day sealed here has a few hundred at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,7 +268,7 @@ class ComparisonRoom:
         if view.rounds <= ROUNDS_MAX and self._mended(view):
             await self._end(replace(view, state="healing"), now + AGAIN_S, done=False)
         else:
-            nothing = not self._mended(view) and not view.damaged
+            nothing = not (self._mended(view) or view.damaged or view.aside)
             await self._end(replace(view, state="equal" if nothing else "differs"), now + self._period_s)
 
     def _mended(self, view: ComparisonView) -> bool:
@@ -280,7 +280,10 @@ class ComparisonRoom:
         self._view = replace(view, at=self._clock.now())
         self._due_at = due_at
         await self._days.put_mark(Mark.COMPARED, json.dumps(asdict(self._view), sort_keys=True))
-        if done and view.request != NOBODY:
+        wanted = _wanted(await self._days.mark(Mark.COMPARE_WANTED))
+        if wanted is not None and wanted["id"] != view.request:
+            self._due_at = self._clock.now()  # asked for while this one was on its way
+        elif wanted is not None and done:
             await self._days.put_mark(Mark.COMPARE_WANTED, None)
 
 

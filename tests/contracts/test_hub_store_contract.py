@@ -221,6 +221,38 @@ def test_registries_and_owners(run: Runner) -> None:
     run(story)
 
 
+def test_a_chunk_that_comes_again_mends_its_row_and_pages_follow_their_ids(run: Runner) -> None:
+    async def story(store: HubStore) -> None:
+        chunks = [ChunkRow(f"c-{n}", A, "2026-05-04", 1, 1, 3, 9, b"content") for n in range(5)]
+
+        async def verb(tx: HubTransaction) -> None:
+            for chunk in reversed(chunks):
+                await tx.put_chunk(replace(chunk, content=b"altered", day="2026-05-05"))
+                await tx.put_chunk(chunk)
+
+        await store.write(verb)
+        assert await store.read(lambda tx: tx.chunks_of(A, "2026-05-04", "", 3)) == chunks[:3]
+        assert await store.read(lambda tx: tx.chunks_of(A, "2026-05-04", "c-2", 3)) == chunks[3:]
+        assert await store.read(lambda tx: tx.chunk_days(A)) == [("2026-05-04", 5)]
+
+    run(story)
+
+
+def test_payloads_set_aside_are_known_by_their_digest(run: Runner) -> None:
+    async def story(store: HubStore) -> None:
+        aside, applied = replace(batch(2, "TQ-X"), lane=Lane.INTERVAL), replace(batch(3), lane=Lane.INTERVAL)
+
+        async def verb(tx: HubTransaction) -> set[bytes]:
+            for row in (aside, applied, batch(4, "TQ-X")):
+                await tx.put_batch(row)
+            return await tx.quarantined_digests(A, [bytes([n]) * 32 for n in (1, 2, 3, 4)])
+
+        assert await store.write(verb) == {aside.digest}
+        assert await store.read(lambda tx: tx.quarantined_digests(A, [])) == set()
+
+    run(story)
+
+
 def test_energy_is_kept_by_node_day_and_area(run: Runner) -> None:
     async def story(store: HubStore) -> None:
         place = PlaceDayRow("t-1", "2026-05-04", A, "transformer", b"s", "[]", None)
@@ -245,6 +277,9 @@ def test_energy_is_kept_by_node_day_and_area(run: Runner) -> None:
             assert await tx.place_day_keys() == [(A, "2026-05-04")]
             assert await tx.chunk("c-1") == chunk
             assert await tx.chunk_days(A) == [("2026-05-04", 1)]
+            assert await tx.chunks_of(A, "2026-05-04", "", 9) == [chunk]
+            assert await tx.chunks_of(A, "2026-05-04", "c-1", 9) == []
+            assert await tx.chunks_of(B, "2026-05-04", "", 9) == []
             assert await tx.balance_days(A, "2026-05-04", [*keys, ("feeder", "f-2")]) == {keys[0]: b"a", keys[1]: b"f"}
             assert await tx.balance_months(A, "2026-05", keys) == {keys[0]: b"m"}
             assert await tx.node_balances(A, "2026-05-04") == {keys[0]: b"a", keys[1]: b"f"}
