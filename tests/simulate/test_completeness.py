@@ -2,14 +2,24 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from central_sync.api import app
+from edge_node.store.completeness import SealedDays
 from edge_node.store.state import Mark
+from gridmodel.fault import Fault
+from gridmodel.identity import NodeId
+from hosting.compute import InlineCompute
+from protocols.sync.completeness import Compare, CompareReply
 from protocols.sync.link import Link, LinkLost
-from tests.central_sync.hub_rig import A
-from tests.simulate.parted_days import DAYS, Parted, parted
+from protocols.sync.messages import PUSH_BYTES_MAX
+from protocols.sync.seal import sign_compare
+from tests.central_sync.hub_rig import SIGNERS, A, B
+from tests.simulate.parted_days import DAYS, FIRST, LAST, NOW, Parted, parted
 
 Story = Callable[[Parted], Awaitable[None]]
 
@@ -139,29 +149,17 @@ def test_what_either_side_let_go_by_rule_is_no_loss(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
-def test_a_hub_of_the_version_before_is_told_and_the_link_stays_up(tmp_path: Path) -> None:
-    class Old:
-        def __init__(self, link: Link) -> None:
-            self._link = link
-
-        async def exchange(self, kind: str, body: bytes) -> bytes:
-            return await self._link.exchange(kind if kind != "compare" else "pull", body)
-
-        async def close(self) -> None:
-            await self._link.close()
-
-    class Unknown(Old):
-        async def exchange(self, kind: str, body: bytes) -> bytes:
-            if kind == "compare":
-                raise LinkLost(56, "the hub refuses (HTTP 404)", "upgrade the hub", unknown_kind=True)
-            return await self._link.exchange(kind, body)
+def test_a_hub_of_the_version_before_is_told_and_the_link_stays_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "REQUEST_BYTES_MAX", {"hello": 8_192, "push": PUSH_BYTES_MAX, "pull": 8_192})
 
     async def story(both: Parted) -> None:
         assert (await both.compared())["state"] == "unsupported"
         assert both.uplink.view().up
         assert (await both.verify())["state"] == "never_compared"
 
-    play(tmp_path, story, Unknown)
+    play(tmp_path, story)
 
 
 def test_the_gap_list_names_a_reason_for_each_interval(tmp_path: Path) -> None:
@@ -174,5 +172,98 @@ def test_the_gap_list_names_a_reason_for_each_interval(tmp_path: Path) -> None:
         assert absent["intervals"]["never_installed"] == 2
         assert absent["intervals"]["node_down"] == 1
         assert absent["intervals"]["not_closed"] >= 1
+
+    play(tmp_path, story)
+
+
+def test_a_link_lost_in_the_middle_begins_the_comparison_anew(tmp_path: Path) -> None:
+    class Torn:
+        """Loses every third comparing exchange, the reply after the hub has acted."""
+
+        def __init__(self, link: Link) -> None:
+            self._link = link
+            self._count = 0
+
+        async def exchange(self, kind: str, body: bytes) -> bytes:
+            reply = await self._link.exchange(kind, body)
+            self._count += kind == "compare"
+            if kind == "compare" and self._count in {2, 4, 7}:
+                raise LinkLost(52, "the connection broke off", "wait")
+            return reply
+
+        async def close(self) -> None:
+            await self._link.close()
+
+    async def story(both: Parted) -> None:
+        before = await both.energy()
+        await both.at_hub("DELETE FROM chunk WHERE day = '2026-05-04'")
+        await both.at_hub("DELETE FROM place_day WHERE day = '2026-05-04'")
+        told = await both.verify()
+        assert told["ok"], told
+        assert await both.energy() == before
+
+    play(tmp_path, story, Torn)
+
+
+def test_both_sides_losing_different_days_end_with_both(tmp_path: Path) -> None:
+    async def story(both: Parted) -> None:
+        before = await both.energy()
+        await both.at_hub("DELETE FROM chunk WHERE day = '2026-05-04'")
+        await both.in_segment("DELETE FROM chunk WHERE day = '2026-05-05'")
+        told = await both.verify()
+        assert told["ok"], told
+        assert await both.energy() == before
+        assert len(await both.in_segment("SELECT 1 FROM chunk")) == len(DAYS)
+        assert len(await both.at_hub("SELECT 1 FROM chunk")) == len(DAYS)
+
+    play(tmp_path, story)
+
+
+def test_a_chunk_on_its_way_is_not_offered_twice(tmp_path: Path) -> None:
+    async def story(both: Parted) -> None:
+        days = SealedDays(both.store.control, both.store.readings.segments, A, InlineCompute())
+        held = await days.held(FIRST, LAST)
+        assert (len(held.leaves), held.under_way, held.damaged) == (len(DAYS), 0, 0)
+        assert await days.offer_again(held.leaves, NOW) == len(DAYS)
+        assert await days.offer_again(held.leaves, NOW) == 0
+        again = await days.held(FIRST, LAST)
+        assert (again.leaves, again.under_way) == ((), len(DAYS))
+
+    play(tmp_path, story)
+
+
+def test_bytes_that_are_not_the_chunk_asked_for_are_not_taken_back(tmp_path: Path) -> None:
+    async def story(both: Parted) -> None:
+        days = SealedDays(both.store.control, both.store.readings.segments, A, InlineCompute())
+        (payload,) = (await both.in_segment("SELECT payload FROM chunk WHERE day = ?", DAYS[0]))[0]
+        await both.in_segment("DELETE FROM chunk")
+        digest = sha256(payload).digest()
+        assert not await days.take_back(DAYS[0], digest, payload + b"x")
+        assert not await days.take_back(DAYS[0], sha256(b"x").digest(), b"x")
+        assert not await days.take_back(DAYS[1], digest, payload), "of another day"
+        other = SealedDays(both.store.control, both.store.readings.segments, B, InlineCompute())
+        assert not await other.take_back(DAYS[0], digest, payload), "of another node"
+        assert not await both.in_segment("SELECT 1 FROM chunk")
+        assert await days.take_back(DAYS[0], digest, payload)
+        assert await days.has(DAYS[0], digest)
+
+    play(tmp_path, story)
+
+
+def test_a_strangers_comparison_is_refused_and_gives_nothing_back(tmp_path: Path) -> None:
+    async def story(both: Parted) -> None:
+        (payload,) = (await both.in_segment("SELECT payload FROM chunk WHERE day = ?", DAYS[0]))[0]
+        asked = Compare(
+            node=A, request="node", first=FIRST, last=LAST, kept_from="", seed=bytes(16), signed_at=NOW,
+            nonce=bytes(16), key_id=SIGNERS[A].key_id, fetch=sha256(payload).digest(),
+        )  # fmt: skip
+        with pytest.raises(Fault, match="TQ-HB-22"):
+            await both.hub.handle("compare", sign_compare(asked, SIGNERS[B]).to_bytes())
+        with pytest.raises(Fault, match="TQ-HB-21"):
+            await both.hub.handle("compare", sign_compare(replace(asked, node=NodeId("x")), SIGNERS[A]).to_bytes())
+        foreign = sign_compare(replace(asked, node=B), SIGNERS[B])
+        assert not CompareReply.from_bytes(await both.hub.handle("compare", foreign.to_bytes())).chunk
+        own = CompareReply.from_bytes(await both.hub.handle("compare", sign_compare(asked, SIGNERS[A]).to_bytes()))
+        assert own.chunk == payload
 
     play(tmp_path, story)
