@@ -266,11 +266,6 @@ def test_the_command_line_beside_a_running_hub(tmp_path: Path) -> None:
             assert (code, told["areas"][0]["id"]) == (0, "17")
             code, told = await asyncio.to_thread(command, "verify", *base)
             assert (code, told["differences"]) == (0, [])
-            days = ("--from", DAY, "--to", DAY)
-            code, told = await asyncio.to_thread(command, "verify", "--node", "node-a", *days, *base)
-            assert (code, told["state"], told["ok"]) == (4, "never_compared", False)
-            assert (await asyncio.to_thread(command, "verify", "--node", "node-x", *days, *base))[0] == 2
-            assert (await asyncio.to_thread(command, "verify", "--node", "node-a", *base))[0] == 2
             assert (await asyncio.to_thread(command, "status", *base))[1]["tasks"]["audit"] == "running"
             with pytest.raises(Fault, match="TQ-IN-01"):
                 await serve(config, stop, clock=clock, entropy=SystemEntropy(), ready=ready)
