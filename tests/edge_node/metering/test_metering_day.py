@@ -203,10 +203,8 @@ def test_a_day_whose_segment_was_lost_is_not_sealed_again_from_what_is_left(
 
             async def lose(conn: Connection) -> None:
                 await conn.execute("DELETE FROM reading WHERE end <= ?", (DAY_END,))
-                if given_back:
-                    await conn.execute("UPDATE chunk SET number = number + ?", (GIVEN_BACK_FROM,))
-                else:
-                    await conn.execute("DELETE FROM chunk")
+                moved = f"UPDATE chunk SET number = number + {GIVEN_BACK_FROM}"
+                await conn.execute(moved if given_back else "DELETE FROM chunk")
 
             async with one.readings.segments.lease("2026-05") as segment:
                 await segment.database.write(lose)
