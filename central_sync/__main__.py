@@ -233,20 +233,30 @@ def mandate(  # noqa: PLR0917 — the options of a command line
 
 
 @app.command()
-def verify(
+def verify(  # noqa: PLR0917 — the options of a command line
     config: Config,
     since: Annotated[str, typer.Option(help="Local date from which on; everything without it.")] = "",
+    node: Annotated[str, typer.Option(help="One node: hold its days against the node itself.")] = "",
+    first: Annotated[str, typer.Option("--from", help="With --node: the first local date.")] = "",
+    last: Annotated[str, typer.Option("--to", help="With --node: the last local date.")] = "",
+    repair: Annotated[bool, typer.Option(help="With --node: mend the hub's own rows.")] = False,
+    wait_s: Annotated[int, typer.Option("--wait", help="With --node: seconds for the node's answer.")] = 90,
     json_: Json = False,
 ) -> None:
-    """Work balances out anew, from hours and from chunks, and compare. The hub must run. Exit 1 on a difference."""
+    """Work balances out anew and compare; with --node, compare with what the node holds. The hub must run."""
 
     async def ask() -> dict[str, Any]:
         if since:
             parse_day(since)
+        if node:
+            body = {"node": node, "from": first, "to": last, "repair": repair, "wait_s": wait_s}
+            return await call_door(load(config).door, "verify-node", body, answer_s_max=wait_s + 600.0)
         return await call_door(load(config).door, "verify", {"since": since}, answer_s_max=600.0)
 
     told = answer_of(json_, ask)
     show(told, json_, spoken(config))
+    if node and (code := reports.verify_exit(told)) is not Exit.OK:
+        raise typer.Exit(code)
     if told["differences"]:
         raise typer.Exit(Exit.FAILED)
 

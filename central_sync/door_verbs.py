@@ -64,9 +64,13 @@ class Office(Protocol):
         """See Hub."""
         ...
 
+    async def verify_node(self, node: str, first: str, last: str, *, repair: bool, wait_s: int) -> dict[str, Any]:
+        """See Hub."""
+        ...
+
 
 def door_verbs(hub: Office) -> Mapping[str, Verb]:
-    """status, import-ledger, import-records, import-registry, mandate-publish, bundle-write, bundle-apply, verify."""
+    """All by name: status, the imports, mandate-publish, bundles, verify and verify-node."""
 
     async def status(_: dict[str, Any]) -> dict[str, Any]:
         return await hub.status()
@@ -104,6 +108,16 @@ def door_verbs(hub: Office) -> Mapping[str, Verb]:
     async def bundle_apply(body: dict[str, Any]) -> dict[str, Any]:
         return await apply_bundle(hub, body)
 
+    async def verify_node(body: dict[str, Any]) -> dict[str, Any]:
+        wait_s = body.get("wait_s", 0)
+        return await hub.verify_node(
+            checked_id("node", _text(body, "node")),
+            _text(body, "from"),
+            _text(body, "to"),
+            repair=_flag(body, "repair"),
+            wait_s=wait_s if type(wait_s) is int else -1,
+        )
+
     return {
         "bundle-apply": bundle_apply,
         "bundle-write": bundle_write,
@@ -113,6 +127,7 @@ def door_verbs(hub: Office) -> Mapping[str, Verb]:
         "import-registry": import_registry,
         "mandate-publish": mandate_publish,
         "verify": verify,
+        "verify-node": verify_node,
     }
 
 

@@ -13,7 +13,9 @@ from typing import Any
 
 from central_sync.authority.mandates import MandateOffice
 from central_sync.balance.audit import AuditReport, BalanceAudit
+from central_sync.balance.gap_list import Coverage
 from central_sync.balance.reading import BalanceReader, question
+from central_sync.balance.restoring import DayRestore
 from central_sync.balance.topology import RegistryShelf
 from central_sync.billing.field_works import FieldWorkMerge, WorksReport
 from central_sync.billing.imports import ImportReport, LedgerImport, read_ledger
@@ -22,12 +24,14 @@ from central_sync.billing.registries import ReadRegistry, RegistryImport, Regist
 from central_sync.config import HubConfig
 from central_sync.door_verbs import Verb, door_verbs
 from central_sync.ingest.bundles import Bundles, HubBundleKeys
+from central_sync.ingest.completeness import Completeness
 from central_sync.ingest.region_link import RegionLink
 from central_sync.situation.changes import Changes
 from central_sync.situation.consumers import Consumers
 from central_sync.situation.nodes import Situation
 from central_sync.store.engines import open_store, open_store_reader
 from central_sync.store.port import HubStore, HubTransaction
+from central_sync.verifying import Verifying
 from gridmodel.clock import Compute, Entropy, IoClock, Rng, UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId, new_id
@@ -72,6 +76,7 @@ class Hub:
     _records: RecordImport
     _registries: RegistryImport
     _field_works: FieldWorkMerge
+    verifying: Verifying
     _tasks: tuple[TaskState, ...] = ()
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -204,6 +209,12 @@ class Hub:
             logger("balance").error("balance_differs", differences=report.differences[:5])
         return report
 
+    async def verify_node(self, node: str, first: str, last: str, *, repair: bool, wait_s: int) -> dict[str, Any]:
+        """Hold a node's days against the node; see `verifying`."""
+        told = await self.verifying.verify(NodeId(node), first, last, repair=repair, wait_s=wait_s)
+        self._changed(done=bool(told["restored"]))
+        return told
+
     def verbs(self) -> Mapping[str, Verb]:
         """The verbs of the local door; see `door_verbs`."""
         return door_verbs(self)
@@ -305,6 +316,8 @@ def _wired(
     keyring = config.keyring()
     changes = Changes()
     shelf = RegistryShelf(store, compute)
+    restore = DayRestore(store, shelf, compute)
+    completeness = Completeness(store=store, restore=restore, clock=clock, compute=compute)
     link = RegionLink(
         store=store,
         shelf=shelf,
@@ -312,6 +325,7 @@ def _wired(
         clock=clock,
         compute=compute,
         incarnation=incarnation,
+        completeness=completeness,
         changed=changes.ring,
     )
     return Hub(
@@ -343,4 +357,14 @@ def _wired(
         _records=RecordImport(store, clock, config.node_of_district()),
         _registries=RegistryImport(store, clock, compute),
         _field_works=FieldWorkMerge(store, clock, compute),
+        verifying=Verifying(
+            store=store,
+            restore=restore,
+            completeness=completeness,
+            link=link,
+            coverage=Coverage(store, compute, config.zone),
+            clock=clock,
+            io_clock=ports.io_clock,
+            entropy=ports.entropy,
+        ),
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from gridmodel.period import local_time, parse_rfc3339
 from gridmodel.quantity import WH_PER_KWH, rounded
+from hosting.process import Exit
 from hosting.speech import table
 
 
@@ -46,6 +47,15 @@ def node_lines(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [(*(node[name] for name in names), _backlog(node["backlog"])) for node in nodes]
     return table(
         rows, ("node", "state", "last seen", "registry", "set aside", "to send down", "alarms", "backlog (own word)")
+    )
+
+
+def verify_exit(told: Mapping[str, Any]) -> Exit:
+    """Of `verify --node`: a difference is 1, what is still being brought back 3, a node out of reach 4."""
+    if told["differences"] or told["state"] == "differs":
+        return Exit.FAILED
+    return {"healing": Exit.PARTLY, "no_answer": Exit.LINK_DOWN, "never_compared": Exit.LINK_DOWN}.get(
+        told["state"], Exit.OK
     )
 
 

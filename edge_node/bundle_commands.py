@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from edge_node.bundle_verbs import BundleVerbs
-from edge_node.bundle_wiring import bundles_of
 from edge_node.commands import through_door
 from edge_node.config import NodeConfig
 from edge_node.console.people import People
@@ -17,6 +16,7 @@ from edge_node.node import remind
 from edge_node.serving import key_domain, load_bundle_keys, load_signer
 from edge_node.store.opening import CONTROL_NAME, StoreKeys, no_store, open_store
 from edge_node.uplink.reconciliation import Reconciliation
+from edge_node.uplink_wiring import bundles_of
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Entropy
 from hosting.clocks import ScaledClock, seeded_rng

@@ -228,9 +228,8 @@ async def build(
 
     `drivers` by protocol name, and those that `drivers_over` makes over the open store; `profiles` are the shipped ones
     unless given; `told_clock` (`clock` itself, where it listens) is told what hub, meters and an earlier run know of
-    the time; `settled` hears of objects that live as long as a registry, `let_go` of those that did, `at_rest` of
-    moments when little is under way. On a fault nothing stays open but what was handed in: link and drivers are the
-    caller's until a Node is given back.
+    the time; `settled` hears of objects that live as long as a registry, `let_go` of those that did, `at_rest` of quiet
+    moments. On a fault nothing stays open but what was handed in: link and drivers are the caller's until then.
     """
     ports = Ports(
         clock=clock,

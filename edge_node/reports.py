@@ -21,6 +21,8 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
             ("meters", f"{status['meters']}, silent {status['meters_silent']}"),
             ("no fresh reading", _counts(status["meters_absent"], "nobody")),
             ("newest reading", moment(status["newest_reading_end"], zone)),
+            ("estimated intervals", _counts(status["gaps"], "none")),
+            ("compared with the hub", _completeness(status["completeness"], zone)),
             ("relays", _counts(status["relays"])),
             ("cuts today", status["cuts_today"]),
             ("cuts stopped", _stops(status)),
@@ -58,6 +60,14 @@ def _lane_rows(status: Mapping[str, Any], zone: str) -> list[Sequence[object]]:
 
 def _counts(counts: Mapping[str, int], nothing: str = "none known") -> str:
     return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items() if count) or nothing
+
+
+def _completeness(told: Mapping[str, Any] | None, zone: str) -> str:
+    if told is None:
+        return "not yet"
+    line = f"{told['first']} to {told['last']}: {told['state']}, {told['chunks']} chunks, {moment(told['at'], zone)}"
+    names = ("under_way", "damaged", "lacking", "given_back", "aside", "retained_here")
+    return ", ".join([line, *(f"{name.replace('_', ' ')} {told[name]}" for name in names if told[name])])
 
 
 def _stops(status: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ another room.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from edge_node.bundle_wiring import bundles_of
 from edge_node.config import NodeConfig
 from edge_node.console.people import People
 from edge_node.console.points import PointsBoard
@@ -36,6 +35,7 @@ from edge_node.uplink.bundles import Bundles, NodeBundleKeys
 from edge_node.uplink.hub_link import HubLink, HubLinkLimits
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.status import StatusRoom
+from edge_node.uplink_wiring import bundles_of, comparison_of
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Compute, Entropy, IoClock, Rng, ToldClock, UtilityClock
 from gridmodel.identity import ChannelId
@@ -140,6 +140,7 @@ def build_rooms(
     grounds = Grounds(
         registries=store.registries, drivers=ports.drivers, plans=plans, clock=ports.clock, compute=ports.compute
     )
+    hour_close, day_close = _closes(config, ports, store, wakeups)
     return Rooms(
         collector=_collector(config, ports, store, wakeups, plans),
         backfill=_backfill(config, ports, store, wakeups),
@@ -149,8 +150,8 @@ def build_rooms(
         late_exchanges=_late_exchanges(ports, store, wakeups),
         late_links=_late_links(ports, store, wakeups),
         field_desk=_field_desk(ports, store, wakeups),
-        hour_close=_hour_close(config, ports, store, wakeups),
-        day_close=_day_close(config, ports, store, wakeups),
+        hour_close=hour_close,
+        day_close=day_close,
         hub_link=hub_link,
         bundles=_bundles(config, ports, store, wakeups, reconciliation, hub_link),
         status=_status(config, ports, store, wakeups, board),
@@ -326,25 +327,12 @@ def _field_desk(ports: Ports, store: EdgeStore, wakeups: Wakeups) -> FieldDesk:
     )
 
 
-def _hour_close(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> HourClose:
-    return HourClose(
-        readings=store.readings,
-        hours=store.hours,
-        registries=store.registries,
-        clock=ports.clock,
-        wakeups=wakeups,
-        grace_s=config.polling.hour_grace_s,
-    )
-
-
-def _day_close(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> DayClose:
-    return DayClose(
-        readings=store.readings,
-        hours=store.hours,
-        registries=store.registries,
-        clock=ports.clock,
-        wakeups=wakeups,
-        grace_s=config.polling.day_grace_s,
+def _closes(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups) -> tuple[HourClose, DayClose]:
+    readings, hours, registries, clock = store.readings, store.hours, store.registries, ports.clock
+    hour_s, day_s = config.polling.hour_grace_s, config.polling.day_grace_s
+    return (
+        HourClose(readings=readings, hours=hours, registries=registries, clock=clock, wakeups=wakeups, grace_s=hour_s),
+        DayClose(readings=readings, hours=hours, registries=registries, clock=clock, wakeups=wakeups, grace_s=day_s),
     )
 
 
@@ -385,17 +373,21 @@ def _bundles(  # noqa: PLR0917
 def _hub_link(
     config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups, reconciliation: Reconciliation
 ) -> HubLink:
+    clock, rng, entropy, signer = ports.clock, ports.rng, ports.entropy, ports.signer
     return HubLink(
         node=config.node_id,
         outbox=store.outbox,
         downlink=store.downlink,
         alarms=store.alarms,
         reconciliation=reconciliation,
+        comparison=comparison_of(
+            config.node_id, store, signer=signer, clock=clock, rng=rng, entropy=entropy, compute=ports.compute
+        ),
         link=ports.link,
-        clock=ports.clock,
-        rng=ports.rng,
-        entropy=ports.entropy,
-        signer=ports.signer,
+        clock=clock,
+        rng=rng,
+        entropy=entropy,
+        signer=signer,
         wakeups=wakeups,
         time_heard=None if ports.told_clock is None else ports.told_clock.confirm,
         limits=HubLinkLimits(pull_period_s=config.hub.pull_period_s),

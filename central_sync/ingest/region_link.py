@@ -1,4 +1,4 @@
-"""The hub's side of sync: hello, push, pull, independent of how the bytes came. Floor: central_sync/ingest.
+"""The hub's side of sync: hello, push, pull, compare, independent of how the bytes came. Floor: central_sync/ingest.
 
 On the walks of reading, payment and link loss. `handle(kind, body)` takes a packed message and gives the packed reply;
 HTTP and the simulator's link call it alike, and what couriers bring (`bundles`) goes the same ways. What cannot be read
@@ -22,6 +22,7 @@ from types import MappingProxyType
 from central_sync.balance.hours import ContentFault
 from central_sync.balance.topology import RegistryShelf
 from central_sync.ingest.applying import apply_content
+from central_sync.ingest.completeness import Completeness
 from central_sync.ingest.content import Content, prepared_or_fault, unknown_fault
 from central_sync.ingest.going_down import GoingDown, what_lies_after
 from central_sync.store.port import HubStore, HubTransaction
@@ -33,6 +34,7 @@ from hosting.log import logger
 from protocols.authority.signatures import KeyRing, SignatureRefused
 from protocols.errors import ProtocolFault
 from protocols.sync.batch import Batch
+from protocols.sync.completeness import Compare
 from protocols.sync.lanes import AckOutcome, DownLane, Lane, LaneMark, fresh_mark
 from protocols.sync.messages import Ack, Hello, Push, PushReply, Welcome
 from protocols.sync.pull import Pull, PullReply
@@ -72,6 +74,7 @@ class RegionLink:
         clock: UtilityClock,
         compute: Compute,
         incarnation: str,
+        completeness: Completeness,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -81,6 +84,7 @@ class RegionLink:
         self._clock = clock
         self._compute = compute
         self._incarnation = incarnation
+        self._completeness = completeness
         self._changed = changed
         self._locks: dict[NodeId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = logger("ingest")
@@ -94,8 +98,10 @@ class RegionLink:
                 return (await self.push(Push.from_bytes(body))).to_bytes()
             case "pull":
                 return await self._pull(Pull.from_bytes(body))
+            case "compare":
+                return await self._compare(Compare.from_bytes(body))
             case _:
-                raise LinkFault(20, f"there is no exchange {kind!r:.40}", "hello, push and pull", 404)
+                raise LinkFault(20, f"there is no exchange {kind!r:.40}", "hello, push, pull and compare", 404)
 
     async def carried_hello(self, hello: Hello, known: LaneMark | None, made_at: int) -> bool:
         """A hello out of a bundle made at `made_at`; gives whether it led to anything.
@@ -322,7 +328,14 @@ class RegionLink:
 
         await self._store.write_for(node, verb)
 
-    def _authentic(self, node: NodeId, message: Hello | Pull) -> None:
+    async def _compare(self, compare: Compare) -> bytes:
+        self._authentic(compare.node, compare)
+        async with self._locks[compare.node]:
+            reply = await self._completeness.answer(compare, self._incarnation)
+        await self._seen(compare.node, reply.hub_time)
+        return reply.to_bytes()
+
+    def _authentic(self, node: NodeId, message: Hello | Pull | Compare) -> None:
         if node not in self._nodes:
             raise _stranger(node)
         outcome = check_signature(message, self._keyring, self._clock.bounds())

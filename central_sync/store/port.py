@@ -12,18 +12,16 @@ takes one.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from central_sync.store.port_reports import FieldWorkVerbs, ReportVerbs
 from central_sync.store.rows import (
-    AlarmRow,
     BalanceRow,
     BatchRow,
     ChunkRow,
     ConflictRow,
-    FieldWorkRow,
     IssuedRow,
     LedgerRow,
     LinkSpan,
     NodeRow,
-    OperationRow,
     OwnerRow,
     PlaceDayRow,
 )
@@ -103,6 +101,10 @@ class LaneVerbs(Protocol):
         """
         ...
 
+    async def quarantined_digests(self, node: NodeId, digests: Sequence[bytes]) -> set[bytes]:
+        """Those payloads of lane interval that are set aside."""
+        ...
+
     async def count_quarantined(self) -> dict[NodeId, int]:
         """How many batches of each node are quarantined."""
         ...
@@ -157,11 +159,15 @@ class EnergyVerbs(Protocol):
     """Chunks, hours in force, moved balances. All blobs belong to the balance room."""
 
     async def put_chunk(self, row: ChunkRow) -> None:
-        """Keep a chunk; the same id is the same content."""
+        """Keep a chunk; the same id is the same content, and mends a row that was altered here."""
         ...
 
     async def chunk(self, chunk_id: str) -> ChunkRow | None:
         """One chunk."""
+        ...
+
+    async def chunks_of(self, node: NodeId, day: str, after: str, limit: int) -> list[ChunkRow]:
+        """A node's chunks of one day, by id after `after`."""
         ...
 
     async def chunk_days(self, node: NodeId) -> list[tuple[str, int]]:
@@ -270,70 +276,6 @@ class MoneyVerbs(Protocol):
 
     async def put_issued(self, rows: Sequence[IssuedRow]) -> None:
         """Keep what was issued; the same (kind, id, node) twice is one."""
-        ...
-
-
-class ReportVerbs(Protocol):
-    """What nodes report of themselves."""
-
-    async def put_operations(self, rows: Sequence[OperationRow], now: int) -> None:
-        """Keep relay operations: what was unknown of one (sent, result, outcome) is filled in, nothing is unset."""
-        ...
-
-    async def last_movements(self, node: NodeId) -> list[tuple[str, str, str | None]]:
-        """(usage point, action, outcome) of the latest relay operation of every point of the node that had one."""
-        ...
-
-    async def operations(self, node: NodeId | None, usage_point: str | None, limit: int) -> list[OperationRow]:
-        """Relay operations, newest intent first."""
-        ...
-
-    async def put_alarms(self, rows: Sequence[AlarmRow]) -> None:
-        """Keep alarms; a clearing stays whatever order the two came in."""
-        ...
-
-    async def alarms(self, node: NodeId | None, limit: int, *, standing: bool) -> list[AlarmRow]:
-        """Alarms, newest first."""
-        ...
-
-    async def put_status(self, node: NodeId, status: bytes, at: int) -> None:
-        """The node's latest status; an older one is ignored."""
-        ...
-
-    async def put_audit_head(self, node: NodeId, head_id: str, at: int, content: bytes) -> None:
-        """Keep the head of a node's audit chain."""
-        ...
-
-
-class FieldWorkVerbs(Protocol):
-    """What offices recorded of meters."""
-
-    async def put_field_works(self, rows: Sequence[FieldWorkRow]) -> None:
-        """Keep works, or what became of them; the caller has looked for conflicts in the same transaction."""
-        ...
-
-    async def field_work(self, node: NodeId, work: str) -> FieldWorkRow | None:
-        """One work."""
-        ...
-
-    async def field_works(self, node: NodeId, version: int) -> list[FieldWorkRow]:
-        """The works of a node that its registry `version` does not hold, by id."""
-        ...
-
-    async def recent_field_works(self, node: NodeId | None, limit: int) -> list[FieldWorkRow]:
-        """The latest to arrive, newest first."""
-        ...
-
-    async def count_field_works(self, node: NodeId) -> int:
-        """How many there are of a node."""
-        ...
-
-    async def nodes_with_field_works(self) -> list[NodeId]:
-        """Nodes that have works which wait to be judged."""
-        ...
-
-    async def rejudge_field_works(self, node: NodeId) -> None:
-        """Let every work of the node wait again: its registry changed."""
         ...
 
 

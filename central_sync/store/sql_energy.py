@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from central_sync.store.port import AreaKey
 from central_sync.store.rows import BalanceRow, ChunkRow, PlaceDayRow
-from central_sync.store.statements import Statements, inserted_once, marks_of, replaced, slices
+from central_sync.store.statements import Statements, inserted, marks_of, replaced, slices
 from gridmodel.identity import NodeId
 
 _CHUNK = "id, node, day, epoch, number, registry_version, received_at, content"
@@ -19,7 +19,9 @@ class SqlEnergy:
     async def put_chunk(self, row: ChunkRow) -> None:
         """See `port`."""
         await self._connection.execute(
-            inserted_once("chunk", _CHUNK),
+            f"{inserted('chunk', _CHUNK)} ON CONFLICT (id) DO UPDATE SET"
+            " node = excluded.node, day = excluded.day, epoch = excluded.epoch, number = excluded.number,"
+            " registry_version = excluded.registry_version, content = excluded.content",
             (row.id, row.node, row.day, row.epoch, row.number, row.registry_version, row.received_at, row.content),
         )
 
@@ -27,6 +29,15 @@ class SqlEnergy:
         """See `port`."""
         row = await self._connection.fetch_one(f"SELECT {_CHUNK} FROM chunk WHERE id = ?", (chunk_id,))
         return None if row is None else ChunkRow(*row)
+
+    async def chunks_of(self, node: NodeId, day: str, after: str, limit: int) -> list[ChunkRow]:
+        """See `port`."""
+        rows = await self._connection.fetch_all(
+            f"SELECT {_CHUNK} FROM chunk WHERE id IN"  # sorting whole rows would move every blob of the day
+            " (SELECT id FROM chunk WHERE node = ? AND day = ? AND id > ? ORDER BY id LIMIT ?) ORDER BY id",
+            (node, day, after, limit),
+        )
+        return [ChunkRow(*row) for row in rows]
 
     async def chunk_days(self, node: NodeId) -> list[tuple[str, int]]:
         """See `port`."""

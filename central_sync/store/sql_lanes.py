@@ -122,6 +122,17 @@ class SqlLanes:
         )
         return [BatchRow(row[0], Lane(row[1]), *row[2:]) for row in rows]
 
+    async def quarantined_digests(self, node: NodeId, digests: Sequence[bytes]) -> set[bytes]:
+        """See `port`."""
+        if not digests:
+            return set()
+        rows = await self._connection.fetch_all(
+            "SELECT digest FROM batch WHERE node = ? AND outcome = 'quarantined' AND lane = ?"
+            f" AND digest IN ({marks_of(len(digests))})",
+            (node, Lane.INTERVAL.value, *digests),
+        )
+        return {bytes(digest) for (digest,) in rows}
+
     async def count_quarantined(self) -> dict[NodeId, int]:
         """See `port`."""
         rows = await self._connection.fetch_all(

@@ -3,6 +3,7 @@
 One gathering for all three, so that they never tell different stories. Everything here is read; nothing decides.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from edge_node.console.reliability import reliability
 from edge_node.store.opening import EdgeStore
 from edge_node.store.operations import Movement
+from edge_node.store.state import Mark
 from edge_node.uplink.hub_link import LinkView
 from gridmodel.clock import UtilityClock
 from gridmodel.event import AlarmKind
@@ -58,6 +60,7 @@ class StatusBoard:
             "running": self._link is not None,
             "link": None if self._link is None else asdict(self._link()),
             "lanes": {lane.value: asdict(owed) for lane, owed in lanes.items()},
+            "completeness": json.loads(marks.get(Mark.COMPARED, "null")),
             "marks": {mark.value: value for mark, value in marks.items()},
             "down_offsets": {lane.value: offset for lane, offset in (await store.downlink.offsets()).items()},
             "refused_items": len(await store.downlink.refused()),

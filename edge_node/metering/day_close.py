@@ -8,7 +8,7 @@ say something else are offered.
 
 from edge_node.metering.day_parts import DayPart, day_parts, seal_part
 from edge_node.metering.hour_close import close_hour
-from edge_node.store.chunks import ChunkRow
+from edge_node.store.chunks import GIVEN_BACK_FROM, ChunkRow
 from edge_node.store.day_rows import day_rows
 from edge_node.store.hours import DayMark, Hours
 from edge_node.store.readings import Readings
@@ -19,6 +19,7 @@ from gridmodel.clock import ClockTrust, UtilityClock
 from gridmodel.period import HOUR_S, day_bounds, interval_ends, local_day
 from gridmodel.reading import Revision
 from gridmodel.registry import Registry
+from hosting.log import logger
 
 DAY_GRACE_S = 7_200
 """How long after midnight late readings are waited for by default."""
@@ -47,6 +48,7 @@ class DayClose:
         self._clock = clock
         self._wakeups = wakeups
         self._grace_s = grace_s
+        self._log = logger("metering")
 
     async def run(self) -> None:
         """Seal whatever is due, for ever."""
@@ -88,7 +90,11 @@ class DayClose:
             mark = await self._hours.day_mark(day)
             if mark is not None and mark.closed_at <= now < mark.closed_at + RESEAL_S:
                 continue
-            if mark is not None:
+            if mark is not None and not await self._offered(day, mark):
+                # What was sealed is gone with its segment, and so are the readings: a day made of what is left would
+                # outrank the whole one that the hub has.
+                self._log.warning("day_not_sealed_again", day=day)
+            elif mark is not None:
                 await self._seal(registry, day, first, now)
                 for hour in sorted(touched):
                     if hour >= first:
@@ -112,7 +118,9 @@ class DayClose:
         if mark is None:
             return {}
         rows = await self._readings.chunks.of_day(day)
-        return {row.number: row for row in rows if row.revision.number <= mark.revision}
+        return {
+            row.number: row for row in rows if row.revision.number <= mark.revision and row.number < GIVEN_BACK_FROM
+        }
 
     async def _seal_part(
         self, registry: Registry, part: DayPart, revision: Revision, before: ChunkRow | None

@@ -14,6 +14,8 @@ from hosting.database import Connection
 
 DIGEST_IN_ID_CHARACTERS = 16
 """64 bits of the digest in a chunk's name: one name, one content."""
+GIVEN_BACK_FROM = 1_000_000
+"""Numbers of chunks that the hub gave back begin here; a day sealed here has a few hundred at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ REFUSED_RETRIED_MAX = 1_000
 
 ONLY_PERMITS = {
     DownLane.LEDGER: frozenset({"watermark"}),
-    DownLane.AUTHORITY: frozenset({"mandate", "notice", "weather", "lift_stop"}),
+    DownLane.AUTHORITY: frozenset({"mandate", "notice", "weather", "lift_stop", "compare"}),
     DownLane.REGISTRY: frozenset[str](),
 }
 """Kinds whose absence can only forbid a cut. Whatever else was refused may have been a reason against one."""

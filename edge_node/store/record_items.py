@@ -6,6 +6,7 @@ from typing import Any
 
 from gridmodel.fault import Fault
 from gridmodel.identity import AccountId, DistrictId, UsagePointId, checked_soato
+from gridmodel.period import parse_day
 from gridmodel.quantity import MONEY_TIYIN_MAX
 from gridmodel.record import Notice, NoticeEvidence, Protection, ProtectionKind, WeatherForecast
 from protocols.sync import fields as f
@@ -39,6 +40,13 @@ def notice_from_body(body: Mapping[str, Any]) -> Notice:
     if notice.evidence is NoticeEvidence.NONE and notice.delivered_at is not None:
         raise record_fault("02", f"notice {notice.id} was delivered without evidence")
     return notice
+
+
+def comparison_from_body(body: Mapping[str, Any]) -> dict[str, str]:
+    """{id, first, last}: local days to be compared; raises MessageFault or PeriodFault."""
+    read = Fields("compare", dict(body), ("id", "first", "last"))
+    first, last = (parse_day(read.text(name)).isoformat() for name in ("first", "last"))
+    return {"id": read.identity("id"), "first": first, "last": last}
 
 
 def protection_from_body(body: Mapping[str, Any]) -> Protection:

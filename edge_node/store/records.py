@@ -9,6 +9,7 @@ Codes: TQ-RC-01 a kind of item that is none, -02 a record that contradicts itsel
 -04 a lifting that must be done at the office.
 """
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from edge_node.store.alarms import alarm_stands, clear_alarm, raise_alarm
 from edge_node.store.mandates import MandateChecker, MandateRow, mandate_in_force, mandate_rows, put_mandate
 from edge_node.store.record_items import (
+    comparison_from_body,
     notice_from_body,
     protection_from_body,
     record_fault,
@@ -23,6 +25,7 @@ from edge_node.store.record_items import (
     stop_from_body,
     weather_from_body,
 )
+from edge_node.store.state import Mark, write_mark
 from gridmodel.clock import TimeBounds
 from gridmodel.event import AlarmKind
 from gridmodel.identity import AccountId, DistrictId, NodeId, UsagePointId
@@ -274,6 +277,8 @@ class Records:
                 await self.stop_cuts(conn, *stop_from_body(body))
             case "lift_stop":
                 raise record_fault("04", "the hub cannot lift a stop: a person does it at the office")
+            case "compare":
+                await write_mark(conn, Mark.COMPARE_WANTED, json.dumps(comparison_from_body(body), sort_keys=True))
             case _:
                 raise record_fault("01", f"item {item_id} of kind {kind!r:.40} is no record")
 

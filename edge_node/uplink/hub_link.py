@@ -18,6 +18,7 @@ from typing import assert_never
 from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
+from edge_node.uplink.comparison import ComparisonRoom
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.taking import Taking
 from edge_node.wakeups import Wakeups, rung_or_over
@@ -52,7 +53,9 @@ class HubLinkLimits:
     future."""
     pulls_per_turn_max: int = 8
     """Pulls in a row while more lies ready; then facts go up again, so that neither way starves the other."""
-    exchange_s_max: dict[str, float] = field(default_factory=lambda: {"hello": 90.0, "push": 660.0, "pull": 2400.0})
+    exchange_s_max: dict[str, float] = field(
+        default_factory=lambda: {"hello": 90.0, "push": 660.0, "pull": 2400.0, "compare": 700.0}
+    )
     """Loop seconds of one exchange, a little above the link's own limits at its slowest rate: the last resort against
     a link that keeps its promise to raise LinkLost badly."""
 
@@ -83,6 +86,7 @@ class HubLink:
         downlink: Downlink,
         alarms: Alarms,
         reconciliation: Reconciliation,
+        comparison: ComparisonRoom,
         link: Link,
         clock: UtilityClock,
         rng: Rng,
@@ -97,6 +101,8 @@ class HubLink:
         self._outbox = outbox
         self._downlink = downlink
         self._reconciliation = reconciliation
+        self._comparison = comparison
+        self._compared_last = False
         self._link = link
         self._clock = clock
         self._rng = rng
@@ -135,6 +141,7 @@ class HubLink:
         self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)
         self._pull_at = 0
         await self._reconciliation.begin()
+        await self._comparison.look()
         while True:
             await self._turn()
 
@@ -151,6 +158,8 @@ class HubLink:
             await self._look_for_owed()
             self._up_first = True  # something goes up between two bursts: neither way starves the other
             return
+        if await self._compared(now):
+            return
         if self._session.state is LinkState.LOST and self._session.retry_at > now + RETRY_S_MAX:
             self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)  # the clock stepped back
         match step := self._session.next(now):
@@ -164,10 +173,26 @@ class HubLink:
                 await self._guarded(lambda: self._push(step))
             case Rest():
                 self._up_first = False
-                if not pull_due:
+                if not pull_due and not self._compare_due(now):
                     await self._rest(step.until)
             case _:
                 assert_never(step)
+
+    async def _compared(self, now: int) -> bool:
+        """One exchange of a comparison that is due, between two steps of the session."""
+        if self._compared_last or not self._compare_due(now):
+            self._compared_last = False
+            return False
+        self._compared_last = True
+        await self._guarded(self._compare)
+        await self._look_for_owed()
+        return True
+
+    def _compare_due(self, now: int) -> bool:
+        return self._session.state is LinkState.LIVE and self._comparison.due(now)
+
+    async def _compare(self) -> None:
+        await self._comparison.step(self._exchange)
 
     async def _guarded(self, exchange: Callable[[], Awaitable[None]]) -> None:
         """An exchange whose failure is the loss of the link: shown, and tried again later."""
@@ -176,6 +201,7 @@ class HubLink:
         except ProtocolFault as fault:
             now = self._clock.now()
             self._pulled_whole = False
+            self._comparison.lost()
             if self._session.state is not LinkState.LOST:
                 self._session.lost(now, fault.retry_after_s if isinstance(fault, LinkLost) else None)
             if self._view.up or self._view.since == 0:
@@ -246,7 +272,9 @@ class HubLink:
             if await self._refetch(reply, now):
                 continue
             if reply.items:
-                await self._taking.items(reply.items, now)
+                result = await self._taking.items(reply.items, now)
+                if DownLane.AUTHORITY in result.lanes:
+                    await self._comparison.look()
             if not reply.more or not reply.items:  # "more" with nothing in hand is not asked about at once
                 self._pulled_whole = not reply.more
                 self._pull_at = now + self._limits.pull_period_s

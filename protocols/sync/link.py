@@ -5,7 +5,7 @@ judges nothing. It promises: a reply is whole or LinkLost is raised; after LinkL
 took the body in (so everything sent must be safe to send again); nothing is retried in here; no reply of an earlier
 exchange is ever given to a later one.
 
-HttpLink posts to ``{hub}/sync/v1/{kind}`` (kinds: hello, push, pull) with content type CONTENT_TYPE both ways. A hub
+HttpLink posts to ``{hub}/sync/v1/{kind}`` (hello, push, pull, compare), content type CONTENT_TYPE both ways. A hub
 says 200 with the reply; 503 or 429 with Retry-After (whole seconds) when it wants the node to come later; any 4xx with
 a problem document (RFC 9457, `code` and `detail`) when it will never take this.
 
@@ -21,12 +21,18 @@ from typing import Protocol
 import aiohttp
 
 from protocols.errors import Blame, Hope, ProtocolFault
+from protocols.sync.completeness import COMPARE_BYTES_MAX, COMPARE_REPLY_BYTES_MAX
 from protocols.sync.messages import BATCHES_PER_PUSH_MAX, PULL_REPLY_BYTES_MAX, PUSH_BYTES_MAX
 
 CONTENT_TYPE = "application/msgpack"
-REQUEST_BYTES_MAX = {"hello": 8_192, "push": PUSH_BYTES_MAX, "pull": 8_192}
+REQUEST_BYTES_MAX = {"hello": 8_192, "push": PUSH_BYTES_MAX, "pull": 8_192, "compare": COMPARE_BYTES_MAX}
 """What each kind of exchange may send; a server sets the same limits."""
-REPLY_BYTES_MAX = {"hello": 8_192, "push": BATCHES_PER_PUSH_MAX * 1_024, "pull": PULL_REPLY_BYTES_MAX}
+REPLY_BYTES_MAX = {
+    "hello": 8_192,
+    "push": BATCHES_PER_PUSH_MAX * 1_024,
+    "pull": PULL_REPLY_BYTES_MAX,
+    "compare": COMPARE_REPLY_BYTES_MAX,
+}
 """What each kind of exchange may be answered with."""
 PROBLEM_BYTES_MAX = 4_096
 """A problem document is a few lines; more is not read."""
@@ -52,17 +58,20 @@ class LinkLost(ProtocolFault):
         blame: Blame = Blame.REMOTE,
         hope: Hope = Hope.RETRY,
         retry_after_s: int | None = None,
+        unknown_kind: bool = False,
     ) -> None:
         super().__init__(f"TQ-SY-{number}", what, hint, blame=blame, hope=hope)
         self.retry_after_s = retry_after_s
         """What the hub asked for, or None."""
+        self.unknown_kind = unknown_kind
+        """The hub is of a version that knows no such exchange (HTTP 404); the link itself is well."""
 
 
 class Link(Protocol):
     """The port to the other side of sync."""
 
     async def exchange(self, kind: str, body: bytes) -> bytes:
-        """Send `body` (one packed message) and give the whole reply; raises LinkLost. `kind`: hello, push, pull."""
+        """Send `body` (one packed message) and give the whole reply; raises LinkLost. `kind` of REQUEST_BYTES_MAX."""
         ...
 
     async def close(self) -> None:
@@ -166,7 +175,11 @@ class HttpLink:
             )
         if 400 <= status < 500:
             return LinkLost(
-                56, f"the hub refuses (HTTP {status}){told}", "look up the code the hub gave", hope=Hope.PERMANENT
+                56,
+                f"the hub refuses (HTTP {status}){told}",
+                "look up the code the hub gave",
+                hope=Hope.PERMANENT,
+                unknown_kind=status == 404,
             )
         if status >= 500:
             return LinkLost(54, f"the hub failed (HTTP {status}){told}", _WAIT)

@@ -20,6 +20,7 @@ from protocols.authority.signatures import (
     Verified,
 )
 from protocols.sync.batch import Batch, BatchHeader
+from protocols.sync.completeness import Compare
 from protocols.sync.lanes import (
     RECORD_PAYLOAD_BYTES_MAX,
     RECORDS_PER_BATCH_MAX,
@@ -85,7 +86,13 @@ def sign_pull(pull: Pull, signer: Signer) -> Pull:
     return replace(named, signature=signer.sign(named.canonical_bytes()))
 
 
-def check_signature(message: BatchHeader | Hello | Pull, keyring: KeyRing, now: TimeBounds) -> Verification:
+def sign_compare(compare: Compare, signer: Signer) -> Compare:
+    """The compare with this signer's key and signature."""
+    named = replace(compare, key_id=signer.key_id)
+    return replace(named, signature=signer.sign(named.canonical_bytes()))
+
+
+def check_signature(message: BatchHeader | Hello | Pull | Compare, keyring: KeyRing, now: TimeBounds) -> Verification:
     """Whether the node the message names signed it: its key must have the role *node* and be named for that node."""
     signature = Signature(message.key_id, message.signature)
     outcome = keyring.verify(Role.NODE, message.canonical_bytes(), signature, now)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_node.store.chunks import GIVEN_BACK_FROM
 from gridmodel.balance import HourCell
 from gridmodel.event import AlarmKind
 from gridmodel.identity import FeederId, TransformerId, UsagePointId
@@ -13,6 +14,7 @@ from gridmodel.period import HOUR_S, day_bounds
 from gridmodel.quantity import Multiplier
 from gridmodel.reading import Channel, Quality
 from gridmodel.registry import Registry
+from hosting.database import Connection
 from protocols.driver import RelayContact
 from protocols.sync import wire
 from protocols.sync.chunk import NOT_EXPECTED, ChunkContent, decode_chunk
@@ -182,6 +184,33 @@ def test_a_reading_after_the_day_closed_seals_it_again_and_offers_only_what_chan
             assert len(await one.records("chunk")) == 3
             late = [PlaceHour.from_body(wire.unpack(b)) for _, b in (await one.records("transformer_hour"))[summaries:]]
             assert all(h.end > DAY_END for h in late), "a sealed day is told by its chunks alone"
+            assert await one.unseen() == {}
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("given_back", [True, False])
+def test_a_day_whose_segment_was_lost_is_not_sealed_again_from_what_is_left(
+    tmp_path: Path, *, given_back: bool
+) -> None:
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            play(one)
+            await one.take(GRID)
+            await one.live(MIDNIGHT + 20 * HOUR_S)
+            one.meters.silent = {"m-1"}
+            await one.live(DAY_END + 3 * HOUR_S)
+
+            async def lose(conn: Connection) -> None:
+                await conn.execute("DELETE FROM reading WHERE end <= ?", (DAY_END,))
+                moved = f"UPDATE chunk SET number = number + {GIVEN_BACK_FROM}"
+                await conn.execute(moved if given_back else "DELETE FROM chunk")
+
+            async with one.readings.segments.lease("2026-05") as segment:
+                await segment.database.write(lose)
+            one.meters.silent = set()
+            await one.live(DAY_END + 6 * HOUR_S)
+            assert len(await one.records("chunk")) == 2, "the hub keeps what it has: a day of nothing would outrank it"
             assert await one.unseen() == {}
 
     run_virtual(story())

@@ -11,13 +11,13 @@ from typing import Any
 
 from central_sync.hub import Hub
 from central_sync.ingest.bundles import HubBundleKeys
-from edge_node.bundle_wiring import bundles_of
 from edge_node.store.chunks import sealed_chunk
 from edge_node.store.opening import EdgeStore, StoreKeys, open_store
 from edge_node.store.outbox import append_record
 from edge_node.uplink.bundles import Bundles, NodeBundleKeys
 from edge_node.uplink.hub_link import HubLink
 from edge_node.uplink.reconciliation import Reconciliation
+from edge_node.uplink_wiring import bundles_of, comparison_of
 from edge_node.wakeups import Wakeups
 from gridmodel.reading import Revision
 from hosting.compute import InlineCompute
@@ -216,6 +216,15 @@ def uplink(office: Desk, link: DirectLink) -> HubLink:
         downlink=office.store.downlink,
         alarms=office.store.alarms,
         reconciliation=office.reconciliation,
+        comparison=comparison_of(
+            A,
+            office.store,
+            signer=SIGNERS[A],
+            clock=office.clock,
+            rng=Random(2),
+            entropy=SeededEntropy(8),
+            compute=InlineCompute(),
+        ),
         link=link,
         clock=office.clock,
         rng=Random(1),

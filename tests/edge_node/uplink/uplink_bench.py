@@ -10,16 +10,19 @@ from typing import Any
 
 from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
+from edge_node.store.completeness import SealedDays
 from edge_node.store.downlink import Downlink
 from edge_node.store.field_works import FieldWorks
 from edge_node.store.registries import Registries
+from edge_node.store.segments import Segments
 from edge_node.store.state import NodeState
+from edge_node.uplink.comparison import ComparisonRoom
 from edge_node.uplink.hub_link import HubLink
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.wakeups import Wakeups
 from gridmodel.fault import Fault
 from hosting.compute import InlineCompute
-from hosting.database import Connection, Database
+from hosting.database import Connection, Database, open_database
 from protocols.sync import wire
 from protocols.sync.lanes import DownLane, Lane
 from protocols.sync.pull import DownItem
@@ -86,6 +89,7 @@ async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator
             taken.append((kind, item_id))
 
         wakeups, alarms = Wakeups(), Alarms(control, NODE)
+        segments = Segments(folder, open_database, "Asia/Tashkent")
         registries = Registries(control, NODE, InlineCompute(), FieldWorks(control, bytes(32)))
         appliers = {DownLane.LEDGER: take, DownLane.AUTHORITY: take}
         downlink = Downlink(control, registries=registries, appliers=appliers)
@@ -96,6 +100,15 @@ async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator
             downlink=downlink,
             alarms=alarms,
             reconciliation=Reconciliation(control, NODE, wakeups),
+            comparison=ComparisonRoom(
+                node=NODE,
+                days=SealedDays(control, segments, NODE, InlineCompute()),
+                compute=InlineCompute(),
+                clock=clock,
+                rng=random.Random(2),
+                entropy=CountedEntropy(),
+                signer=SIGNER,
+            ),
             link=hub,
             clock=clock,
             rng=random.Random(1),
@@ -110,6 +123,7 @@ async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            await segments.close()
 
 
 def item(lane: DownLane, offset: int, **body: object) -> DownItem:

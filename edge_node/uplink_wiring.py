@@ -1,9 +1,11 @@
-"""The room of bundles over a store, beside a running node's other rooms or alone. Above the rooms; link loss."""
+"""Rooms of the uplink over a store, beside a running node's other rooms or alone. Above the rooms; link loss."""
 
 from collections.abc import Callable
 
+from edge_node.store.completeness import SealedDays
 from edge_node.store.opening import EdgeStore
 from edge_node.uplink.bundles import Bundles, NodeBundleKeys
+from edge_node.uplink.comparison import ComparisonRoom
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.taking import Taking
 from edge_node.wakeups import Wakeups
@@ -48,4 +50,26 @@ def bundles_of(
         entropy=entropy,
         compute=compute,
         changed=changed,
+    )
+
+
+def comparison_of(
+    node: NodeId,
+    store: EdgeStore,
+    *,
+    signer: Signer,
+    clock: UtilityClock,
+    rng: Rng,
+    entropy: Entropy,
+    compute: Compute,
+) -> ComparisonRoom:
+    """What compares the node's days with the hub's."""
+    return ComparisonRoom(
+        node=node,
+        days=SealedDays(store.control, store.readings.segments, node, compute),
+        compute=compute,
+        clock=clock,
+        rng=rng,
+        entropy=entropy,
+        signer=signer,
     )
