@@ -62,8 +62,9 @@ UNITS_PER_GATEWAY = 10
 """Meters behind one address, read one after the other."""
 CONCENTRATORS = (10, "plc_wrapper")
 """Meters behind one, and its model in configs/concentrators."""
-COMMAND_S_MAX, BEHIND_S_MAX = 15, 75
-"""How long a command to open may be on its way; behind a concentrator also in its queue, when its sender gave up."""
+COMMAND_S_MAX, ASSOCIATED_S_MAX, BEHIND_S_MAX = 15, 40, 75
+"""How long a command to open may be on its way; over DLMS after an association, a serial number and a control mode (up to
+six exchanges, each below the driver's patience); behind a concentrator also in its queue, when its sender gave up."""
 BYTES_EVERY = 16
 """At the driver's port one read in so many goes through the meter's bytes, to be compared with the others."""
 DLMS_PROFILE = "dlms_hls_single"
@@ -155,7 +156,9 @@ class Site:
         """When and by how much the wall was wrong; one after the other."""
         self.line = LineState()
         self.meters = MeterFaults(latency_s=world.scenario.meter_latency_s)
-        self.command_s_max = BEHIND_S_MAX if self.depth is Depth.CONCENTRATOR else COMMAND_S_MAX
+        self.command_s_max = {Depth.CONCENTRATOR: BEHIND_S_MAX, Depth.DLMS: ASSOCIATED_S_MAX}.get(
+            self.depth, COMMAND_S_MAX
+        )
         self.hung: set[str] = set()
         """Meters whose driver calls never return."""
         self.out_of_reach: set[str] = set()
