@@ -64,7 +64,7 @@ CONCENTRATORS = (10, "plc_wrapper")
 """Meters behind one, and its model in configs/concentrators."""
 COMMAND_S_MAX, ASSOCIATED_S_MAX, BEHIND_S_MAX = 15, 40, 75
 """How long a command to open may be on its way; over DLMS after an association, a serial number and a control mode (six
-exchanges at most, each below the driver's patience); behind a concentrator also in its queue, when its sender gave up."""
+exchanges, each below the driver's patience); behind a concentrator also in its queue, when its sender gave up."""
 BYTES_EVERY = 16
 """At the driver's port one read in so many goes through the meter's bytes, to be compared with the others."""
 DLMS_PROFILE = "dlms_hls_single"

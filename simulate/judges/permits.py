@@ -135,15 +135,18 @@ class PermitChecker:
             self._against("fresh_reading", opening, f"its last reading is {Quality(latest[1]).name.lower()}")
 
     def _intent(self, opening: Opening) -> None:
-        """A durable intent of its own: sent just before, without a result yet."""
+        """A durable intent of its own: sent just before, without a result yet, or found to have failed too early.
+
+        A queue on the way may hold a command back while the contact is read as closed beside it.
+        """
         sight, at = opening.sight, opening.at
         rows = sight.control.rows(
             "SELECT sent_at FROM relay_operation WHERE usage_point = ? AND action = 'cut' AND sent_at IS NOT NULL"
-            " AND result_at IS NULL",
+            " AND (result_at IS NULL OR outcome = 'failed')",
             (opening.point,),
         )
         if not any(sight.stamped_within(sent_at, at - sight.command_s_max, at) for (sent_at,) in rows):
-            what = f"it was opened without a cut that was sent within {sight.command_s_max} s and has no result"
+            what = f"it was opened without a cut that was sent within {sight.command_s_max} s and has no other result"
             self._against("no_cut_without_intent", opening, what)
 
     def _mandate(self, opening: Opening, opened_today: int) -> None:

@@ -201,6 +201,16 @@ def test_no_contact_opens_by_a_clock_in_doubt(
         assert "no_cut_without_intent" not in one.found() or began == TEN - 5
 
 
+@pytest.mark.parametrize(("outcome", "found"), [("failed", False), ("withheld", True), ("confirmed", True)])
+def test_a_cut_that_a_queue_held_back_may_open_after_it_was_found_closed(
+    tmp_path: Path, outcome: str, *, found: bool
+) -> None:
+    with scene(tmp_path) as one:
+        one.sql("UPDATE relay_operation SET result_at = sent_at + 2, outcome = ?", outcome)
+        one.opens()
+        assert ("no_cut_without_intent" in one.found()) == found
+
+
 def test_a_cut_is_told_once_and_on_its_own_intent(tmp_path: Path) -> None:
     with scene(tmp_path) as one:
         meter = str(one.point.meter)
