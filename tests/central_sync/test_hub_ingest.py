@@ -351,12 +351,13 @@ def test_a_lost_row_key_is_told_and_never_made_anew(tmp_path: Path) -> None:
             "clock": clock,
             "io_clock": IdleIoClock(),
             "rng": Random(1),
+            "entropy": SeededEntropy(),
             "compute": InlineCompute(),
         }
         if reading:
             hub = await build_reader(config, **ports)
         else:
-            hub = await build(config, entropy=SeededEntropy(), open_database=open_database, **ports)
+            hub = await build(config, open_database=open_database, **ports)
         await hub.close()
 
     asyncio.run(opened(reading=False))

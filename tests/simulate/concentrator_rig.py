@@ -132,7 +132,7 @@ class _Faces:
 async def concentrator_rig() -> AsyncIterator[Rig]:
     """The rig of the driver's contract; the last three meters are read by a profile without a relay."""
     calm = ConcentratorShape(weather=replace(FAIR, evening_loss=0.0), round_s=0)
-    async with behind(10, 5, shape=calm) as made:
+    async with behind(10, 5, shape=calm, timing={"timeout_ms": 1_000}) as made:
         bare = frozenset(range(7, 10))
         targets = [replace(one, profile=WITHOUT) if n in bare else one for n, one in enumerate(made.targets)]
 
