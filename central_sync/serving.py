@@ -49,18 +49,7 @@ async def serve(
     with ExitStack() as held:
         held.enter_context(InstanceLock(config.data_dir))
         FreeSpaceGuard(config.data_dir).check()
-        compute = ThreadCompute()
-        held.callback(compute.close)
-        hub = await build(
-            config,
-            clock=clock,
-            io_clock=SystemIoClock(),
-            rng=seeded_rng(),
-            entropy=entropy,
-            open_database=open_database,
-            compute=compute,
-            bundle_keys=load_bundle_keys(config),
-        )
+        hub = await _built(config, held, clock, entropy)
         try:
             application = hub_app(hub, entropy)
             add_pages(application, hub)
@@ -72,6 +61,22 @@ async def serve(
                 await _until(stop, hub)
         finally:
             await hub.close()
+
+
+async def _built(config: HubConfig, held: ExitStack, clock: ScaledClock, entropy: Entropy) -> Hub:
+    """The hub over real clocks and its database; its threads end with `held`."""
+    compute = ThreadCompute()
+    held.callback(compute.close)
+    return await build(
+        config,
+        clock=clock,
+        io_clock=SystemIoClock(),
+        rng=seeded_rng(),
+        entropy=entropy,
+        open_database=open_database,
+        compute=compute,
+        bundle_keys=load_bundle_keys(config),
+    )
 
 
 def load_bundle_keys(config: HubConfig) -> HubBundleKeys | None:
@@ -93,18 +98,7 @@ async def resting(config: HubConfig, *, clock: ScaledClock, entropy: Entropy) ->
     make_data_folder(config.data_dir)
     with ExitStack() as held:
         held.enter_context(InstanceLock(config.data_dir))
-        compute = ThreadCompute()
-        held.callback(compute.close)
-        hub = await build(
-            config,
-            clock=clock,
-            io_clock=SystemIoClock(),
-            rng=seeded_rng(),
-            entropy=entropy,
-            open_database=open_database,
-            compute=compute,
-            bundle_keys=load_bundle_keys(config),
-        )
+        hub = await _built(config, held, clock, entropy)
         try:
             yield hub
         finally:

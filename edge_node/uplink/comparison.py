@@ -42,6 +42,10 @@ ROUNDS_MAX = 3
 """Comparisons in a row after something was sent again; then the difference is told and left for a person."""
 AGAIN_S = 60
 """Utility seconds between two looks whether the lane has taken up what was offered again."""
+STEPS_MAX = 50_000
+"""Exchanges of one comparison: a node that lost all of a year fetches some 16,000 chunks, one an exchange."""
+RANGES_MAX = 100_000
+"""Ranges and chunks that wait to be asked about: a hub that names ever more has something else wrong."""
 NOBODY = "node"
 """Asked for the comparison by itself."""
 
@@ -85,6 +89,13 @@ class _Running:
     told: list[str]
     """Ranges to be told leaf by leaf."""
     fetch: list[Leaf]
+    steps: int = 0
+
+    @property
+    def endless(self) -> bool:
+        """Whether it has gone on for longer, or has more to ask, than the hub's answers can be true for."""
+        waiting = len(self.parents) + len(self.told) + len(self.fetch)
+        return self.steps > STEPS_MAX or waiting > RANGES_MAX
 
 
 class ComparisonRoom:
@@ -155,7 +166,11 @@ class ComparisonRoom:
             (running.told if count <= LEAVES_TOLD_MAX and len(path) >= DAY_CHARACTERS else running.parents).append(path)
         self._view = view = await self._counted(compare, reply, running, view)
         offered = await self._offer(reply, running, now)
-        if not (compare.parents or compare.leaves or compare.fetch):
+        running.steps += 1
+        if running.endless:
+            self._log.warning("comparison_without_end", request=view.request, steps=running.steps)
+            await self._end(replace(view, state="differs"), now + self._period_s)
+        elif not (compare.parents or compare.leaves or compare.fetch):
             await self._finish(view, now)
         elif compare.parents == (ROOT,) and not reply.differ:
             await self._end(replace(view, state="equal"), now + self._period_s)

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from central_sync.api import app
+from central_sync.reports import verify_exit
 from edge_node.store.completeness import SealedDays
 from edge_node.store.state import Mark
+from edge_node.uplink import comparison
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from hosting.compute import InlineCompute
+from hosting.process import Exit
 from protocols.sync.completeness import Compare, CompareReply
 from protocols.sync.link import Link, LinkLost
 from protocols.sync.messages import PUSH_BYTES_MAX
@@ -30,6 +33,46 @@ def play(folder: Path, story: Story, link_over: Callable[[Link], Link] = lambda 
             await story(both)
 
     asyncio.run(whole())
+
+
+@pytest.mark.parametrize(("limit", "value"), [("STEPS_MAX", 10), ("RANGES_MAX", 4)])
+def test_a_hub_that_never_comes_to_an_end_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(comparison, limit, value)
+    asked = 0
+
+    async def endless(kind: str, _: bytes) -> bytes:
+        nonlocal asked
+        assert kind == "compare"
+        asked += 1
+        differ = dict.fromkeys(("2026-05", "2026-04", "2026-03", "2026-02", "2026-01"), 9)
+        return CompareReply(hub_incarnation="hub-1", hub_time=NOW, kept_from="", differ=differ).to_bytes()
+
+    async def story(both: Parted) -> None:
+        for _ in range(50):
+            await both.room.step(endless)
+            if (await both.compared())["state"] == "differs":
+                break
+        assert (await both.compared())["state"] == "differs"
+        assert asked == {"STEPS_MAX": 11, "RANGES_MAX": 1}[limit]
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("state", "differences", "code"),
+    [
+        ("equal", [], Exit.OK),
+        ("equal", ["2026-05-04: hours"], Exit.FAILED),
+        ("differs", [], Exit.FAILED),
+        ("healing", [], Exit.PARTLY),
+        ("no_answer", [], Exit.LINK_DOWN),
+        ("never_compared", [], Exit.LINK_DOWN),
+    ],
+)
+def test_what_was_found_is_told_to_scripts(state: str, differences: list[str], code: Exit) -> None:
+    assert verify_exit({"state": state, "differences": differences}) is code
 
 
 def test_equal_days_take_one_small_exchange(tmp_path: Path) -> None:
