@@ -105,11 +105,11 @@ class Verifying:
 
 
 def _state(answer: Comparison | None, request: str | None) -> str:
-    """equal, healing, differs, no_answer, never_compared."""
+    """equal, healing, differs, no_answer, never_compared: equal is what the hub has seen, not what the node says."""
     if request is None:
         return "never_compared"
     if answer is None:
         return "no_answer"
     if answer.lacking + answer.given_back or not answer.done:
         return "healing"
-    return "equal" if not answer.aside else "differs"
+    return "differs" if answer.aside or answer.unasked > 0 or answer.beyond > 0 else "equal"

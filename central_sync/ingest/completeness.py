@@ -57,6 +57,10 @@ class Comparison:
     """The node lacked them; they were given back."""
     aside: int = 0
     """Set aside at the hub with a reason."""
+    unasked: int = 0
+    """Ranges that differ and that the node has not asked about."""
+    beyond: int = 0
+    """The hub told that it has them and the node has not; those that were given back are none of them."""
 
 
 class Completeness:
@@ -163,6 +167,8 @@ class Completeness:
             lacking=held.lacking + len(reply.lacking),
             given_back=held.given_back + bool(reply.chunk),
             aside=held.aside + reply.aside,
+            unasked=held.unasked + len(reply.differ) - len(compare.leaves) - (0 if begun else len(compare.parents)),
+            beyond=held.beyond + len(reply.extra) - bool(reply.chunk),
         )
         text = json.dumps(asdict(noted), sort_keys=True)
         await self._store.write_for(compare.node, lambda tx: tx.set_hub_value(_name(compare.node), text))

@@ -19,6 +19,8 @@ from gridmodel.clock import Compute
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from hosting.database import Connection, Database
+from hosting.database_faults import DatabaseFault
+from hosting.log import logger
 from protocols.sync.chunk import decode_columns
 from protocols.sync.completeness import Leaf
 
@@ -34,7 +36,9 @@ class Held:
     under_way: int
     """Chunks that wait for the hub or were not acknowledged yet; no leaves."""
     damaged: int
-    """Chunks whose bytes are not what was sealed; no leaves."""
+    """Chunks whose bytes are not what was sealed, and months whose file is damaged; no leaves."""
+    unreadable: frozenset[str]
+    """Those months: nothing can be told of their days, nor be put among them."""
 
 
 class SealedDays:
@@ -45,28 +49,44 @@ class SealedDays:
         self._segments = segments
         self._node = node
         self._compute = compute
+        self._log = logger("completeness")
 
     async def held(self, first: str, last: str) -> Held:
         """The chunks of the days from `first` to `last` that were offered, by the digest of their bytes."""
         marks = dict(await self._control.read(partial(_marks, first=first, last=last)))
-        found: list[tuple[str, Leaf]] = []
-        damaged = 0
+        found: list[tuple[str, Leaf | None]] = []
+        unreadable: set[str] = set()
         for month in self._segments.months():
             if not first[:7] <= month <= last[:7]:
                 continue
-            after = ""
-            while True:
-                async with self._segments.lease(month) as segment:
-                    rows = await segment.database.read(partial(_page, first=first, last=last, after=after))
-                hashed = await self._compute.run(_hashed, rows, marks)
-                found += [(chunk_id, leaf) for chunk_id, leaf in hashed if leaf is not None]
-                damaged += sum(leaf is None for _, leaf in hashed)
-                if len(rows) < CHUNKS_PER_READ:
-                    break
-                after = rows[-1][0]
+            try:
+                found += await self._of_month(month, first, last, marks)
+            except Fault as fault:
+                if isinstance(fault, DatabaseFault) and not fault.lasting:
+                    raise
+                self._log.error("month_unreadable", month=month, code=fault.code, what=fault.what)
+                unreadable.add(month)
         waiting = await self._control.read(_under_way)
-        leaves = tuple(sorted({leaf for chunk_id, leaf in found if chunk_id not in waiting}))
-        return Held(leaves, sum(chunk_id in waiting for chunk_id, _ in found), damaged)
+        sound = [(chunk_id, leaf) for chunk_id, leaf in found if leaf is not None]
+        return Held(
+            tuple(sorted({leaf for chunk_id, leaf in sound if chunk_id not in waiting})),
+            sum(chunk_id in waiting for chunk_id, _ in sound),
+            len(found) - len(sound) + len(unreadable),
+            frozenset(unreadable),
+        )
+
+    async def _of_month(
+        self, month: str, first: str, last: str, marks: dict[str, int]
+    ) -> list[tuple[str, Leaf | None]]:
+        found: list[tuple[str, Leaf | None]] = []
+        after = ""
+        while True:
+            async with self._segments.lease(month) as segment:
+                rows = await segment.database.read(partial(_page, first=first, last=last, after=after))
+            found += await self._compute.run(_hashed, rows, marks)
+            if len(rows) < CHUNKS_PER_READ:
+                return found
+            after = rows[-1][0]
 
     async def offer_again(self, leaves: Sequence[Leaf], now: int) -> int:
         """Put chunks into the interval lane once more, unless they wait there; gives how many."""

@@ -14,6 +14,7 @@ from typing import Any
 from edge_node.store.completeness import SealedDays
 from edge_node.store.state import Mark
 from gridmodel.clock import Compute, Entropy, Rng, UtilityClock
+from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from gridmodel.period import days_between, parse_day
 from hosting.log import logger
@@ -29,6 +30,7 @@ from protocols.sync.completeness import (
     DigestTree,
     Leaf,
     Summary,
+    check_answer,
 )
 from protocols.sync.lanes import NONCE_BYTES
 from protocols.sync.link import LinkLost
@@ -89,6 +91,8 @@ class _Running:
     told: list[str]
     """Ranges to be told leaf by leaf."""
     fetch: list[Leaf]
+    unreadable: frozenset[str]
+    """Months whose file is damaged here."""
     steps: int = 0
 
     @property
@@ -126,12 +130,17 @@ class ComparisonRoom:
         self._view: ComparisonView | None = None
         self._known_before = (0, 0)
         """Lacking and given back, as they stood when this round began."""
+        self._failures = 0
+        """Tries in a row that a fault ended."""
+        self._postponed: str | None = None
+        """The request that these tries were for."""
         self._log = logger("completeness")
 
     async def look(self) -> None:
         """See whether the hub asked for a comparison; at a start and when authority items came."""
         now = self._clock.now()
-        if await self._days.mark(Mark.COMPARE_WANTED) is not None:
+        wanted = _wanted(await self._days.mark(Mark.COMPARE_WANTED))
+        if wanted is not None and wanted["id"] != self._postponed:
             self._due_at = now
         elif self._due_at is None:
             self._due_at = now + round(self._period_s * self._rng.uniform(0.1, 1.0))
@@ -141,11 +150,31 @@ class ComparisonRoom:
         return self._due_at is not None and not now < self._due_at <= now + self._period_s
 
     def lost(self) -> None:
-        """The link is lost: the comparison begins anew when it is back."""
-        self._running = None
+        """The link is lost: a comparison on its way begins anew once facts have had their time."""
+        if self._running is not None:
+            self._running = None
+            self._due_at = self._clock.now() + min(self._period_s, AGAIN_S)
 
     async def step(self, exchange: Exchange) -> bool:
-        """Begin a comparison or carry it on by one exchange; True when chunks were offered again."""
+        """Begin a comparison or carry it on by one exchange; True when chunks were offered again.
+
+        A fault passes, and puts off the next try for longer each time: facts go up meanwhile.
+        """
+        try:
+            return await self._step(exchange)
+        except Fault:
+            await self._postpone()
+            raise
+
+    async def _postpone(self) -> None:
+        wait_s = min(self._period_s, AGAIN_S * 2 ** min(self._failures, 20))
+        wanted = _wanted(await self._days.mark(Mark.COMPARE_WANTED))
+        self._running = None
+        self._failures += 1
+        self._postponed = None if wanted is None else wanted["id"]
+        self._due_at = self._clock.now() + wait_s
+
+    async def _step(self, exchange: Exchange) -> bool:
         now = self._clock.now()
         if self._running is None:
             await self._begin(now)
@@ -162,8 +191,10 @@ class ComparisonRoom:
             await self._end(replace(view, state="unsupported"), now + self._period_s)
             return False
         reply = CompareReply.from_bytes(data)
+        check_answer(compare, reply)
         for path, count in reply.differ.items():
-            (running.told if count <= LEAVES_TOLD_MAX and len(path) >= DAY_CHARACTERS else running.parents).append(path)
+            few = max(count, running.tree.count(path)) <= LEAVES_TOLD_MAX
+            (running.told if few and len(path) >= DAY_CHARACTERS else running.parents).append(path)
         self._view = view = await self._counted(compare, reply, running, view)
         offered = await self._offer(reply, running, now)
         running.steps += 1
@@ -195,7 +226,7 @@ class ComparisonRoom:
         held = await self._days.held(max(first, kept_from), str(last))
         seed = self._entropy.token(NONCE_BYTES)
         tree = await self._compute.run(DigestTree, held.leaves, seed)
-        self._running = _Running(tree, seed, kept_from, [ROOT], [], [])
+        self._running = _Running(tree, seed, kept_from, [ROOT], [], [], held.unreadable)
         self._view = ComparisonView(
             at=now,
             request=request,
@@ -250,7 +281,9 @@ class ComparisonRoom:
     ) -> ComparisonView:
         """Take in what the hub has beyond, and the chunk that it gives back."""
         for day, digest in reply.extra:
-            if day >= running.kept_from and not await self._days.has(day, digest):
+            if day[:7] in running.unreadable or day < running.kept_from:
+                continue
+            if not await self._days.has(day, digest):
                 running.fetch.append((day, digest))
         back = 0
         if compare.fetch:
@@ -292,6 +325,7 @@ class ComparisonRoom:
 
     async def _end(self, view: ComparisonView, due_at: int, *, done: bool = True) -> None:
         self._running = None
+        self._failures, self._postponed = 0, None
         self._view = replace(view, at=self._clock.now())
         self._due_at = due_at
         await self._days.put_mark(Mark.COMPARED, json.dumps(asdict(self._view), sort_keys=True))

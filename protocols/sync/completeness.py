@@ -24,6 +24,7 @@ from protocols.sync import fields as f
 from protocols.sync import wire
 from protocols.sync.fields import Fields
 from protocols.sync.lanes import CHUNK_BYTES_MAX, NONCE_BYTES, PROTOCOL, served_protocol
+from protocols.sync.state import SessionFault
 
 SUMMARY_BYTES = 16
 """Of a range's digest: it has to hold against chance and, being seeded, against nobody who can try in advance."""
@@ -77,6 +78,10 @@ class DigestTree:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def count(self, path: str) -> int:
+        """How many leaves are in a range."""
+        return len(self._slice(path))
 
     def leaves(self, path: str) -> list[Leaf]:
         """The leaves in a range, in order."""
@@ -287,6 +292,28 @@ class CompareReply:
             extra=tuple(_leaf(one) for one in read.listed("extra", LEAVES_PER_MESSAGE_MAX)),
             chunk=read.blob("chunk", CHUNK_BYTES_MAX),
         )
+
+
+def check_answer(compare: Compare, reply: CompareReply) -> None:
+    """Hold a reply to what was asked; raises SessionFault (TQ-SY-60) where it speaks of anything else.
+
+    So each answer leads one step down, within the days that are compared, and a comparison ends whatever a hub says.
+    """
+    for path in reply.differ:
+        if not any(path.startswith(parent) and len(path) == _child_length(parent) for parent in compare.parents):
+            raise SessionFault(f"the hub tells of {path:.80}, which is no part of what was asked")
+        day = path[:DAY_CHARACTERS]
+        if not compare.first[: len(day)] <= day <= compare.last[: len(day)]:
+            raise SessionFault(f"the hub tells of {path:.80}, which is not compared")
+    lengths = {len(path) for path in compare.leaves}
+    for day, digest in reply.extra:
+        key = f"{day}/{digest.hex()}"
+        if not any(key[:length] in compare.leaves for length in lengths):
+            raise SessionFault(f"the hub tells of a chunk of {day}, which was not asked about")
+    if not {digest for told in compare.leaves.values() for digest in told}.issuperset(reply.lacking):
+        raise SessionFault("the hub asks for a chunk that it was not told of")
+    if reply.chunk and not compare.fetch:
+        raise SessionFault("the hub gives back a chunk that nobody asked for")
 
 
 def _summary(value: object) -> Summary:

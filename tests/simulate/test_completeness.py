@@ -1,6 +1,7 @@
 """A node and a hub compare their days over HTTP: what either lost comes back with one command, and balances stand."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -17,7 +18,7 @@ from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from hosting.compute import InlineCompute
 from hosting.process import Exit
-from protocols.sync.completeness import Compare, CompareReply
+from protocols.sync.completeness import ROOT, Compare, CompareReply
 from protocols.sync.link import Link, LinkLost
 from protocols.sync.messages import PUSH_BYTES_MAX
 from protocols.sync.seal import sign_compare
@@ -42,20 +43,24 @@ def test_a_hub_that_never_comes_to_an_end_is_left(
     monkeypatch.setattr(comparison, limit, value)
     asked = 0
 
-    async def endless(kind: str, _: bytes) -> bytes:
+    async def endless(kind: str, body: bytes) -> bytes:
         nonlocal asked
         assert kind == "compare"
         asked += 1
-        differ = dict.fromkeys(("2026-05", "2026-04", "2026-03", "2026-02", "2026-01"), 9)
+        parents = Compare.from_bytes(body).parents
+        under = [f"{one}{'' if len(one) > 10 else '/'}{n:x}" for one in parents if len(one) >= 10 for n in range(9)]
+        days = [f"{one}-{n:02}" for one in parents if len(one) == 7 for n in range(3, 6)]
+        differ = dict.fromkeys([*(["2026-05"] if ROOT in parents else days + under)][:900], 999)
         return CompareReply(hub_incarnation="hub-1", hub_time=NOW, kept_from="", differ=differ).to_bytes()
 
     async def story(both: Parted) -> None:
+        await both.store.state.put(Mark.COMPARE_WANTED, json.dumps({"id": "asked", "first": FIRST, "last": LAST}))
         for _ in range(50):
             await both.room.step(endless)
             if (await both.compared())["state"] == "differs":
                 break
         assert (await both.compared())["state"] == "differs"
-        assert asked == {"STEPS_MAX": 11, "RANGES_MAX": 1}[limit]
+        assert asked == {"STEPS_MAX": 11, "RANGES_MAX": 3}[limit]
 
     play(tmp_path, story)
 
