@@ -22,7 +22,7 @@ from gridmodel.fault import Fault
 from gridmodel.identity import NodeId, new_id
 from gridmodel.period import rfc3339
 from hosting.carried import carried, drafted
-from hosting.keys_bundle import BundleBox, BundlePrivate, BundlePublic
+from hosting.keys_bundle import BundlePrivate, BundlePublic
 from hosting.log import logger
 from protocols.authority.signatures import (
     KeyRing,
@@ -35,13 +35,14 @@ from protocols.authority.signatures import (
     Verified,
 )
 from protocols.sync.bundle import (
+    Box,
     BundleHead,
     BundleWriter,
     Direction,
     FrameKind,
     for_another,
 )
-from protocols.sync.bundle_reading import check_bundle
+from protocols.sync.bundle_reading import check_bundle, unsealed
 from protocols.sync.lanes import ADVANCING, AckOutcome, DownLane
 from protocols.sync.messages import Hello, Push
 from protocols.sync.pull import PULL_ITEMS_MAX, PULL_REPLY_BYTES_MAX, Pull
@@ -133,9 +134,7 @@ class Bundles:
     async def _hand_on(self, head: BundleHead, kind: FrameKind, message: bytes, taken: _Taken) -> None:
         match kind:
             case FrameKind.HELLO:
-                hello = Hello.from_bytes(message)
-                known = None if hello.fork_lane is None else head.lanes.get(hello.fork_lane)
-                await self._link.carried_hello(hello, known, head.made_at)
+                await self._link.carried_hello(Hello.from_bytes(message), head.lanes, head.made_at)
             case FrameKind.PUSH:
                 reply = await self._link.push(Push.from_bytes(message), head.made_at)
                 for ack in reply.acks:
@@ -198,21 +197,17 @@ class Bundles:
                 return items, not reply.more
         return items, False
 
-    def _box(self, head: BundleHead) -> BundleBox:
+    def _box(self, head: BundleHead) -> Box:
         keys = self._keys_or_fault()
         if head.direction is not Direction.UP:
             raise for_another(f"the bundle goes down to {head.node}", "carry it to that office: edge-node bundle apply")
-        if head.for_key != keys.opening.public.id:
-            raise for_another(
-                f"the bundle was sealed for key {head.for_key}, this hub has {keys.opening.public.id}",
-                "put keys.bundle of this hub into hub.bundle_key of the node, and write it again",
-            )
-        try:
-            return keys.opening.box(head.bundle, head.wrapped, self._entropy)
-        except Fault as fault:
-            raise for_another(
-                f"the bundle does not open with the key of this hub ({fault.code})", "copy it again, or write it again"
-            ) from fault
+        return unsealed(
+            head,
+            keys.opening.public.id,
+            partial(keys.opening.box, entropy=self._entropy),
+            mine="hub",
+            theirs="put the public half of keys.bundle of this hub into hub.bundle_key of the node",
+        )
 
     def _recipient(self, node: NodeId) -> BundlePublic:
         """For whom an answer to `node` is sealed; raises Fault TQ-BN-31."""

@@ -16,7 +16,7 @@ from typing import Any
 from central_sync.balance.cells import NewHours
 from central_sync.balance.hours import ContentFault, content_fault, hours_of_chunk, hours_of_facts
 from central_sync.balance.topology import KnownRegistry
-from central_sync.store.rows import WAITING, AlarmRow, ChunkRow, FieldWorkRow, OperationRow
+from central_sync.store.rows import WAITING, AlarmRow, BatchRow, ChunkRow, FieldWorkRow, OperationRow
 from gridmodel.account import LedgerEntry
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
@@ -219,3 +219,21 @@ def prepared_or_fault(batch: Batch, known: KnownRegistry | None, now: int) -> Co
         return prepare(batch, known, now)
     except Fault as fault:
         return fault
+
+
+def batch_row(batch: Batch, now: int, code: str, reason: str, data: bytes | None) -> BatchRow:
+    """The batch as the log keeps it; `code` is empty when its content was applied."""
+    header = batch.header
+    return BatchRow(
+        node=header.node,
+        lane=header.lane,
+        epoch=header.epoch,
+        seq=header.seq,
+        digest=header.digest,
+        registry_version=header.registry_version,
+        created_at=header.created_at,
+        received_at=now,
+        quarantine=code,
+        reason=reason,
+        data=data,
+    )

@@ -23,7 +23,7 @@ from central_sync.balance.hours import ContentFault
 from central_sync.balance.topology import RegistryShelf
 from central_sync.ingest.applying import apply_content
 from central_sync.ingest.completeness import Completeness
-from central_sync.ingest.content import Content, prepared_or_fault, unknown_fault
+from central_sync.ingest.content import Content, batch_row, prepared_or_fault, unknown_fault
 from central_sync.ingest.going_down import GoingDown, what_lies_after
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import BatchRow
@@ -49,6 +49,8 @@ RETRIED_AT_ONCE_MAX = 16
 """Quarantined batches read at once to be tried again: each may hold a megabyte."""
 RETRIED_CODES = ("TQ-HQ-01", "TQ-HQ-02", "TQ-HQ-03", "TQ-HQ-10")
 """What a registry, time itself or a newer hub can put right; other contents stay wrong until a person looks."""
+ORDER_FREE = frozenset({Lane.LEDGER, Lane.INTERVAL})
+"""Lanes whose facts are the same in any order: entries by their ids, days by their revisions."""
 REASON_CHARACTERS_MAX = 400
 Offsets = Mapping[DownLane, int]
 """How far a node has its lanes down."""
@@ -103,18 +105,12 @@ class RegionLink:
             case _:
                 raise LinkFault(20, f"there is no exchange {kind!r:.40}", "hello, push, pull and compare", 404)
 
-    async def carried_hello(self, hello: Hello, known: LaneMark | None, made_at: int) -> bool:
-        """A hello out of a bundle made at `made_at`; gives whether it led to anything.
+    async def carried_hello(self, hello: Hello, known: Mapping[Lane, LaneMark], made_at: int) -> None:
+        """A hello out of a bundle made at `made_at`, whose node knew these marks of the hub's lanes.
 
-        It may be old: an epoch is minted only if its lane stands in the epoch that the node knew (`known`).
+        It may be old: an epoch is minted only if its lane stands in the epoch that the node knew.
         """
-        self._authentic(hello.node, hello)
-        if hello.fork_lane is not None:
-            marks = (await self.welcome(hello.node)).lanes
-            if known is None or marks[hello.fork_lane].epoch != known.epoch:
-                return False
-        await self._hello(hello, made_at)
-        return True
+        await self._hello(hello, made_at, known)
 
     async def carried_pull(self, pull: Pull) -> None:
         """What a node said in a bundle that it has; it may be old, so it is never taken for less than is known."""
@@ -175,27 +171,28 @@ class RegionLink:
             self._changed()
         return applied
 
-    async def _hello(self, hello: Hello, made_at: int | None = None) -> Welcome:
+    async def _hello(
+        self, hello: Hello, made_at: int | None = None, known: Mapping[Lane, LaneMark] | None = None
+    ) -> Welcome:
         self._authentic(hello.node, hello)
-        now = self._clock.now()
+        now, lane = self._clock.now(), hello.fork_lane
 
         async def verb(tx: HubTransaction) -> Welcome:
             await tx.seen(hello.node, _heard_at(now, made_at), SPAN_PAUSE_S_MAX)
             marks, epoch = await _opened(tx, hello.node)
-            if hello.fork_lane is not None:
-                answered = await tx.fork_epoch(hello.node, hello.fork_lane, hello.nonce)
-                if answered is None:
-                    epoch = minted_epoch(epoch, hello)
-                    await tx.set_epoch(hello.node, epoch)
-                    await tx.put_fork(hello.node, hello.fork_lane, hello.nonce, epoch, now)
-                    marks[hello.fork_lane] = fresh_mark(epoch)
-                    await tx.set_mark(hello.node, hello.fork_lane, marks[hello.fork_lane])
+            wished = lane is not None and (known is None or (lane in known and known[lane].epoch == marks[lane].epoch))
+            if lane is not None and wished and await tx.fork_epoch(hello.node, lane, hello.nonce) is None:
+                epoch = minted_epoch(epoch, hello)
+                await tx.set_epoch(hello.node, epoch)
+                await tx.put_fork(hello.node, lane, hello.nonce, epoch, now)
+                marks[lane] = fresh_mark(epoch)
+                await tx.set_mark(hello.node, lane, marks[lane])
             return Welcome(hub_incarnation=self._incarnation, hub_time=now, lanes=marks, node_epoch=epoch)
 
         async with self._locks[hello.node]:
             welcome = await self._store.write_for(hello.node, verb)
-        if hello.fork_lane is not None:
-            self._log.warning("new_epoch", node=hello.node, lane=hello.fork_lane.value, epoch=welcome.node_epoch)
+        if lane is not None:
+            self._log.warning("new_epoch", node=hello.node, lane=lane.value, epoch=welcome.node_epoch)
         self._changed()
         return welcome
 
@@ -228,6 +225,8 @@ class RegionLink:
         if first.kind is not VerdictKind.APPLY:
             if first.kind is VerdictKind.DUPLICATE:
                 await self._seen(node, _heard_at(now, made_at))
+            if made_at is not None and header.lane in ORDER_FREE and first.kind in {VerdictKind.GAP, VerdictKind.FORK}:
+                return await self._astray(first, batch, now)
             return first.ack(header)
         content = await self._content(batch, now)
 
@@ -237,7 +236,7 @@ class RegionLink:
                 return again.ack(header)
             code, reason = await self._applied(tx, node, content, now)
             kept = data if code else None
-            await tx.put_batch(_row(batch, now, code, reason, kept))
+            await tx.put_batch(batch_row(batch, now, code, reason, kept))
             await tx.set_mark(node, header.lane, again.have)
             await tx.seen(node, _heard_at(now, made_at), SPAN_PAUSE_S_MAX)
             if code:
@@ -248,6 +247,15 @@ class RegionLink:
         if ack.outcome is AckOutcome.QUARANTINED:
             self._log.warning("quarantined", node=node, lane=header.lane.value, seq=header.seq, reason=ack.reason)
         return ack
+
+    async def _astray(self, verdict: Verdict, batch: Batch, now: int) -> Ack:
+        """Out of a bundle, authentic and out of sequence: its store may be gone, so its facts count by their ids."""
+        content = await self._content(batch, now)
+        code, what = await self._store.write_for(
+            batch.header.node, lambda tx: self._applied(tx, batch.header.node, content, now)
+        )
+        reason = f"{verdict.reason}; {f'{code}: {what}' if code else 'what it holds is taken in all the same'}"
+        return replace(verdict, reason=reason).ack(batch.header)
 
     async def _content(self, batch: Batch, now: int) -> Content | Fault:
         known = None
@@ -289,7 +297,7 @@ class RegionLink:
                 return 0  # another hub process has applied it meanwhile
             code, reason = await self._applied(tx, row.node, content, now)
             if (code, reason) != (row.quarantine, row.reason):  # applied, or set aside for another reason by now
-                await tx.put_batch(_row(batch, row.received_at, code, reason, row.data if code else None))
+                await tx.put_batch(batch_row(batch, row.received_at, code, reason, row.data if code else None))
             return int(not code)
 
         return await self._store.write_for(row.node, verb)
@@ -378,21 +386,4 @@ def _unreadable(what: str) -> Ack:
         outcome=AckOutcome.REFUSED,
         reason=what[:REASON_CHARACTERS_MAX],
         have=fresh_mark(0),
-    )
-
-
-def _row(batch: Batch, now: int, code: str, reason: str, data: bytes | None) -> BatchRow:
-    header = batch.header
-    return BatchRow(
-        node=header.node,
-        lane=header.lane,
-        epoch=header.epoch,
-        seq=header.seq,
-        digest=header.digest,
-        registry_version=header.registry_version,
-        created_at=header.created_at,
-        received_at=now,
-        quarantine=code,
-        reason=reason,
-        data=data,
     )

@@ -167,6 +167,10 @@ class Outbox:
 
         await self._control.write(verb)
 
+    async def heard(self, told_at: int) -> None:
+        """The hub said at its time `told_at` where its lanes stand."""
+        await self._control.write(lambda conn: raise_mark(conn, Mark.HUB_TOLD_AT, told_at))
+
     async def new_epoch(self, lane: Lane, mark: LaneMark, told_at: int = 0) -> bool:
         """The hub opened an epoch: go on from there, everything unacknowledged waits again. False when known."""
 

@@ -119,7 +119,7 @@ async def open_store(
     """
     control = await open_database(directory / CONTROL_NAME, "control", _steps())
     try:
-        fresh = await control.write(lambda conn: _name_store(conn, entropy))
+        fresh = await control.write(lambda conn: _name_store(conn, entropy, now))
         place = _Place(directory, open_database, node, zone)
         store = _composed(control, place, keys, compute, fresh=fresh, let_go=let_go, settled=settled)
         await store.registries.load()
@@ -184,10 +184,11 @@ def _steps() -> tuple[str, ...]:
     return load_migrations("edge_node.store", "schema/control")
 
 
-async def _name_store(conn: Connection, entropy: Entropy) -> bool:
+async def _name_store(conn: Connection, entropy: Entropy, now: int) -> bool:
     if await read_mark(conn, Mark.STORE_INCARNATION) is not None:
         return False
     await write_mark(conn, Mark.STORE_INCARNATION, entropy.token(INCARNATION_BYTES).hex())
+    await write_mark(conn, Mark.STORE_MADE_AT, str(now))
     return True
 
 

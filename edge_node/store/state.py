@@ -15,6 +15,8 @@ class Mark(StrEnum):
 
     STORE_INCARNATION = "store_incarnation"
     """Made with the database: another one means that the store was rebuilt."""
+    STORE_MADE_AT = "store_made_at"
+    """UTC seconds of that, as the clock showed them."""
     HUB_INCARNATION = "hub_incarnation"
     """The hub that acknowledged last."""
     HUB_MOVED = "hub_moved"
@@ -35,7 +37,7 @@ class Mark(StrEnum):
     """Version and field works of the registry under which hours were closed or are to be closed again."""
 
     HUB_TOLD_AT = "hub_told_at"
-    """The hub's time of its newest acknowledgement, epoch or bundle: an older word found on a drive is told by it."""
+    """The hub's time of its newest word (greeting, acknowledgement, epoch, bundle): bundles are held to it."""
     HUB_WORD = "hub_word"
     """How far the lanes were durable by the newest bundle, as JSON: the next one goes on from there."""
 

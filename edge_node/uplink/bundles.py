@@ -9,7 +9,7 @@ word to this store can only add: where it says that less is durable it is old, a
 on exactly from what is here, or the bundle is refused. Another hub than the one this store agreed with is a matter for
 a person.
 
-Codes: TQ-BN-20 no keys for bundles here, 21 it goes on from what is not here, 22 of another hub.
+Codes: TQ-BN-20 no keys for bundles here, 21 it goes on from what is not here, 22 of another hub, 23 of the future.
 """
 
 import asyncio
@@ -24,25 +24,26 @@ from edge_node.store.downlink import Downlink
 from edge_node.store.state import Mark, NodeState
 from edge_node.uplink.hub_word import HubWord
 from edge_node.uplink.reconciliation import Reconciliation
-from edge_node.uplink.taking import Taking
+from edge_node.uplink.taking import AHEAD_S_MAX, Taking
 from gridmodel.clock import ClockTrust, Compute, Entropy, Rng, UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId, new_id
 from gridmodel.period import rfc3339
 from hosting.carried import carried, drafted
-from hosting.keys_bundle import BundleBox, BundlePrivate, BundlePublic
+from hosting.keys_bundle import BundlePrivate, BundlePublic
 from hosting.log import logger
 from protocols.authority.signatures import KeyRing, Role, Signature, Signer, Verification
 from protocols.sync.batch import Batch
 from protocols.sync.bundle import (
     BUNDLE_BYTES_MAX,
+    Box,
     BundleHead,
     BundleWriter,
     Direction,
     FrameKind,
     for_another,
 )
-from protocols.sync.bundle_reading import check_bundle
+from protocols.sync.bundle_reading import check_bundle, unsealed
 from protocols.sync.effects import Acknowledged, Forked
 from protocols.sync.lanes import NONCE_BYTES, AckOutcome, DownLane, Lane, LaneMark, fresh_mark
 from protocols.sync.messages import BATCHES_PER_PUSH_MAX, PUSH_BYTES_MAX, Hello, Push, Welcome
@@ -73,6 +74,8 @@ class NodeBundleKeys:
 class _Found:
     """What a bundle down brought."""
 
+    fresh: bool
+    """It is the hub's newest word."""
     acknowledged: dict[str, int] = field(default_factory=dict)
     forked: list[str] = field(default_factory=list)
     applied: int = 0
@@ -172,24 +175,24 @@ class Bundles:
         async with self._turn, carried(self._compute, path) as source:
             bundle = await check_bundle(source, self._compute, self._box, self._verify)
             head, now = bundle.head, self._clock.now()
+            self._of_our_time(head, now)
             anew = await self._another_hub(head, new_hub=new_hub)
             await self._goes_on_here(head, anew=anew)
-            fresh = head.made_at > int(await self._state.get(Mark.HUB_TOLD_AT) or 0)
-            await self._reconciliation.met(head.hub_incarnation or "", now)
+            await self._reconciliation.met(str(head.hub_incarnation), now)
             if anew:
                 await self._taking.begin_anew(frozenset(DownLane), now)
-            found = _Found()
+            found = _Found(fresh=await self._is_newest(head))
             async for kind, message in bundle.messages():
                 match kind:
                     case FrameKind.WELCOME:
-                        await self._welcomed(Welcome.from_bytes(message), found, fresh=fresh)
+                        await self._welcomed(Welcome.from_bytes(message), head, found)
                     case FrameKind.PULL_REPLY:
-                        await self._pulled(PullReply.from_bytes(message), found, fresh=fresh)
+                        await self._pulled(PullReply.from_bytes(message), found)
                     case _:
                         continue
             await self._taking.retry_refused(now)
-            settled = await self._settled(head, found, fresh=fresh)
-            if fresh:  # last of all: what a crash cuts short is applied again as the newest word that it is
+            settled = await self._settled(head, found)
+            if found.fresh:  # last of all: what a crash cuts short is applied again as the newest word that it is
                 await self._state.put(Mark.HUB_WORD, HubWord(head.made_at, found.held).to_text())
                 await self._state.put(Mark.HUB_TOLD_AT, str(head.made_at))
             self._changed()
@@ -197,7 +200,7 @@ class Bundles:
                 "ok": not found.forked,
                 "bundle": head.bundle,
                 "made_at": rfc3339(head.made_at),
-                "newest": fresh,
+                "newest": found.fresh,
             } | {
                 "acknowledged": found.acknowledged,
                 "forked": found.forked,
@@ -217,10 +220,11 @@ class Bundles:
         local = await self._outbox.local(marks)
         going = _Going({}, {})
         for lane in LANES_BY_PRIORITY:
-            if lane not in local:
+            ours = local.get(lane, NEVER_SEALED)
+            if ours is NEVER_SEALED and lane not in marks:
                 continue
-            hub = marks.get(lane, local[lane].acknowledged)
-            match compare(local[lane], hub):
+            hub = marks.get(lane, ours.acknowledged)
+            match compare(ours, hub):
                 case Standing.IN_STEP if await self._goes_on(lane, hub):
                     going.after[lane] = hub
                 case Standing.IN_STEP:
@@ -287,6 +291,18 @@ class Bundles:
         )
         return sign_pull(pull, self._signer)
 
+    def _of_our_time(self, head: BundleHead, now: int) -> None:
+        """Raises Fault TQ-BN-23 for a word of the future: every later one would look old beside it."""
+        if self._clock.trust() is ClockTrust.TRUSTED and head.made_at > now + AHEAD_S_MAX:
+            raise Fault(
+                "TQ-BN-23",
+                f"the bundle was made at {rfc3339(head.made_at)}, here it is {rfc3339(now)}",
+                "nothing was applied; set the clock right that is wrong (hub or this node), and write it again",
+            )
+
+    async def _is_newest(self, head: BundleHead) -> bool:
+        return head.made_at > int(await self._state.get(Mark.HUB_TOLD_AT) or 0)
+
     async def _another_hub(self, head: BundleHead, *, new_hub: bool) -> bool:
         """Whether another hub made it than the one this store speaks with; a person must have said so."""
         expected = await self._reconciliation.hub_expected()
@@ -312,10 +328,11 @@ class Bundles:
                     " of another hub: central-sync bundle write --whole",
                 )
 
-    async def _welcomed(self, welcome: Welcome, found: _Found, *, fresh: bool) -> None:
+    async def _welcomed(self, welcome: Welcome, head: BundleHead, found: _Found) -> None:
         marks = {lane: welcome.lanes.get(lane, fresh_mark(FIRST_EPOCH)) for lane in LANES_BY_PRIORITY}
         local = await self._outbox.local(marks)
-        if not fresh:
+        found.fresh = found.fresh and await self._is_newest(head)  # the link may have spoken meanwhile
+        if not found.fresh:
             for lane, mark in marks.items():
                 ours = local.get(lane, NEVER_SEALED).acknowledged
                 if (mark.epoch, mark.seq) < (ours.epoch, ours.seq):
@@ -324,18 +341,18 @@ class Bundles:
         session = UplinkSession(rng=self._rng)
         session.next(self._clock.now())
         effects = session.welcomed(replace(welcome, lanes=marks), local)
-        if fresh:  # batches of a hub that went back are owed again though the lane once got further
+        if found.fresh:  # batches of a hub that went back are owed again though the lane once got further
             known = {one.lane for one in effects if isinstance(one, Acknowledged)}
             held = {lane: mark for lane, mark in marks.items() if mark.seq and lane in local and lane not in known}
             steps = [lane for lane, mark in held.items() if compare(local[lane], mark) is Standing.IN_STEP]
             effects += tuple(Acknowledged(lane, held[lane], AckOutcome.DUPLICATE, "") for lane in steps)
-        await self._taking.persist(effects, welcome.hub_time)
+        await self._taking.persist(effects, welcome.hub_time - 1)  # a crash leaves it the newest word that it is
         found.acknowledged = {one.lane.value: one.mark.seq for one in effects if isinstance(one, Acknowledged)}
         found.forked = [one.lane.value for one in effects if isinstance(one, Forked)]
         found.held = marks
 
-    async def _pulled(self, reply: PullReply, found: _Found, *, fresh: bool) -> None:
-        if reply.refetch and fresh:
+    async def _pulled(self, reply: PullReply, found: _Found) -> None:
+        if reply.refetch and found.fresh:
             await self._taking.begin_anew(frozenset(reply.refetch), self._clock.now())
         if reply.items:
             result = await self._taking.items(reply.items, self._clock.now(), gapless=True)
@@ -343,31 +360,31 @@ class Bundles:
             found.refused += result.refused
         found.more = reply.more
 
-    async def _settled(self, head: BundleHead, found: _Found, *, fresh: bool) -> bool:
-        """Whether node and hub agree, by what the link would ask for: all held, all pulled, nothing forked."""
+    async def _settled(self, head: BundleHead, found: _Found) -> bool:
+        """Whether node and hub agree, by what the link would ask for: all held, all pulled, nothing forked.
+
+        A word from before this store was made says nothing of what the store before it told the hub since.
+        """
         now = self._clock.now()
         young = self._clock.trust() is ClockTrust.TRUSTED and abs(now - head.made_at) <= SETTLES_S_MAX
-        if fresh and young and not found.forked and not found.more:
+        young = young and head.made_at >= int(await self._state.get(Mark.STORE_MADE_AT) or 0)
+        if found.fresh and young and not found.forked and not found.more:
             await self._reconciliation.settle(found.held, await self._outbox.local({}), now)
         return self._reconciliation.settled
 
-    def _box(self, head: BundleHead) -> BundleBox:
+    def _box(self, head: BundleHead) -> Box:
         keys = self._keys_or_fault()
         if head.direction is not Direction.DOWN:
             raise for_another("the bundle goes up to the hub", "carry it there: central-sync bundle apply FILE")
         if head.node != self._node:
             raise for_another(f"the bundle is for {head.node}, this is {self._node}", "carry it to that office")
-        if head.for_key != keys.opening.public.id:
-            raise for_another(
-                f"the bundle was sealed for key {head.for_key}, this node has {keys.opening.public.id}",
-                "put the public half of keys.bundle into bundle_key of this node at the hub, and write it again",
-            )
-        try:
-            return keys.opening.box(head.bundle, head.wrapped, self._entropy)
-        except Fault as fault:
-            raise for_another(
-                f"the bundle does not open with the key of this node ({fault.code})", "copy it again, or write it again"
-            ) from fault
+        return unsealed(
+            head,
+            keys.opening.public.id,
+            partial(keys.opening.box, entropy=self._entropy),
+            mine="node",
+            theirs="put the public half of keys.bundle into bundle_key of this node at the hub",
+        )
 
     def _verify(self, _: BundleHead, statement: bytes, signature: Signature) -> Verification:
         return self._keys_or_fault().keyring.verify(Role.HUB, statement, signature, self._clock.bounds())

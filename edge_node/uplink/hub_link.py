@@ -241,6 +241,7 @@ class HubLink:
         self._refetched = frozenset()
         self._pull_at = 0
         await self._taking.persist(effects, self._told_at)
+        await self._taking.greeted(self._told_at)
 
     async def _fetch(self, step: Fetch) -> None:
         now = self._clock.now()

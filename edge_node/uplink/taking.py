@@ -11,7 +11,7 @@ from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Applied, Downlink
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.wakeups import Wakeups
-from gridmodel.clock import UtilityClock
+from gridmodel.clock import ClockTrust, UtilityClock
 from gridmodel.event import AlarmKind
 from hosting.log import logger
 from protocols.sync.effects import Acknowledged, Effect, Forked, Held, HubChanged, HubRolledBack, NewEpoch
@@ -20,6 +20,9 @@ from protocols.sync.pull import DownItem
 
 REMEMBERED_BY_BRAKES = frozenset({Lane.CONTROL, Lane.LEDGER})
 """Lanes of movements and payments: a store that lacks some of them decides on less than it once knew."""
+
+AHEAD_S_MAX = 24 * 3_600
+"""A word of the hub from beyond a day ahead of a trusted clock is of a clock that is wrong."""
 
 
 class Taking:
@@ -48,6 +51,7 @@ class Taking:
     async def persist(self, effects: Sequence[Effect], told_at: int) -> None:
         """Make each effect durable before the session is asked again; `told_at` is the hub's time of its word."""
         now = self._clock.now()
+        told_at = self._dated(told_at, now)
         behind = {effect.lane for effect in effects if isinstance(effect, HubRolledBack)}
         for effect in effects:
             match effect:
@@ -73,6 +77,15 @@ class Taking:
                     await self._outbox.reopen(effect.lane, effect.have)
                 case _:
                     assert_never(effect)
+
+    async def greeted(self, told_at: int) -> None:
+        """The hub said where all lanes stand: bundles made before that are older words."""
+        await self._outbox.heard(self._dated(told_at, self._clock.now()))
+
+    def _dated(self, told_at: int, now: int) -> int:
+        """When the hub said it; a hub whose clock ran ahead once must not make every later bundle look old."""
+        trusted = self._clock.trust() is ClockTrust.TRUSTED
+        return min(told_at, now + AHEAD_S_MAX) if trusted else told_at
 
     async def items(self, items: Sequence[DownItem], now: int, *, gapless: bool = False) -> Applied:
         """Apply what came down, in one transaction with its offsets; see `Downlink.apply`."""

@@ -25,12 +25,14 @@ from protocols.sync.bundle import (
     VERSIONS,
     Box,
     BundleHead,
+    Direction,
     Ending,
     FrameKind,
     altered,
     bundle_fault,
     contradiction,
     cut_off,
+    for_another,
     frame_owner,
 )
 from protocols.sync.messages import Hello, Push, Welcome
@@ -76,6 +78,21 @@ async def check_bundle(source: BinaryIO, compute: Compute, box_of: BoxOf, verify
 
 def _next(rest: Iterator[T]) -> T | None:
     return next(rest, None)
+
+
+def unsealed(head: BundleHead, key: str, open_box: Callable[[str, bytes], Box], *, mine: str, theirs: str) -> Box:
+    """The key of a bundle that is for the bundle key `key`; raises BundleFault (TQ-BN-05) for one of another.
+
+    `mine` is what we are, `theirs` what the sender's side is to do.
+    """
+    if head.for_key != key:
+        what = f"the bundle was sealed for key {head.for_key}, this {mine} has {key}"
+        raise for_another(what, f"{theirs}, and write it again")
+    try:
+        return open_box(head.bundle, head.wrapped)
+    except Fault as fault:
+        what = f"the bundle does not open with the key of this {mine} ({fault.code})"
+        raise for_another(what, "copy it again, or write it again") from fault
 
 
 def read_head(source: BinaryIO) -> tuple[BundleHead, bytes]:
@@ -165,9 +182,11 @@ class _Order:
     """Holds the kinds of frames to SEQUENCE, and each message to its form."""
 
     def __init__(self, head: BundleHead) -> None:
+        if head.direction is Direction.DOWN and head.hub_incarnation is None:
+            raise contradiction("it names no hub that made it")
+        self._head = head
         self._kinds = SEQUENCE[head.direction]
         self._offsets = dict(head.offsets)
-        self._node = head.node
         self._at = 0
         self._begun = False
         self._ended = False
@@ -181,8 +200,12 @@ class _Order:
             raise contradiction(f"a {kind.name} cannot be read ({fault.code}: {fault.what})") from fault
         if isinstance(told, PullReply):
             self._follow(told)
-        if isinstance(told, Hello | Push | Pull) and told.node != self._node:
-            raise contradiction(f"a {kind.name} of {told.node} in a bundle of {self._node}")
+        if isinstance(told, Hello | Push | Pull) and told.node != self._head.node:
+            raise contradiction(f"a {kind.name} of {told.node} in a bundle of {self._head.node}")
+        if isinstance(told, Welcome | PullReply) and told.hub_incarnation != self._head.hub_incarnation:
+            raise contradiction(f"a {kind.name} of {told.hub_incarnation} in a bundle of {self._head.hub_incarnation}")
+        if isinstance(told, Welcome) and told.hub_time != self._head.made_at:
+            raise contradiction("its welcome is of another time")
         self._begun = True
         self._at = self._kinds.index(kind)
         self._ended = kind is FrameKind.END
