@@ -38,7 +38,7 @@ def write(
     json_: Json = False,
 ) -> None:
     """What a node has not got yet, signed and sealed for it. Exit 3 when the file took only a part."""
-    body = {"node": node, "path": str(to.resolve()), "whole": whole}
+    body = {"node": node, "path": str(to.absolute()), "whole": whole}
     told = answer_of(json_, lambda: _asked(load(config), "bundle-write", write_bundle, body))
     show(told, json_, spoken(config))
     raise typer.Exit(Exit.OK if told["whole"] else Exit.PARTLY)
@@ -53,12 +53,12 @@ def apply(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Take in a bundle of a node and write the answer; twice or late is harmless. Exit 3 when a lane does not go on."""
-    beside = file.resolve().parent if answer is None else answer.resolve()
-    body = {"path": str(file.resolve()), "answer": str(beside)}
+    """Take in a node's bundle and write the answer; twice or late is harmless. Exit 3: a lane stands, or it is full."""
+    beside = file.absolute().parent if answer is None else answer.absolute()
+    body = {"path": str(file.absolute()), "answer": str(beside)}
     told = answer_of(json_, lambda: _asked(load(config), "bundle-apply", apply_bundle, body))
     show(told, json_, spoken(config))
-    raise typer.Exit(Exit.OK if told["ok"] else Exit.PARTLY)
+    raise typer.Exit(Exit.OK if told["ok"] and told["reply"]["whole"] else Exit.PARTLY)
 
 
 @app.command()

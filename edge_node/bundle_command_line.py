@@ -33,7 +33,7 @@ def write(  # noqa: PLR0917
 ) -> None:
     """Everything that the hub has not acknowledged, signed and sealed for it. Exit 3 when the file took only a part."""
     told = _asked(
-        config, "bundle-write", {"path": str(to.resolve()), "by": by, "bytes_max": bytes_max}, secret_file, json_
+        config, "bundle-write", {"path": str(to.absolute()), "by": by, "bytes_max": bytes_max}, secret_file, json_
     )
     raise typer.Exit(Exit.OK if told["whole"] else Exit.PARTLY)
 
@@ -49,7 +49,7 @@ def apply(  # noqa: PLR0917
 ) -> None:
     """Take in a bundle of the hub; twice or late is harmless. Exit 3 when a lane needs another trip."""
     told = _asked(
-        config, "bundle-apply", {"path": str(file.resolve()), "by": by, "new_hub": new_hub}, secret_file, json_
+        config, "bundle-apply", {"path": str(file.absolute()), "by": by, "new_hub": new_hub}, secret_file, json_
     )
     raise typer.Exit(Exit.OK if told["ok"] and told["whole"] else Exit.PARTLY)
 

@@ -176,7 +176,7 @@ def _common(  # noqa: PLR0917
         "by": by,
         "usage_point": point,
         "request": request or new_id("work", SystemEntropy()),
-        **({} if photo is None else {"photo": str(photo.resolve())}),
+        **({} if photo is None else {"photo": str(photo.absolute())}),
     }
     return told | ({"at": parse_local(at, load(config).zone)} if at else {})
 

@@ -29,7 +29,7 @@ def import_(  # noqa: PLR0917
     json_: Json = False,
 ) -> None:
     """Seal the secrets of a plain file: all rows or none. The node must run, and uses them at once."""
-    body = {"file": str(file.resolve()), "dry_run": dry_run, "by": by}
+    body = {"file": str(file.absolute()), "dry_run": dry_run, "by": by}
     told = answer_of(json_, lambda: signed(config, "keys-import", secret_file, body))
     show(told, json_, spoken(config))
     raise typer.Exit(Exit.OK if told["ok"] else Exit.FAILED)
@@ -58,7 +58,7 @@ def rotate_node_key(
     json_: Json = False,
 ) -> None:
     """Make a new node key and seal everything again under it, all or nothing. The node must run; it goes on reading."""
-    body = {"by": by} | ({} if recovered is None else {"recovered": str(recovered.resolve())})
+    body = {"by": by} | ({} if recovered is None else {"recovered": str(recovered.absolute())})
     told = answer_of(json_, lambda: signed(config, "keys-rotate", secret_file, body))
     show(told, json_, spoken(config))
 

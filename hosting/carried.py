@@ -69,18 +69,20 @@ class Draft:
 
     def __init__(self, place: Path, name: str) -> None:
         """Begin it: at `place`, or as `name` in the folder `place`. Raises CarriedFault (TQ-BN-11, 12)."""
-        self.path = place / name if place.is_dir() else place
-        if self.path.exists():
-            raise CarriedFault("TQ-BN-12", f"there is {self.path} already", "choose another name, or take it away")
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self.path = place
         try:
-            self.file: BinaryIO = self._partial.open("wb")
-        except OSError as error:
+            self.path = place / name if place.is_dir() else place
+            self._must_be_free()
+            self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+            self._partial.unlink(missing_ok=True)
+            self.file: BinaryIO = self._partial.open("xb")  # never through a link that lies on the drive
+        except (OSError, ValueError) as error:
             raise self._unwritable(error) from error
 
     def publish(self) -> None:
-        """Let it appear, durably; OSErrors of the drive pass."""
+        """Let it appear, durably; raises CarriedFault (TQ-BN-12) when its name was taken meanwhile, OSErrors pass."""
         self.file.close()
+        self._must_be_free()
         publish(self._partial, self.path)
 
     def failed(self, error: OSError) -> CarriedFault:
@@ -95,16 +97,21 @@ class Draft:
         with suppress(OSError):
             self._partial.unlink(missing_ok=True)
 
-    def _unwritable(self, error: OSError) -> CarriedFault:
-        hint = (
-            "it is full: take away what is on it, or take a larger one" if error.errno in FULL else "look at the drive"
-        )
-        return CarriedFault("TQ-BN-11", f"{self.path} cannot be written: {error.strerror}", f"{hint}; nothing is lost")
+    def _must_be_free(self) -> None:
+        if os.path.lexists(self.path):
+            raise CarriedFault("TQ-BN-12", f"there is {self.path} already", "choose another name, or take it away")
+
+    def _unwritable(self, error: OSError | ValueError) -> CarriedFault:
+        full = isinstance(error, OSError) and error.errno in FULL
+        hint = "it is full: take away what is on it, or take a larger one" if full else "look at the drive"
+        return CarriedFault("TQ-BN-11", f"{self.path} cannot be written: {_why(error)}", f"{hint}; nothing is lost")
 
 
 def unreadable(path: Path, error: OSError | ValueError) -> CarriedFault:
     """The fault for a drive that fails while it is read, or a name that names nothing."""
-    why = error.strerror if isinstance(error, OSError) else "it is no name of a file"
-    return CarriedFault(
-        "TQ-BN-10", f"{path} cannot be read: {why}", "look at the drive; the service's user must read it"
-    )
+    hint = "look at the drive; the service's user must read it"
+    return CarriedFault("TQ-BN-10", f"{path} cannot be read: {_why(error)}", hint)
+
+
+def _why(error: OSError | ValueError) -> str | None:
+    return error.strerror if isinstance(error, OSError) else "it is no name of a file"

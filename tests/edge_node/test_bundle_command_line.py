@@ -151,6 +151,10 @@ def test_a_flash_drive_between_two_real_processes(tmp_path: Path, monkeypatch: p
         monkeypatch.setenv(name, value)
     code, told = typed_here(edge_node, "bundle", "apply", answer, *ours, *cashier)
     assert (code, told["newest"], told["acknowledged"]) == (Exit.OK, False, {})
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for command in ((edge_node, *ours, *cashier), (central_sync, *theirs)):
+        code, told = typed_here(command[0], "bundle", "apply", str(tmp_path / "loop"), *command[1:])
+        assert (code, told["error"]["code"]) == (Exit.FAILED, "TQ-BN-10")
     code, told = typed_here(edge_node, "bundle", "apply", up, *ours, *cashier)
     assert (code, told["error"]["code"]) == (Exit.FAILED, "TQ-BN-05")
     stranger = ("--by", "p-cashier", "--secret-file", str(given.secret_file("guess")))

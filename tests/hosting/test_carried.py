@@ -88,3 +88,41 @@ def test_a_drive_that_fails_while_it_is_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(CarriedFault, match="TQ-BN-10"):
         asyncio.run(story())
+
+
+def test_a_hostile_drive_leads_no_draft_to_another_file(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    (tmp_path / f".name.{os.getpid()}.partial").symlink_to(mine)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+
+    async def story(place: Path) -> None:
+        async with drafted(COMPUTE, place, "name") as draft:
+            draft.file.write(b"whole")
+
+    asyncio.run(story(tmp_path))
+    assert (tmp_path / "name").read_bytes() == b"whole"
+    assert mine.read_bytes() == b"mine"
+    with pytest.raises(CarriedFault, match="TQ-BN-12"):
+        asyncio.run(story(tmp_path / "dangling"))
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with drafted(COMPUTE, tmp_path, "name") as draft:
+            draft.file.write(b"whole")
+            draft.path.write_bytes(b"theirs")
+
+    with pytest.raises(CarriedFault, match="TQ-BN-12"):
+        asyncio.run(story())
+    assert (tmp_path / "name").read_bytes() == b"theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "n" * 300, "file/name", "loop/name"])
+def test_a_name_that_can_be_none_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(CarriedFault, match="TQ-BN-11"):
+        Draft(tmp_path / name, "unused")
