@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from central_sync.ingest.bundles import HubBundleKeys
+from edge_node.store.state import Mark
 from edge_node.uplink.bundles import NodeBundleKeys
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
@@ -121,7 +122,12 @@ class Couriers:
 
     async def _applied_at(self, node: str, path: Path) -> dict[str, Any] | None:
         product = self._world.nodes[node].product
-        return None if product is None else await self._judged(node, path, product.rooms.bundles.apply(path))
+        if product is None:
+            return None
+        told = await self._judged(node, path, product.rooms.bundles.apply(path))
+        if (moved := await product.store.state.get(Mark.HUB_MOVED)) is not None:  # no hub goes back in this world
+            self._world.verdicts.against("hub_moved_with_cause", node, path.name, f"hub {moved} is said to have moved")
+        return told
 
     async def _judged(self, name: str, path: Path, work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
         """An altered file is refused, and nothing else but a gap is."""

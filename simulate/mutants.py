@@ -26,6 +26,11 @@ from simulate.mutations import (
     start_register_ignored,
     store_verb_without_lock,
 )
+from simulate.mutations_carried import (
+    carried_twice_counts_twice,
+    every_word_is_the_newest,
+    written_is_delivered,
+)
 from simulate.report import RunReport
 from simulate.run import run
 from simulate.scenario import AtEvent, Depth, InTime, PeopleMix, Scenario, Spell
@@ -44,6 +49,8 @@ BRAKES = {
 DEBTORS = PeopleMix(debtors=1.0, protected=0.0, unnoticed=0.0, pays=0.0, pays_in_the_dark=0.0)
 """Everybody owes and has been told; nobody pays."""
 EXCHANGES = {InTime.METER_EXCHANGED: Spell(24.0, (60.0, 180.0))}
+COURIERS = {InTime.COURIER: Spell(12.0, (40.0, 200.0)), InTime.LINK_CUT: Spell(6.0, (600.0, 1_200.0))}
+"""Days without a link: couriers instead, who bring old files and the same file twice."""
 CUT_DAY = ("2026-05-12",)
 """A Tuesday after the holidays: cuts are allowed from the first morning on."""
 
@@ -217,6 +224,30 @@ MUTANTS: tuple[Mutant, ...] = (
         plant=final_register_ignored,
         scenario=_scenario("final_register_ignored", meters=(Depth.DLMS,), in_time=EXCHANGES),
         checkers=frozenset({"exchange_is_whole", "edge_equals_meters"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="written_is_delivered",
+        what="what lies on a courier's drive counts as acknowledged",
+        plant=written_is_delivered,
+        scenario=_scenario("written_is_delivered", in_time=COURIERS),
+        checkers=frozenset({"acknowledged_never_lost"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="carried_twice_counts_twice",
+        what="the hub books a bundle again when it is brought twice",
+        plant=carried_twice_counts_twice,
+        scenario=_scenario("carried_twice_counts_twice", in_time=COURIERS),
+        checkers=frozenset({"counted_once"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="every_word_is_the_newest",
+        what="an old bundle is believed where it says that the hub holds less",
+        plant=every_word_is_the_newest,
+        scenario=_scenario("every_word_is_the_newest", in_time=COURIERS),
+        checkers=frozenset({"hub_moved_with_cause"}),
         first_seed=1,
     ),
 )
