@@ -339,6 +339,7 @@ def _wired(
         link=link,
         bundles=Bundles(
             link,
+            store=store,
             keyring=keyring,
             keys=bundle_keys,
             incarnation=incarnation,

@@ -22,6 +22,7 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
             ("no fresh reading", _counts(status["meters_absent"], "nobody")),
             ("newest reading", moment(status["newest_reading_end"], zone)),
             ("estimated intervals", _counts(status["gaps"], "none")),
+            ("couriers", _couriers(status["bundles"], zone)),
             ("compared with the hub", _completeness(status["completeness"], zone)),
             ("relays", _counts(status["relays"])),
             ("cuts today", status["cuts_today"]),
@@ -36,6 +37,17 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
         rows = [(moment(row["at"], zone), row["kind"], row["subject"], row["detail"]) for row in status["alarms"]]
         lines += ["", *table(rows, ("alarm since", "kind", "about", "what"))]
     return lines
+
+
+def _couriers(bundles: Mapping[str, Any], zone: str) -> str | None:
+    """The latest bundles; nothing where there never was one."""
+    words = {"written": "took a bundle", "applied": "brought one"}
+    told = [f"{words[name]} {moment(one['at'], zone)}{_trip(one)}" for name, one in bundles.items() if one]
+    return "; ".join(told) or None
+
+
+def _trip(one: Mapping[str, Any]) -> str:
+    return "" if one["whole"] and not one["forked"] else " (another trip is needed)"
 
 
 def _link_lines(status: Mapping[str, Any], zone: str) -> list[str]:

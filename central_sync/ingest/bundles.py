@@ -9,6 +9,7 @@ Codes: TQ-BN-30 no keys for bundles here, 31 a node without a bundle key.
 """
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from central_sync.ingest.region_link import RegionLink
+from central_sync.store.port import HubStore
+from central_sync.store.rows import bundle_mark
 from gridmodel.clock import Compute, Entropy, UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId, new_id
@@ -77,6 +80,7 @@ class Bundles:
         self,
         link: RegionLink,
         *,
+        store: HubStore,
         keyring: KeyRing,
         keys: HubBundleKeys | None,
         incarnation: str,
@@ -85,6 +89,7 @@ class Bundles:
         compute: Compute,
     ) -> None:
         self._link = link
+        self._store = store
         self._keyring = keyring
         self._keys = keys
         self._incarnation = incarnation
@@ -120,6 +125,7 @@ class Bundles:
                 "stopped": taken.stopped,
             }
             self._log.info("bundle_applied", **told)
+            await self._remember(head.node, "applied", head.bundle, whole=not taken.stopped)
             offsets = taken.offsets if taken.offsets is not None else await self._link.known_offsets(head.node)
             return told | {"reply": await self._write(head.node, reply, offsets)}
 
@@ -174,12 +180,18 @@ class Bundles:
             await self._compute.run(writer.add, FrameKind.WELCOME, welcome.to_bytes())
             items, whole = await self._write_items(writer, node, after, first.refetch)
             await self._compute.run(partial(writer.finish, whole=whole))
+        await self._remember(node, "written", bundle, whole=whole)
         return {"ok": True, "file": str(draft.path), "bundle": bundle, "node": node, "bytes": writer.size} | {
             "after": {lane.value: offset for lane, offset in after.items()},
             "items": items,
             "whole": whole,
             "next": "carry it to the office: edge-node bundle apply FILE",
         }
+
+    async def _remember(self, node: NodeId, what: str, bundle: str, *, whole: bool) -> None:
+        """For `nodes --node`: the latest of its kind."""
+        text = json.dumps({"at": rfc3339(self._clock.now()), "bundle": bundle, "whole": whole}, sort_keys=True)
+        await self._store.write_for(node, lambda tx: tx.set_hub_value(bundle_mark(node, what), text))
 
     async def _write_items(
         self, writer: BundleWriter, node: NodeId, after: Mapping[DownLane, int], refetch: tuple[DownLane, ...]

@@ -5,6 +5,7 @@ Netdata. A node without a link is no fault of its own: its office goes on. What 
 (node_status) and may be as old as the link loss.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import Any
 
 from central_sync.config import SituationConfig
 from central_sync.store.port import HubStore, HubTransaction
-from central_sync.store.rows import AlarmRow, LinkSpan, NodeRow, OperationRow
+from central_sync.store.rows import AlarmRow, LinkSpan, NodeRow, OperationRow, bundle_mark
 from gridmodel.clock import UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
@@ -88,17 +89,20 @@ class Situation:
         """One node with its link's history and status; raises NodeFault (TQ-HB-50)."""
         now = self._clock.now()
 
-        async def verb(tx: HubTransaction) -> _Known:
+        async def verb(tx: HubTransaction) -> tuple[_Known, dict[str, Any]]:
             row = await tx.node(NodeId(node))
             if row is None:
                 raise NodeFault("TQ-HB-50", f"no node {node!r:.70} is known here", "central-sync nodes lists them")
             versions, quarantined = await tx.registry_versions(), await tx.count_quarantined()
-            return await self._known(tx, row, versions, quarantined, spans=SPANS_SHOWN_MAX)
+            marks = {what: await tx.hub_value(bundle_mark(row.id, what)) for what in ("written", "applied")}
+            bundles = {what: None if text is None else json.loads(text) for what, text in marks.items()}
+            return await self._known(tx, row, versions, quarantined, spans=SPANS_SHOWN_MAX), bundles
 
-        known = await self._store.read(verb)
+        known, bundles = await self._store.read(verb)
         status = None if known.row.status is None else wire.unpack(known.row.status, ITEM_LIMITS)
         return self._told(known, now) | {
             "status": status,
+            "bundles": bundles,
             "link_history": [{"from": rfc3339(one.began_at), "to": rfc3339(one.last_at)} for one in known.spans],
         }
 

@@ -197,3 +197,8 @@ class LinkSpan:
 
     began_at: int
     last_at: int
+
+
+def bundle_mark(node: NodeId, what: str) -> str:
+    """The hub's mark of the latest bundle `written` for or `applied` from a node: JSON {at, bundle, whole}."""
+    return f"bundle_{what}.{node}"

@@ -60,6 +60,10 @@ class StatusBoard:
             "running": self._link is not None,
             "link": None if self._link is None else asdict(self._link()),
             "lanes": {lane.value: asdict(owed) for lane, owed in lanes.items()},
+            "bundles": {
+                "written": json.loads(marks.get(Mark.BUNDLE_WRITTEN, "null")),
+                "applied": json.loads(marks.get(Mark.BUNDLE_APPLIED, "null")),
+            },
             "completeness": json.loads(marks.get(Mark.COMPARED, "null")),
             "marks": {mark.value: value for mark, value in marks.items()},
             "down_offsets": {lane.value: offset for lane, offset in (await store.downlink.offsets()).items()},

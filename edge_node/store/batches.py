@@ -30,7 +30,7 @@ from edge_node.store.batch_rows import (
 )
 from edge_node.store.outbox import chunk_ref
 from edge_node.store.registry_versions import newest_version
-from edge_node.store.state import Mark, raise_mark
+from edge_node.store.state import Mark, raise_mark, write_mark
 from gridmodel.clock import Compute
 from gridmodel.event import AlarmKind
 from gridmodel.fault import Fault
@@ -167,9 +167,14 @@ class Outbox:
 
         await self._control.write(verb)
 
-    async def heard(self, told_at: int) -> None:
-        """The hub said at its time `told_at` where its lanes stand."""
-        await self._control.write(lambda conn: raise_mark(conn, Mark.HUB_TOLD_AT, told_at))
+    async def heard(self, told_at: int, word: str) -> None:
+        """The hub said at its time `told_at` where its lanes stand: `word`, as bundles go on from it."""
+
+        async def verb(conn: Connection) -> None:
+            await raise_mark(conn, Mark.HUB_TOLD_AT, told_at)
+            await write_mark(conn, Mark.HUB_WORD, word)
+
+        await self._control.write(verb)
 
     async def new_epoch(self, lane: Lane, mark: LaneMark, told_at: int = 0) -> bool:
         """The hub opened an epoch: go on from there, everything unacknowledged waits again. False when known."""

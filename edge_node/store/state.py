@@ -39,7 +39,11 @@ class Mark(StrEnum):
     HUB_TOLD_AT = "hub_told_at"
     """The hub's time of its newest word (greeting, acknowledgement, epoch, bundle): bundles are held to it."""
     HUB_WORD = "hub_word"
-    """How far the lanes were durable by the newest bundle, as JSON: the next one goes on from there."""
+    """How far the lanes were durable by the newest bundle or greeting, as JSON: the next bundle goes on from there."""
+    BUNDLE_WRITTEN = "bundle_written"
+    """The latest bundle written here, for status: JSON {at, bundle, whole, forked}."""
+    BUNDLE_APPLIED = "bundle_applied"
+    """The latest one applied here, in the same form."""
 
 
 async def read_mark(conn: Connection, mark: Mark) -> str | None:

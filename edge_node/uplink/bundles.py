@@ -13,6 +13,7 @@ Codes: TQ-BN-20 no keys for bundles here, 21 it goes on from what is not here, 2
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +23,7 @@ from typing import Any
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
 from edge_node.store.state import Mark, NodeState
-from edge_node.uplink.hub_word import HubWord
+from edge_node.uplink.hub_word import HubWord, going_on
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.taking import AHEAD_S_MAX, Taking
 from gridmodel.clock import ClockTrust, Compute, Entropy, Rng, UtilityClock
@@ -84,15 +85,6 @@ class _Found:
     held: Mapping[Lane, LaneMark] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Going:
-    """From where each lane goes on, by the hub's newest word."""
-
-    after: dict[Lane, LaneMark]
-    forked: dict[Lane, LaneMark]
-    """Lanes that need a new epoch, and where the hub stands."""
-
-
 class Bundles:
     """Writes and applies bundles of one node; one at a time. `changed` hears when lanes stand anew."""
 
@@ -136,7 +128,7 @@ class Bundles:
         """
         async with self._turn:
             keys, now = self._keys_or_fault(), self._clock.now()
-            going, offsets = await self._going(), await self._downlink.offsets()
+            going, offsets = await going_on(self._state, self._outbox, now), await self._downlink.offsets()
             bundle = new_id("bundle", self._entropy)
             wrapped, box = keys.hub.box(bundle, self._entropy)
             head = BundleHead(
@@ -160,12 +152,18 @@ class Bundles:
                 counts, whole = await self._add_batches(writer, going.after, now)
                 await self._add(writer, FrameKind.PULL, self._pull(offsets, now).to_bytes())
                 await self._compute.run(partial(writer.finish, whole=whole))
-            return {"ok": True, "file": str(draft.path), "bundle": bundle, "bytes": writer.size} | {
+            told = {
+                "ok": True,
+                "file": str(draft.path),
+                "bundle": bundle,
+                "bytes": writer.size,
                 "batches": counts,
                 "whole": whole,
                 "forked": sorted(lane.value for lane in going.forked),
                 "next": "carry it to the hub: central-sync bundle apply FILE; bring back the answer",
             }
+            await self._remember(Mark.BUNDLE_WRITTEN, told, now)
+            return told
 
     async def apply(self, path: Path, *, new_hub: bool = False) -> dict[str, Any]:
         """Take in a bundle of the hub. `new_hub`: a person says that the hub was rebuilt or replaced.
@@ -201,7 +199,6 @@ class Bundles:
                 "bundle": head.bundle,
                 "made_at": rfc3339(head.made_at),
                 "newest": found.fresh,
-            } | {
                 "acknowledged": found.acknowledged,
                 "forked": found.forked,
                 "items": found.applied,
@@ -210,38 +207,13 @@ class Bundles:
                 "settled": settled,
             }
             self._log.info("bundle_applied", **told)
+            await self._remember(Mark.BUNDLE_APPLIED, told, now)
             return told
 
-    async def _going(self) -> _Going:
-        """The word of the newest bundle, unless the link said something since."""
-        told_at = int(await self._state.get(Mark.HUB_TOLD_AT) or 0)
-        word = HubWord.from_text(await self._state.get(Mark.HUB_WORD))
-        marks = word.lanes if word.at >= told_at else {}
-        local = await self._outbox.local(marks)
-        going = _Going({}, {})
-        for lane in LANES_BY_PRIORITY:
-            ours = local.get(lane, NEVER_SEALED)
-            if ours is NEVER_SEALED and lane not in marks:
-                continue
-            hub = marks.get(lane, ours.acknowledged)
-            match compare(ours, hub):
-                case Standing.IN_STEP if await self._goes_on(lane, hub):
-                    going.after[lane] = hub
-                case Standing.IN_STEP:
-                    going.forked[lane] = hub
-                case Standing.FORKED:
-                    going.forked[lane] = hub
-                case Standing.NEW_EPOCH:
-                    continue
-        return going
-
-    async def _goes_on(self, lane: Lane, hub: LaneMark) -> bool:
-        """Whether the first batch after the hub's mark, if there is one, is its successor: older ones are pruned."""
-        found = await self._outbox.following(lane, hub, 1, 1, self._clock.now())
-        if not found:
-            return True
-        header = Batch.from_bytes(found[0]).header
-        return (header.seq, header.previous) == (hub.seq + 1, hub.hash)
+    async def _remember(self, mark: Mark, told: Mapping[str, Any], now: int) -> None:
+        """For status: when, which, and whether another trip is needed."""
+        kept = {name: told[name] for name in ("bundle", "whole", "forked")}
+        await self._state.put(mark, json.dumps({"at": now} | kept, sort_keys=True))
 
     async def _add_batches(
         self, writer: BundleWriter, going: Mapping[Lane, LaneMark], now: int

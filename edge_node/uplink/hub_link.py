@@ -28,13 +28,13 @@ from hosting.log import logger
 from protocols.authority.signatures import Signer
 from protocols.errors import ProtocolFault
 from protocols.sync.effects import Fetch, Greet, Rest, Send, UplinkLimits
-from protocols.sync.lanes import NONCE_BYTES, DownLane
+from protocols.sync.lanes import NONCE_BYTES, DownLane, fresh_mark
 from protocols.sync.link import RETRY_AFTER_S_MAX, Link, LinkLost
 from protocols.sync.messages import Hello, Push, PushReply, Welcome
 from protocols.sync.pull import PULL_ITEMS_MAX, Pull, PullReply
 from protocols.sync.seal import sign_hello, sign_pull
 from protocols.sync.session import UplinkSession, stored
-from protocols.sync.state import LANES_BY_PRIORITY, LinkState
+from protocols.sync.state import FIRST_EPOCH, LANES_BY_PRIORITY, LinkState
 
 RETRY_S_MAX = 2 * RETRY_AFTER_S_MAX
 """No try is ever set further ahead than this: a later one was set by a clock that has stepped back since."""
@@ -151,6 +151,7 @@ class HubLink:
         if self._greets_anew:
             self._greets_anew = False
             self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)
+            await self._comparison.look()  # a courier may have brought the wish for one
         # due; or the clock stepped back behind the last one
         pull_due = self._session.state is LinkState.LIVE and not now < self._pull_at <= now + self._limits.pull_period_s
         if pull_due and not self._up_first:
@@ -241,7 +242,9 @@ class HubLink:
         self._refetched = frozenset()
         self._pull_at = 0
         await self._taking.persist(effects, self._told_at)
-        await self._taking.greeted(self._told_at)
+        await self._taking.greeted(
+            {lane: welcome.lanes.get(lane, fresh_mark(FIRST_EPOCH)) for lane in LANES_BY_PRIORITY}, self._told_at
+        )
 
     async def _fetch(self, step: Fetch) -> None:
         now = self._clock.now()

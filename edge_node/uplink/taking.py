@@ -3,19 +3,20 @@
 The same for a reply over the link (`hub_link`) and for a bundle that a courier brought (`bundles`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Applied, Downlink
+from edge_node.uplink.hub_word import HubWord
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import ClockTrust, UtilityClock
 from gridmodel.event import AlarmKind
 from hosting.log import logger
 from protocols.sync.effects import Acknowledged, Effect, Forked, Held, HubChanged, HubRolledBack, NewEpoch
-from protocols.sync.lanes import DownLane, Lane
+from protocols.sync.lanes import DownLane, Lane, LaneMark
 from protocols.sync.pull import DownItem
 
 REMEMBERED_BY_BRAKES = frozenset({Lane.CONTROL, Lane.LEDGER})
@@ -78,9 +79,10 @@ class Taking:
                 case _:
                     assert_never(effect)
 
-    async def greeted(self, told_at: int) -> None:
-        """The hub said where all lanes stand: bundles made before that are older words."""
-        await self._outbox.heard(self._dated(told_at, self._clock.now()))
+    async def greeted(self, lanes: Mapping[Lane, LaneMark], told_at: int) -> None:
+        """The hub said where all lanes stand: bundles made before that are older words, later ones go on from there."""
+        at = self._dated(told_at, self._clock.now())
+        await self._outbox.heard(at, HubWord(at, lanes).to_text())
 
     def _dated(self, told_at: int, now: int) -> int:
         """When the hub said it; a hub whose clock ran ahead once must not make every later bundle look old."""

@@ -114,6 +114,9 @@ def test_a_greeting_is_a_newer_word_than_a_bundle_made_before_it(tmp_path: Path)
             told = await Courier(office, hub, drive, clock).bring(before)
             assert (told["newest"], told["settled"]) == (False, False)
             assert (await office.store.outbox.backlog())[Lane.LEDGER].batches == 1, "owed again, and so it stays"
+            told, _ = await Courier(office, hub, drive, clock).give(await Courier(office, hub, drive, clock).up())
+            assert (told["ok"], set(told["batches"])) == (True, {"applied"}), "it goes on from what the greeting said"
+            assert await hub.store.read(lambda tx: tx.ledger_entries(["pay-node-a-2"]))
 
     asyncio.run(story())
 

@@ -1,6 +1,7 @@
 """A courier in place of the link: there and back, twice, late, in any order, after the link came back."""
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,14 @@ def test_a_courier_replaces_the_link_whole(tmp_path: Path) -> None:
         assert await office.drained()
         assert back["settled"]
         assert await office.store.state.reconciled()
+        for mark, bundle in ((Mark.BUNDLE_WRITTEN, told["bundle"]), (Mark.BUNDLE_APPLIED, back["bundle"])):
+            kept = json.loads(await office.store.state.get(mark) or "null")
+            assert (kept["bundle"], kept["whole"], kept["forked"]) == (bundle, True, [])
+        known = (await hub.situation.node(A))["bundles"]
+        assert {what: one["bundle"] for what, one in known.items()} == {
+            "written": back["bundle"],
+            "applied": told["bundle"],
+        }
 
     with_courier(tmp_path, story)
 
