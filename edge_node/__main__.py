@@ -23,13 +23,14 @@ from edge_node.command_line import (
     signed,
     spoken,
 )
+from edge_node.compare_commands import EXITS, compare
 from edge_node.config import NodeConfig
 from edge_node.console.people import hash_secret
 from edge_node.probing import ProbeOptions, Security, probe_meter
 from edge_node.serving import Serving, serve
 from gridmodel.identity import new_id
 from gridmodel.quantity import parse_som
-from hosting.clocks import SystemEntropy
+from hosting.clocks import SystemEntropy, SystemIoClock
 from hosting.config import json_schema, read_secret
 from hosting.log import LogForm, configure_log
 from hosting.process import Exit, run_process, speak_anywhere
@@ -94,6 +95,20 @@ def preview(config: Config, limit: Annotated[int, typer.Option(min=1, max=500)] 
     """What the node will do by itself next. The node must run."""
     told = answer_of(json_, lambda: commands.through_door(load(config), "preview", {"limit": limit}))
     show(told, json_, spoken(config))
+
+
+@app.command("compare")
+def compare_(
+    config: Config,
+    first: Annotated[str, typer.Option("--from", help="First local day: 2026-05-01")],
+    last: Annotated[str, typer.Option("--to", help="Last local day.")],
+    wait: Annotated[float, typer.Option(min=0, max=3_600, help="Real seconds to wait for the last word.")] = 90,
+    json_: Json = False,
+) -> None:
+    """Compare sealed days with the hub now; what either side lost comes back. Exit 3: on its way, 4: no answer."""
+    told = answer_of(json_, lambda: compare(load(config), first, last, wait, SystemIoClock()))
+    show(told, json_, spoken(config))
+    raise typer.Exit(EXITS.get(told["state"], Exit.LINK_DOWN))
 
 
 @app.command()

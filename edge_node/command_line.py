@@ -21,7 +21,7 @@ from hosting.log import LogForm, configure_log
 from hosting.process import Exit, tell
 from hosting.speech import spoken_lines
 
-USAGE_CODES = ("TQ-ID-", "TQ-PD-", "TQ-QT-", "TQ-VB-")
+USAGE_CODES = ("TQ-CM-1", "TQ-ID-", "TQ-PD-", "TQ-QT-", "TQ-VB-")
 """Faults of what was typed."""
 REFUSED_CODES = ("TQ-LG-",)
 """Faults of who may do what."""

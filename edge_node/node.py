@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge_node.bundle_verbs import BundleVerbs
+from edge_node.compare_verbs import CompareVerbs
 from edge_node.config import NodeConfig
 from edge_node.console.areas import hour_areas
 from edge_node.console.people import People
@@ -83,11 +84,12 @@ class Node:
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
-        """For the local door: status, doctor, explain, preview, pay, stop-cuts, lift-stop; field works; bundles."""
+        """For the local door: those of `Verbs`, of field works, of bundles, and compare."""
         return {
             **Verbs(self, entropy=self._ports.entropy).mapping(),
             **self._field_verbs.mapping(),
             **BundleVerbs(self.rooms.bundles, self.people).mapping(),
+            **CompareVerbs(self.rooms.hub_link).mapping(),
         }
 
     async def field_work(self, verb: str, body: dict[str, Any], photo: bytes | None) -> dict[str, Any]:

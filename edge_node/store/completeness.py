@@ -154,6 +154,17 @@ class SealedDays:
             lambda conn: forget_mark(conn, mark) if value is None else write_mark(conn, mark, value)
         )
 
+    async def want(self, text: str) -> bool:
+        """Set the mark of a comparison that is asked for; False while there is one."""
+
+        async def verb(conn: Connection) -> bool:
+            if await read_mark(conn, Mark.COMPARE_WANTED) is not None:
+                return False
+            await write_mark(conn, Mark.COMPARE_WANTED, text)
+            return True
+
+        return await self._control.write(verb)
+
     async def last_closed(self) -> str | None:
         """The latest local day that was sealed."""
         row = await self._control.read(lambda conn: conn.fetch_one("SELECT max(day) FROM day_closed"))

@@ -26,7 +26,7 @@ class Mark(StrEnum):
     CLOCK_FLOOR = "clock_floor"
     """UTC seconds: the present was never before it."""
     COMPARE_WANTED = "compare_wanted"
-    """The comparison of days that the hub asked for and that is not done yet: JSON {id, first, last}."""
+    """The comparison of days that was asked for (by the hub or here) and is not done yet: JSON {id, first, last}."""
     COMPARED = "compared"
     """How the latest comparison of days went: JSON, for status."""
     CHUNKS_KEPT_FROM = "chunks_kept_from"

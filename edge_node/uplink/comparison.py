@@ -3,7 +3,9 @@
 One step is one exchange, so that a payment waits for one of them at most. A comparison starts with the months; where a
 summary differs it goes down to days, parts of days, chunks. What the hub lacks is put into the interval lane again;
 what the node has lost is fetched. Afterwards, once the lane has nothing under way, the days are compared once more, so
-that what is told as equal was seen to be equal. A comparison that the hub asked for lives in a mark until it is done.
+that what is told as equal was seen to be equal. A comparison that was asked for lives in a mark until it is done.
+
+Codes: TQ-CM-10 days that do not fit, 20 another comparison is asked for and not done.
 """
 
 import json
@@ -15,7 +17,7 @@ from edge_node.store.completeness import SealedDays
 from edge_node.store.state import Mark
 from gridmodel.clock import Compute, Entropy, Rng, UtilityClock
 from gridmodel.fault import Fault
-from gridmodel.identity import NodeId
+from gridmodel.identity import NodeId, new_id
 from gridmodel.period import days_between, parse_day
 from hosting.log import logger
 from protocols.authority.signatures import Signer
@@ -40,6 +42,8 @@ PERIOD_S = 24 * 3_600
 """Utility seconds between two comparisons that nobody asked for."""
 DAYS_COMPARED = 40
 """Of such a comparison: more than late data reach back. A person asks for longer ones."""
+DAYS_ASKED_MAX = 400
+"""Of one that a person here asks for, as at the hub."""
 ROUNDS_MAX = 3
 """Comparisons in a row after something was sent again; then the difference is told and left for a person."""
 AGAIN_S = 60
@@ -144,6 +148,21 @@ class ComparisonRoom:
             self._due_at = now
         elif self._due_at is None:
             self._due_at = now + round(self._period_s * self._rng.uniform(0.1, 1.0))
+
+    async def ask(self, first: str, last: str) -> str:
+        """A person here wants these local days compared, both included; gives the request's name.
+
+        Raises PeriodFault, Fault TQ-CM-10 for days that do not fit, TQ-CM-20 while another one is asked for.
+        """
+        first, last = parse_day(first).isoformat(), parse_day(last).isoformat()
+        if not first <= last or len(days_between(first, last)) > DAYS_ASKED_MAX:
+            raise Fault("TQ-CM-10", "the days do not fit", f"at most {DAYS_ASKED_MAX} days, the first first")
+        request = new_id("compare", self._entropy)
+        text = json.dumps({"id": request, "first": first, "last": last}, sort_keys=True)
+        if not await self._days.want(text):
+            raise Fault("TQ-CM-20", "a comparison is asked for and not done", "wait for it: edge-node status")
+        self._due_at = self._clock.now()
+        return request
 
     def due(self, now: int) -> bool:
         """Whether there is a step to take."""

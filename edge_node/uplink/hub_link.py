@@ -136,6 +136,12 @@ class HubLink:
         self._greets_anew = True
         self._wakeups.outbox.set()
 
+    async def compare(self, first: str, last: str) -> str:
+        """Somebody here wants these local days compared; see `ComparisonRoom.ask`."""
+        request = await self._comparison.ask(first, last)
+        self._wakeups.outbox.set()
+        return request
+
     async def run(self) -> None:
         """Work until cancelled. A restart begins with a new session: the store's marks tell the rest."""
         self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)

@@ -78,6 +78,11 @@ def test_a_day_at_the_desk(tmp_path: Path) -> None:
             code, _, told = await typed(given, "lift-stop", *config, "--by", "p-cashier", *cashier)
             assert (code, "TQ-LG-03" in told) == (Exit.REFUSED, True)
             assert (await typed(given, "lift-stop", *config, "--by", "p-chief", *chief))[0] == Exit.OK
+            compare = ("compare", *config, "--to", "2026-05-05", "--wait", "0", "--json")
+            code, compared, _ = await typed(given, *compare, "--from", "2026-05-04")
+            assert (code, compared["ok"], compared["state"]) == (Exit.LINK_DOWN, False, "no_answer")
+            code, refused, _ = await typed(given, *compare, "--from", "2026-05-06")
+            assert (code, refused["error"]["code"]) == (Exit.USAGE, "TQ-CM-10")
             code, _, told = await typed(given, "run", *config)
             assert (code, "TQ-IN-01" in told) == (Exit.FAILED, True)
             process.send_signal(signal.SIGTERM)

@@ -23,7 +23,7 @@ from protocols.sync.link import Link, LinkLost
 from protocols.sync.messages import PUSH_BYTES_MAX
 from protocols.sync.seal import sign_compare
 from tests.central_sync.hub_rig import SIGNERS, A, B
-from tests.simulate.parted_days import DAYS, FIRST, LAST, NOW, Parted, parted
+from tests.simulate.parted_days import DAYS, FIRST, LAST, NOW, Parted, parted, until
 
 Story = Callable[[Parted], Awaitable[None]]
 
@@ -148,6 +148,27 @@ def test_hours_and_chunk_gone_while_the_sums_above_stand_count_once(tmp_path: Pa
         told = await both.verify(repair=False)
         assert told["comparison"]["lacking"] == 0
         assert await both.energy() == before
+
+    play(tmp_path, story)
+
+
+def test_an_office_brings_back_what_the_hub_lost_with_one_command(tmp_path: Path) -> None:
+    async def story(both: Parted) -> None:
+        await both.at_hub("DELETE FROM chunk WHERE day = '2026-05-04'")
+        with pytest.raises(Fault, match="TQ-CM-10"):
+            await both.uplink.compare(LAST, FIRST)
+        with pytest.raises(Fault, match="TQ-PD-"):
+            await both.uplink.compare("yesterday", LAST)
+        request = await both.uplink.compare(FIRST, LAST)
+        with pytest.raises(Fault, match="TQ-CM-20"):
+            await both.uplink.compare(FIRST, LAST)
+
+        async def done() -> bool:
+            told = await both.compared()
+            return (told["request"], told["state"]) == (request, "equal")
+
+        await until(done, "the days are equal")
+        assert len(await both.at_hub("SELECT 1 FROM chunk")) == len(DAYS)
 
     play(tmp_path, story)
 
