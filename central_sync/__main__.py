@@ -15,19 +15,7 @@ import typer
 from central_sync import bundle_command_line, mandate_files, reports
 from central_sync import doctor as doctor_
 from central_sync.balance.reading import losses as losses_
-from central_sync.command_line import (
-    Config,
-    Json,
-    agree,
-    answer_of,
-    clock_asked_for,
-    clock_of,
-    given,
-    load,
-    look_at,
-    show,
-    spoken,
-)
+from central_sync.command_line import Config, agree, answer_of, clock_of, given, load, look_at, spoken
 from central_sync.config import HubConfig
 from central_sync.hub import Hub
 from central_sync.serving import Serving, reading, serve
@@ -36,6 +24,7 @@ from gridmodel.fault import Fault
 from gridmodel.period import parse_day, parse_rfc3339
 from hosting.checkup import as_report
 from hosting.clocks import SystemEntropy
+from hosting.command_line import Json, clock_asked_for, show
 from hosting.config import json_schema
 from hosting.door import NOBODY_HOME, DoorFault, call_door
 from hosting.log import LogForm, configure_log

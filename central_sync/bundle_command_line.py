@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from central_sync.command_line import Config, Json, answer_of, clock_asked_for, load, show, spoken
+from central_sync.command_line import Config, answer_of, load, spoken
 from central_sync.config import HubConfig
 from central_sync.door_verbs import Office, apply_bundle, write_bundle
 from central_sync.serving import resting
 from hosting.clocks import SystemEntropy
+from hosting.command_line import Json, clock_asked_for, show
 from hosting.door import NOBODY_HOME, DoorFault, call_door
 from hosting.keys import KeyDomain, create_signing_key
 from hosting.keys_bundle import BundlePrivate

@@ -1,10 +1,8 @@
-"""What every command of ``central-sync`` shares: options, the answer as JSON or lines, exit codes. Above the rooms.
+"""What every command of ``central-sync`` shares: options, which faults end with which code. Above the rooms.
 
 Nothing here knows a verb; `__main__` and `bundle_command_line` type them.
 """
 
-import asyncio
-import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,10 +15,9 @@ from central_sync.hub import Hub
 from central_sync.serving import reading
 from gridmodel.fault import Fault
 from hosting.clocks import CLOCK_VARIABLE, ScaledClock, clock_from_environment
+from hosting.command_line import answered, clock_asked_for
 from hosting.config import load_toml
 from hosting.door import calendar_behind
-from hosting.log import LogForm, configure_log
-from hosting.process import Exit, tell
 from hosting.speech import spoken_lines
 
 USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-PD-", "TQ-HB-10", "TQ-HB-61", "TQ-AU-1")
@@ -29,16 +26,6 @@ REFUSED_CODES = ("TQ-HB-40",)
 """Faults of who may do what."""
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The hub's TOML file.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-
-
-def clock_asked_for() -> ScaledClock:
-    """The clock that the environment asks for; a wrong one is told, and ends the command."""
-    try:
-        return clock_from_environment(os.environ)
-    except Fault as fault:
-        tell(fault)
-        raise typer.Exit(Exit.FAILED) from fault
 
 
 def load(path: Path, database: str | None = None) -> HubConfig:
@@ -80,35 +67,10 @@ def agree(yes: bool) -> Callable[[str], bool]:
 
 def answer_of(json_: bool, ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
     """The answer, or the fault told and the fitting exit code."""
-
-    async def asked() -> dict[str, Any]:
-        return await ask()
-
-    configure_log(LogForm.CONSOLE, clock_asked_for().now)
-    try:
-        return asyncio.run(asked())
-    except Fault as fault:
-        tell(fault)
-        if json_:
-            typer.echo(json.dumps({"ok": False, "error": fault.as_dict()}, ensure_ascii=False))
-        raise typer.Exit(_exit_of(fault)) from fault
+    return answered(json_, ask, usage=USAGE_CODES, refused=REFUSED_CODES)
 
 
 def spoken(config: Path | None) -> Callable[[dict[str, Any]], list[str]]:
     """As lines for people, in the hub's local time (a person's own machine has no hub's file)."""
     zone = HubConfig.model_fields["zone"].default if config is None else load(config).zone
     return lambda told: spoken_lines(told, str(zone))
-
-
-def show(told: dict[str, Any], json_: bool, lines: Callable[[dict[str, Any]], list[str]]) -> None:
-    """One object on stdout, or lines for people."""
-    if json_:
-        typer.echo(json.dumps(told, ensure_ascii=False))
-    else:
-        typer.echo("\n".join(lines(told)))
-
-
-def _exit_of(fault: Fault) -> Exit:
-    if fault.code.startswith(USAGE_CODES):
-        return Exit.USAGE
-    return Exit.REFUSED if fault.code.startswith(REFUSED_CODES) else Exit.FAILED

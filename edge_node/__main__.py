@@ -12,17 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_node import bundle_command_line, commands, field_command_line, key_command_line, reports
-from edge_node.command_line import (
-    Config,
-    Json,
-    SecretFile,
-    answer_of,
-    clock_asked_for,
-    load,
-    show,
-    signed,
-    spoken,
-)
+from edge_node.command_line import Config, SecretFile, answer_of, load, signed, spoken
 from edge_node.compare_commands import EXITS, compare
 from edge_node.config import NodeConfig
 from edge_node.console.people import hash_secret
@@ -31,6 +21,7 @@ from edge_node.serving import Serving, serve
 from gridmodel.identity import new_id
 from gridmodel.quantity import parse_som
 from hosting.clocks import SystemEntropy, SystemIoClock
+from hosting.command_line import Json, clock_asked_for, show
 from hosting.config import json_schema, read_secret
 from hosting.log import LogForm, configure_log
 from hosting.process import Exit, run_process, speak_anywhere

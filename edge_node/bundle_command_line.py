@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from edge_node import bundle_commands
-from edge_node.command_line import Config, Json, SecretFile, answer_of, clock_asked_for, load, show, spoken
+from edge_node.command_line import Config, SecretFile, answer_of, load, spoken
 from hosting.clocks import SystemEntropy
+from hosting.command_line import Json, clock_asked_for, show
 from hosting.config import read_secret
 from hosting.process import Exit
 from protocols.sync.bundle import BUNDLE_BYTES_MAX

@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from edge_node import commands
-from edge_node.command_line import Config, Json, SecretFile, answer_of, load, show, signed, spoken
+from edge_node.command_line import Config, SecretFile, answer_of, load, signed, spoken
 from edge_node.field_verbs import CHANNELS
 from edge_node.verbs import wrong_argument
 from gridmodel.identity import new_id
 from gridmodel.period import parse_local
 from gridmodel.quantity import parse_kwh
 from hosting.clocks import SystemEntropy
+from hosting.command_line import Json, show
 
 app = typer.Typer(no_args_is_help=True, help="Meters put up, exchanged, moved, taken down, proven: recorded offline.")
 

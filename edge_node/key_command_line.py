@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from edge_node import key_commands
-from edge_node.command_line import Config, Json, SecretFile, answer_of, clock_asked_for, load, show, signed, spoken
+from edge_node.command_line import Config, SecretFile, answer_of, load, signed, spoken
 from hosting.clocks import SystemEntropy
+from hosting.command_line import Json, clock_asked_for, show
 from hosting.process import Exit
 
 app = typer.Typer(no_args_is_help=True, help="Secrets of meters at rest: take in, look, rotate, recover.")

@@ -6,10 +6,8 @@ X25519 key by HPKE; the frames are sealed under it. `protocols.sync.bundle` has 
 Codes: TQ-KY-09 not the public half of a bundle key.
 """
 
-from pathlib import Path
-
 from gridmodel.clock import Entropy
-from hosting.keys import KEY_SIZE_BYTES, KeyDomain, KeyFault, KeyKind, create_key, load_key
+from hosting.keys import KeyFault, KeyKind
 from hosting.keys_envelope import HpkePrivate, HpkePublic, SealingKey, bound
 
 _PURPOSE = "tarmoq bundle key 1"
@@ -61,23 +59,12 @@ class BundlePrivate(HpkePrivate):
     """The private half, on the machine that applies bundles."""
 
     __slots__ = ()
+    FILE = KeyKind.BUNDLE
     public: BundlePublic
 
     def __init__(self, raw: bytes) -> None:
         """From 32 bytes."""
         super().__init__(raw, BundlePublic)
-
-    @staticmethod
-    def create(path: Path, entropy: Entropy, domain: KeyDomain) -> "BundlePrivate":
-        """Make a pair, its private half in a file; see `hosting.keys.create_key`."""
-        raw = entropy.token(KEY_SIZE_BYTES)
-        create_key(path, KeyKind.BUNDLE, raw, domain)
-        return BundlePrivate(raw)
-
-    @staticmethod
-    def read(path: Path, domain: KeyDomain) -> "BundlePrivate":
-        """The private half in a file; see `hosting.keys.load_key`."""
-        return BundlePrivate(load_key(path, KeyKind.BUNDLE, domain))
 
     def box(self, bundle: str, wrapped: bytes, entropy: Entropy) -> BundleBox:
         """The key of the bundle of that id; raises `KeyFault` ``TQ-KY-07`` when it was wrapped for another."""

@@ -18,7 +18,7 @@ import binascii
 import hmac
 from hashlib import blake2s, sha256
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -145,11 +145,25 @@ class HpkePrivate:
     """The private half of an X25519 pair: unwraps what was wrapped for the public one."""
 
     __slots__ = ("_private", "public")
+    FILE: ClassVar[KeyKind]
+    """The kind of the files that hold it; a class that lies in files names it."""
 
     def __init__(self, raw: bytes, kind: type[HpkePublic] = HpkePublic) -> None:
         """From 32 bytes; `kind` of the public half."""
         self._private = X25519PrivateKey.from_private_bytes(raw)
         self.public = kind(self._private.public_key().public_bytes_raw())
+
+    @classmethod
+    def create(cls, path: Path, entropy: Entropy, domain: KeyDomain) -> Self:
+        """Make a pair, its private half in a file; see `hosting.keys.create_key`."""
+        raw = entropy.token(KEY_SIZE_BYTES)
+        create_key(path, cls.FILE, raw, domain)
+        return cls(raw)
+
+    @classmethod
+    def read(cls, path: Path, domain: KeyDomain) -> Self:
+        """The private half in a file; see `hosting.keys.load_key`."""
+        return cls(load_key(path, cls.FILE, domain))
 
     def unwrap(self, wrapped: bytes, belongs: bytes) -> SealingKey:
         """The key that was wrapped for us; raises `KeyFault` ``TQ-KY-07``."""
@@ -166,23 +180,12 @@ class RecoveryPrivate(HpkePrivate):
     """The private half of a recovery key, on a machine that is connected to nothing."""
 
     __slots__ = ()
+    FILE = KeyKind.RECOVERY
     public: RecoveryPublic
 
     def __init__(self, raw: bytes) -> None:
         """From 32 bytes."""
         super().__init__(raw, RecoveryPublic)
-
-    @staticmethod
-    def create(path: Path, entropy: Entropy, domain: KeyDomain) -> "RecoveryPrivate":
-        """Make a pair, its private half in a file; see `hosting.keys.create_key`."""
-        raw = entropy.token(KEY_SIZE_BYTES)
-        create_key(path, KeyKind.RECOVERY, raw, domain)
-        return RecoveryPrivate(raw)
-
-    @staticmethod
-    def read(path: Path, domain: KeyDomain) -> "RecoveryPrivate":
-        """The private half in a file; see `hosting.keys.load_key`."""
-        return RecoveryPrivate(load_key(path, KeyKind.RECOVERY, domain))
 
 
 def _hpke(shared: bytes, kem_context: bytes, info: bytes) -> tuple[AESGCM, bytes]:
