@@ -24,7 +24,7 @@ def _alone() -> int:
 
 
 _ALONE = _alone()
-"""References to an object that only the loop below still has. Interpreters count them differently, so it is measured."""
+"""References to an object that only the loop below still has: measured, for interpreters count them differently."""
 _CONTAINERS = (dict, list, tuple)
 
 

@@ -1,5 +1,8 @@
 """PostgreSQL's trouble as faults that an operator can act on. Floor: central_sync/store; in the PostgreSQL door."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import asyncpg
 
 from central_sync.store.addresses import unreadable
@@ -47,7 +50,11 @@ _TROUBLE: tuple[tuple[tuple[type[BaseException], ...], str, str, str], ...] = (
         "free disk space or memory at the server, or raise max_connections; nothing acknowledged is lost",
     ),
     (
-        (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError),
+        (
+            asyncpg.InsufficientPrivilegeError,
+            asyncpg.ReadOnlySQLTransactionError,
+            asyncpg.TargetServerAttributeNotMatched,
+        ),
         "TQ-HB-07",
         "may not be written",
         "let the hub's user own the database; with a pair of servers name the leader (target_session_attrs=read-write)",
@@ -59,7 +66,13 @@ _TROUBLE: tuple[tuple[tuple[type[BaseException], ...], str, str, str], ...] = (
         "wait for a large import to end; a process that hangs is shown by pg_stat_activity",
     ),
     (
-        (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError),
+        (asyncpg.QueryCanceledError,),
+        "TQ-HB-08",
+        "broke off a statement",
+        "nothing was taken in; it took too long, or an administrator ended it: look at pg_stat_activity",
+    ),
+    (
+        (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError, asyncpg.PostgresSystemError),
         "TQ-HB-09",
         "is damaged",
         "stop every hub, keep the server's files, restore the newest copy; the nodes send again what it lacks",
@@ -88,3 +101,22 @@ def away(error: BaseException, name: str) -> StoreFault:
     """The fault for a connection that is gone, whatever error tells it."""
     code, what, hint = _AWAY
     return StoreFault(code, f"{name} {what}: {error!s:.200}", hint)
+
+
+def unusable(what: str, name: str) -> StoreFault:
+    """The fault for a database that cannot be a hub's, or is something else's."""
+    return StoreFault(
+        "TQ-HB-14",
+        f"{name} cannot be used: {what:.200}",
+        "give the hub a database of its own: createdb --owner USER --encoding UTF8 --template template0 NAME; settings"
+        " in the address must be those of the server",
+    )
+
+
+@contextmanager
+def opening(name: str) -> Iterator[None]:
+    """Until a database is open whatever is wrong with it has a name; afterwards a statement's mistake is ours."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise unusable(str(error), name) from error

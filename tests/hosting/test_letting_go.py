@@ -98,7 +98,7 @@ def test_an_owner_that_lives_is_not_touched() -> None:
 
 
 def test_what_another_holds_stays_whole_where_the_interpreter_counts_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From Python 3.14 on, a name that is passed on may not count: one reference is what only we have, two are shared."""
+    """From Python 3.14 on a name that is passed on may not count: then two references are shared ones."""
     counted = sys.getrefcount
     monkeypatch.setattr(sys, "getrefcount", lambda thing: counted(thing) - 2)
     importlib.reload(module)
