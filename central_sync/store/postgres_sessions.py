@@ -280,7 +280,7 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def open_sessions(url: str, *, read_only: bool = False) -> Sessions:
-    """Connect; raises StoreFault by name when that cannot be, TQ-HB-14 when it is too old or cannot keep every letter."""
+    """Connect; raises StoreFault by name when that cannot be, TQ-HB-14 for too old a server or another encoding."""
     name = f"the hub's {shown_address(url)}"
     settings = SETTINGS | ({"default_transaction_read_only": "on"} if read_only else {})
     try:
