@@ -155,8 +155,9 @@ class RegistryImport:
 async def send_down(tx: HubTransaction, read: ReadRegistry, now: int) -> None:
     """Put a kept version into the lane of its node: whole, or the parts that the node lacks and then the manifest.
 
-    What a node has is what its last status says: of a version that never came to hold there all parts go again, and a
-    node that lacks one all the same says so, is told its next version whole, and lives with the one before till then.
+    What a node has is what its last status says: of a version that never came to hold there all parts go again. A node
+    that lacks one all the same sets the version aside and says so: the next one goes whole, and the one before holds
+    till then.
     """
     node, name = read.registry.node, f"registry-{read.registry.version}"
     if read.parts is None:
@@ -164,7 +165,8 @@ async def send_down(tx: HubTransaction, read: ReadRegistry, now: int) -> None:
         return
     row = await tx.node(node)
     status = {} if row is None or row.status is None else wire.unpack(row.status, ITEM_LIMITS)
-    held = await tx.registry_document(node, status.get("registry_version") or 0)
+    said = 0 if status.get("registry_refused") else status.get("registry_version") or 0
+    held = await tx.registry_document(node, said)
     known = frozenset(() if held is None else parts_named_in(held))
     parts = [(RegistryKind.PART, digest.hex(), part) for digest, part in read.parts.besides(known)]
     await tx.append_down(node, DownLane.REGISTRY, [*parts, (RegistryKind.MANIFEST, name, read.document)], now)

@@ -185,6 +185,11 @@ class Downlink:
         )
         return [RefusedItem(*row) for row in rows]
 
+    async def registry_refused(self) -> bool:
+        """Whether a registry stands refused that none which holds makes moot."""
+        rows = await self._control.read(_refused_that_counts)
+        return any(lane == DownLane.REGISTRY for lane, _ in rows)
+
     async def _prepare(self, item: DownItem) -> _Prepared:
         try:
             if item.lane is not DownLane.REGISTRY:
@@ -256,13 +261,19 @@ async def may_lack_protection(conn: Connection) -> bool:
     one permit nothing. A program one version behind its hub must not cut whom it cannot read about, though watermarks
     vouch for the lane.
     """
+    rows = await _refused_that_counts(conn)
+    return any(lane not in set(DownLane) or kind not in ONLY_PERMITS[DownLane(lane)] for lane, kind in rows)
+
+
+async def _refused_that_counts(conn: Connection) -> list[tuple[str, str]]:
+    """(lane, kind) of what stands refused and is not moot."""
     rows = await conn.fetch_all(
         "SELECT DISTINCT r.lane, r.kind FROM downlink_refused AS r LEFT JOIN downlink AS d ON d.lane = r.lane"
         " WHERE r.lane <> ? OR d.next_offset IS NULL OR r.offset >= d.next_offset - 1"
         f" OR {_NAMED_VERSION} >= (SELECT max(version) FROM registry)",
         (DownLane.REGISTRY.value,),
     )
-    return any(lane not in set(DownLane) or kind not in ONLY_PERMITS[DownLane(lane)] for lane, kind in rows)
+    return [(str(lane), str(kind)) for lane, kind in rows]
 
 
 def _unfit(item: DownItem, why: str) -> Fault:

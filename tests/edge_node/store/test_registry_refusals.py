@@ -39,8 +39,10 @@ def test_parts_of_the_next_version_do_not_permit_what_a_refused_one_forbids(tmp_
         for part in sent[:-1]:
             await one.take([part])
             assert await one.control.read(may_lack_protection)
+            assert await one.downlink.registry_refused(), "the hub is told, and sends all parts of the next one"
         await one.take(sent[-1:])
         assert not await one.control.read(may_lack_protection)
+        assert not await one.downlink.registry_refused()
         assert await one.alarms.count(AlarmKind.DOWNLINK_REFUSED) == 0, "a newer version holds: that one is moot"
         assert await one.codes() == set()
 
