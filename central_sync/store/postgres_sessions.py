@@ -171,8 +171,14 @@ class Sessions:
                 yield connection
 
     async def close(self) -> None:
-        """Wait for the verbs in progress, then let go of the server."""
-        await self._pool.close()
+        """Wait for the writers in progress, then let go of the server, whether it answers or not."""
+        for _ in range(CONNECTIONS_MAX - FOR_READERS):
+            await self._writers.acquire()
+        with suppress(*LOST):
+            async with asyncio.timeout(CONNECT_S_MAX):
+                await self._pool.close()
+        for _ in range(CONNECTIONS_MAX - FOR_READERS):
+            self._writers.release()
 
     async def _done(self, begin: str, work: Work[T], lock: Lock | None) -> T:
         with named(self.name):

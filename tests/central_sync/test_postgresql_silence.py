@@ -114,6 +114,20 @@ def test_a_line_that_is_lost_without_a_word_holds_nobody_for_ever(
     over_a_line(fresh_database(), story)
 
 
+def test_a_hub_ends_though_its_server_says_nothing(
+    fresh_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_sessions, "CONNECT_S_MAX", 0.3)
+
+    async def story(url: str, line: Line) -> None:
+        store = await open_postgres(url, lambda _: ROW_KEY)
+        line.cut()
+        await store.close()
+        await store.close()
+
+    over_a_line(fresh_database(), story)
+
+
 def test_a_dead_machine_is_noticed_by_the_connection_itself(fresh_database: Callable[[], str]) -> None:
     async def story(url: str, _: Line) -> None:
         sessions = await open_sessions(url)
