@@ -25,6 +25,8 @@ from protocols.sync.chunk.registries import registry_of
 
 REGISTRIES_KEPT_MAX = 512
 """Decoded registries in memory: every node's newest, and as many older ones that late data name."""
+VERSIONS_KEPT_MAX = 3
+"""Of one node: the newest, and those that its lanes summary and interval have got to. A region's has a gigabyte."""
 SPANS_KEPT_MAX = 64
 """Spans between two changes whose areas are kept, of each registry: a month of meters exchanged every day."""
 
@@ -208,6 +210,9 @@ class RegistryShelf:
                 self._log.error("registry_damaged", node=node, version=version, code=fault.code, what=fault.what)
                 return None
             kept = self._kept[node, version] = count, known
+            self._kept.move_to_end((node, version))
+            for oldest in [key for key in self._kept if key[0] == node][:-VERSIONS_KEPT_MAX]:
+                del self._kept[oldest]
             while len(self._kept) > REGISTRIES_KEPT_MAX:
                 self._kept.popitem(last=False)
         self._kept.move_to_end((node, version))

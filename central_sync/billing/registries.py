@@ -128,8 +128,9 @@ class RegistryImport:
                 )
             before = (await tx.registry_versions()).get(node)
             repeated = before == registry.version and await tx.registry_document(node, before) == read.document
-            if before is not None and registry.version <= before and not repeated:
-                raise import_fault(22, f"version {registry.version} is not above {before}", "give it the next number")
+            newest = before or 0  # version 0 is what a node without any has
+            if registry.version <= newest and not repeated:
+                raise import_fault(22, f"version {registry.version} is not above {newest}", "give it the next number")
             await _claims(tx, node, read.owners)
             if not dry_run and not repeated:
                 await tx.put_registry(node, registry.version, read.document, read.owners, now)

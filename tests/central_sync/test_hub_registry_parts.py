@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from central_sync.balance import topology
 from central_sync.billing import registry_file
 from central_sync.billing.registry_file import registry_from_file
 from central_sync.hub import Hub
@@ -19,6 +20,7 @@ from gridmodel.identity import MeterId
 from gridmodel.registry import Registry
 from gridmodel.registry_document import HEAD, registry_to_document
 from gridmodel.registry_tables import TABLES
+from hosting.compute import InlineCompute
 from protocols.sync import facts
 from protocols.sync.chunk import registries
 from protocols.sync.chunk.registries import Manifest, RegistryKind
@@ -152,6 +154,35 @@ def test_a_damaged_part_stops_neither_its_nodes_lane_nor_the_works_of_others(tmp
         assert await hub.link.retry(None) == 0
         await damaged(hub, part)
         assert await hub.link.retry(None) == 1, "once the part is whole again"
+
+    run_hub(tmp_path, story)
+
+
+def test_versions_of_one_node_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Works make a version every few minutes, a region's has a gigabyte: those in use are kept."""
+    read: list[int] = []
+
+    def counted(document: bytes, *more: Any) -> topology.KnownRegistry:
+        known = topology_decoded(document, *more)
+        read.append(known.registry.version)
+        return known
+
+    topology_decoded = topology.decoded
+    monkeypatch.setattr(topology, "decoded", counted)
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        shelf = topology.RegistryShelf(hub.store, InlineCompute())
+        for version in range(1, 7):
+            await import_registry(hub, large(version))
+            for one in (1, version):
+                assert await shelf.get(A, one) is not None
+        assert read == [1, 2, 3, 4, 5, 6]
+        for version in (6, 1, 5):
+            await shelf.get(A, version)
+        assert read == [1, 2, 3, 4, 5, 6]
+        await shelf.get(A, 2)
+        await shelf.get(A, 6)
+        assert read == [1, 2, 3, 4, 5, 6, 2, 6], "more than three of one node are not kept"
 
     run_hub(tmp_path, story)
 
