@@ -25,6 +25,8 @@ from protocols.sync.facts import ITEM_LIMITS
 from protocols.sync.lanes import ITEM_BYTES_MAX, DownLane
 
 IDS_SHOWN_MAX = 5
+CLAIMS_AT_ONCE = 8_192
+"""Things of a registry that are held against the other nodes' in one step: a millisecond between two queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +176,17 @@ async def send_down(tx: HubTransaction, read: ReadRegistry, now: int) -> None:
 
 
 async def _claims(tx: HubTransaction, node: NodeId, owners: tuple[OwnerRow, ...]) -> None:
-    """Nothing in the registry belongs to another node."""
-    for kind in ("transformer", "supply_point", "usage_point", "meter", "account"):
-        held = await tx.owners(kind, [one.id for one in owners if one.kind == kind])
-        taken = sorted(one.id for one in held.values() if one.node != node)
-        if taken:
-            raise import_fault(
-                23,
-                f"{kind} {', '.join(taken[:IDS_SHOWN_MAX])} belongs to {held[taken[0]].node}",
-                "every place, meter and account has one node; moves between nodes come with a later version",
-            )
+    """Nothing in the registry belongs to another node. By pieces: all of a region at once would hold the event loop."""
+    for start in range(0, len(owners), CLAIMS_AT_ONCE):
+        ids: dict[str, list[str]] = {}
+        for one in owners[start : start + CLAIMS_AT_ONCE]:
+            ids.setdefault(one.kind, []).append(one.id)
+        for kind, some in ids.items():
+            held = await tx.owners(kind, some)
+            taken = sorted(one.id for one in held.values() if one.node != node)
+            if taken:
+                raise import_fault(
+                    23,
+                    f"{kind} {', '.join(taken[:IDS_SHOWN_MAX])} belongs to {held[taken[0]].node}",
+                    "every place, meter and account has one node; moves between nodes come with a later version",
+                )

@@ -1,6 +1,7 @@
 """A registry too large for one document: the hub keeps it, reads it, and sends down what its node lacks."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -12,6 +13,8 @@ from central_sync.balance import topology
 from central_sync.billing import registry_file
 from central_sync.billing.registry_file import registry_from_file
 from central_sync.hub import Hub
+from central_sync.store.rows import OwnerRow
+from central_sync.store.sql_lanes import SqlLanes
 from gridmodel import registry_parts
 from gridmodel.fault import Fault
 from gridmodel.field_merge import merged
@@ -183,6 +186,28 @@ def test_versions_of_one_node_do_not_fill_the_memory(tmp_path: Path, monkeypatch
         await shelf.get(A, 2)
         await shelf.get(A, 6)
         assert read == [1, 2, 3, 4, 5, 6, 2, 6], "more than three of one node are not kept"
+
+    run_hub(tmp_path, story)
+
+
+def test_claims_of_a_region_are_looked_up_by_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("central_sync.billing.registries.CLAIMS_AT_ONCE", 10, raising=False)
+    asked: list[int] = []
+    owners = SqlLanes.owners
+
+    async def counted(self: SqlLanes, kind: str, ids: Sequence[str]) -> dict[str, OwnerRow]:
+        asked.append(len(ids))
+        return await owners(self, kind, ids)
+
+    monkeypatch.setattr(SqlLanes, "owners", counted)
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        await import_registry(hub, large())
+        assert max(asked) <= 10
+        assert sum(asked) == 8 + 3 + 40 + 51 + 40, "transformers, supply points, points, meters, accounts"
+        stolen = replace(registry_of(B), meters=(*registry_of(B).meters, large().meters[50]))
+        with pytest.raises(Fault, match=r"TQ-IM-23.* meter .* belongs to node-a"):
+            await import_registry(hub, stolen)
 
     run_hub(tmp_path, story)
 
