@@ -30,6 +30,11 @@ _AWAY = (
     "does not answer",
     "look whether PostgreSQL runs and can be reached; nodes keep what was not acknowledged and send it again",
 )
+_HELD_UP = (
+    "TQ-HB-08",
+    "is held up by other writers",
+    "wait for a large import to end; a process that hangs is shown by pg_stat_activity",
+)
 _TROUBLE: tuple[tuple[tuple[type[BaseException], ...], str, str, str], ...] = (
     (
         (asyncpg.InvalidAuthorizationSpecificationError,),  # its kind: a wrong password, an unknown or unwelcome login
@@ -61,9 +66,7 @@ _TROUBLE: tuple[tuple[tuple[type[BaseException], ...], str, str, str], ...] = (
     ),
     (
         (asyncpg.LockNotAvailableError, asyncpg.IdleInTransactionSessionTimeoutError),
-        "TQ-HB-08",
-        "is held up by another hub process",
-        "wait for a large import to end; a process that hangs is shown by pg_stat_activity",
+        *_HELD_UP,
     ),
     (
         (asyncpg.QueryCanceledError,),
@@ -101,6 +104,12 @@ def away(error: BaseException, name: str) -> StoreFault:
     """The fault for a connection that is gone, whatever error tells it."""
     code, what, hint = _AWAY
     return StoreFault(code, f"{name} {what}: {error!s:.200}", hint)
+
+
+def held_up(why: str, name: str) -> StoreFault:
+    """The fault for a turn that does not come."""
+    code, what, hint = _HELD_UP
+    return StoreFault(code, f"{name} {what}: {why}", hint)
 
 
 def unusable(what: str, name: str) -> StoreFault:

@@ -14,7 +14,7 @@ import re
 import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import count, islice
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ import asyncpg
 
 from central_sync.store.addresses import shown_address, unreadable
 from central_sync.store.faults import StoreFault
-from central_sync.store.postgres_faults import CROSSED, LOST, away, fault_of, opening, unusable
+from central_sync.store.postgres_faults import CROSSED, LOST, away, fault_of, held_up, opening, unusable
 from central_sync.store.statements import Statements
 from gridmodel.identity import NodeId
 
@@ -36,6 +36,8 @@ CONNECTIONS_MAX = 8
 """Of one hub process. A server's own limit is 100 by default."""
 FOR_READERS = 2
 """Of these, never taken by writers: they may all wait for an import of another process."""
+TURN_S_MAX = 20.0
+"""For which a verb waits for others of its process, and again for other processes; a node waits 30 s for an answer."""
 CONNECT_S_MAX = 10.0
 """To make a connection, to begin on one that stands, or to give up what was begun: nothing waits for a lock there."""
 ANSWER_S_MAX = 300.0
@@ -53,7 +55,7 @@ SETTINGS = {
     "synchronous_commit": "on",  # what is acknowledged is on the disk, whatever the server's default is
     "client_encoding": "UTF8",  # whatever the address says
     "statement_timeout": f"{ANSWER_S_MAX:.0f}s",  # nor is a limit meant for people's queries one of ours
-    "lock_timeout": "20s",  # below the 30 s for which a node waits for its answer
+    "lock_timeout": f"{TURN_S_MAX:.0f}s",
     "idle_in_transaction_session_timeout": "300s",  # a process that hangs lets go of its node
     "tcp_keepalives_idle": "30",  # so does one whose machine lost its power
     "tcp_keepalives_interval": "10",
@@ -151,17 +153,29 @@ class Sessions:
 
     async def alone(self, work: Work[T]) -> T:
         """Run `work` while no other writer runs."""
-        async with self._turns[None], self._writers:
+        async with self._turn(None):
             return await self._done(_WRITING, work, _lock_all)
 
     async def for_node(self, node: NodeId, work: Work[T]) -> T:
         """Run `work` while no other writer about `node` runs."""
-        async with self._turns[node], self._writers:
+        async with self._turn(node):
             return await self._done(_WRITING, work, partial(_lock_node, node))
 
     async def snapshot(self, work: Work[T]) -> T:
         """Run `work` on one snapshot; it may only read."""
         return await self._done(_READING, work, None)
+
+    @asynccontextmanager
+    async def _turn(self, node: NodeId | None) -> AsyncIterator[None]:
+        """The turn of a writer of this process; raises StoreFault (TQ-HB-08) when it does not come in time."""
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(TURN_S_MAX):
+                    await held.enter_async_context(self._turns[node])
+                    await held.enter_async_context(self._writers)
+            except TimeoutError:
+                raise held_up(f"no turn within {TURN_S_MAX:.0f} s", self.name) from None
+            yield
 
     @asynccontextmanager
     async def raw(self) -> AsyncIterator[Any]:

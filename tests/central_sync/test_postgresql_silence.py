@@ -171,6 +171,34 @@ def test_writers_that_wait_leave_connections_to_readers(fresh_database: Callable
     asyncio.run(asyncio.wait_for(story(), WAIT_S))
 
 
+def test_who_waits_too_long_for_a_turn_is_told_to_come_again(
+    fresh_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait: else those whose nodes have long hung up would pile up in the hub's memory."""
+    monkeypatch.setattr(postgres_sessions, "TURN_S_MAX", 0.2, raising=False)
+    url = fresh_database()
+    nodes = [NodeId(f"node-{number}") for number in range(2 * postgres_sessions.CONNECTIONS_MAX)]
+
+    async def story() -> None:
+        importing, serving = [await open_postgres(url, lambda _: ROW_KEY) for _ in range(2)]
+        for node in nodes:
+            await importing.write(lambda tx, node=node: tx.enlist(node, "key", ()))  # type: ignore[misc]
+
+        async def hold(_: HubTransaction) -> None:
+            tasks = [asyncio.create_task(_seen(serving, node)) for node in nodes]
+            told, waiting = await asyncio.wait(tasks, timeout=WAIT_S / 2, return_when=asyncio.FIRST_EXCEPTION)
+            assert {getattr(one.exception(), "code", None) for one in told} == {"TQ-HB-08"}
+            going.extend(waiting)
+
+        going: list[asyncio.Task[None]] = []
+        await importing.write(hold)
+        assert any(one is None for one in await asyncio.gather(*going, return_exceptions=True))
+        await importing.close()
+        await serving.close()
+
+    asyncio.run(asyncio.wait_for(story(), WAIT_S))
+
+
 async def _seen(store: PostgresHubStore, node: NodeId) -> None:
     await store.write_for(node, lambda tx: tx.set_epoch(node, 2))
 
