@@ -19,6 +19,20 @@ class Mark(StrEnum):
     """The hub that acknowledged last."""
     HUB_MOVED = "hub_moved"
     """The incarnation of a hub that answered and is not the one we knew; nothing is cut while it stands."""
+    HUB_ROLLED_BACK = "hub_rolled_back"
+    """Why the hub is known to have gone back; absent once it holds again what it had confirmed."""
+    HUB_HEADS = "hub_heads"
+    """The highest that the hub ever told of each of its counters, as JSON; it goes down with a new hub alone."""
+    TICKET = "ticket"
+    """The ticket that the hub confirmed last, hexadecimal."""
+    NEXT_TICKET = "next_ticket"
+    """The one drawn to follow it: durable before it is shown."""
+    FENCED = "fenced"
+    """Another copy of this node speaks with the hub: JSON {since, wait_s, challenge}. This one waits, cuts nobody."""
+    RECALL_WANTED = "recall_wanted"
+    """Why facts are to be compared with the hub by id; nobody is cut before that is done."""
+    RECALLED = "recalled"
+    """How the latest comparison of facts went: JSON, for status."""
     RECONCILED_AT = "reconciled_at"
     """UTC seconds since when marks of node and hub agree; absent in a new or rebuilt store."""
     CLOCK_FLOOR = "clock_floor"
@@ -69,8 +83,13 @@ async def forget_mark(conn: Connection, mark: Mark) -> None:
 
 
 async def is_reconciled(conn: Connection) -> bool:
-    """Whether this store has heard its hub since it was made or rebuilt, and the hub has not moved since."""
-    return await read_mark(conn, Mark.RECONCILED_AT) is not None and await read_mark(conn, Mark.HUB_MOVED) is None
+    """Whether this store has heard its hub since it was made or rebuilt, and neither moved since or was copied."""
+    row = await conn.fetch_one(
+        "SELECT count(*) FILTER (WHERE key = ?), count(*) FILTER (WHERE key <> ?) FROM node_state"
+        " WHERE key IN (?, ?, ?)",
+        (Mark.RECONCILED_AT, Mark.RECONCILED_AT, Mark.RECONCILED_AT, Mark.HUB_MOVED, Mark.FENCED),
+    )
+    return row == (1, 0)
 
 
 class NodeState:

@@ -13,12 +13,18 @@ from edge_node.store.batches import Outbox
 from edge_node.store.completeness import SealedDays
 from edge_node.store.downlink import Downlink
 from edge_node.store.field_works import FieldWorks
+from edge_node.store.ledger import Ledger
+from edge_node.store.operations import Operations
+from edge_node.store.recovery import Recovery
 from edge_node.store.registries import Registries
+from edge_node.store.relays import Relays
 from edge_node.store.segments import Segments
 from edge_node.store.state import NodeState
 from edge_node.uplink.comparison import ComparisonRoom
-from edge_node.uplink.hub_link import HubLink
+from edge_node.uplink.hub_link import Beside, HubLink
+from edge_node.uplink.recalling import RecallRoom
 from edge_node.uplink.reconciliation import Reconciliation
+from edge_node.uplink.standing import StandingRoom
 from edge_node.wakeups import Wakeups
 from gridmodel.fault import Fault
 from hosting.compute import InlineCompute
@@ -94,20 +100,43 @@ async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator
         appliers = {DownLane.LEDGER: take, DownLane.AUTHORITY: take}
         downlink = Downlink(control, registries=registries, appliers=appliers)
         hub.now = clock.now
+        reconciliation = Reconciliation(control, NODE, wakeups)
+        ledger, operations = Ledger(control, bytes(32)), Operations(control, bytes(32))
         hub_link = HubLink(
             node=NODE,
             outbox=outbox,
             downlink=downlink,
             alarms=alarms,
-            reconciliation=Reconciliation(control, NODE, wakeups),
-            comparison=ComparisonRoom(
-                node=NODE,
-                days=SealedDays(control, segments, NODE, InlineCompute()),
-                compute=InlineCompute(),
-                clock=clock,
-                rng=random.Random(2),
-                entropy=CountedEntropy(),
-                signer=SIGNER,
+            reconciliation=reconciliation,
+            beside=Beside(
+                comparison=ComparisonRoom(
+                    node=NODE,
+                    days=SealedDays(control, segments, NODE, InlineCompute()),
+                    compute=InlineCompute(),
+                    clock=clock,
+                    rng=random.Random(2),
+                    entropy=CountedEntropy(),
+                    signer=SIGNER,
+                ),
+                standing=StandingRoom(
+                    node=NODE,
+                    control=control,
+                    downlink=downlink,
+                    reconciliation=reconciliation,
+                    clock=clock,
+                    entropy=CountedEntropy(),
+                    signer=SIGNER,
+                ),
+                recalling=RecallRoom(
+                    node=NODE,
+                    control=control,
+                    recovery=Recovery(control, ledger, operations, FieldWorks(control, bytes(32)), Relays(control)),
+                    compute=InlineCompute(),
+                    clock=clock,
+                    entropy=CountedEntropy(),
+                    signer=SIGNER,
+                    wakeups=wakeups,
+                ),
             ),
             link=hub,
             clock=clock,
