@@ -123,7 +123,7 @@ class HubLink:
         self._comparison = beside.comparison
         self._standing = beside.standing
         self._recalling = beside.recalling
-        self._compared_last = False
+        self._compared_last = self._attested_last = False
         self._link = link
         self._clock = clock
         self._rng = rng
@@ -172,7 +172,7 @@ class HubLink:
         if self._greets_anew:
             self._greets_anew = False
             self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)
-        if self._session.state is LinkState.LIVE and self._standing.due(now):
+        if self._attests(now):
             await self._guarded(self._attest)
             return
         # due; or the clock stepped back behind the last one
@@ -201,6 +201,12 @@ class HubLink:
                     await self._rest(step.until)
             case _:
                 assert_never(step)
+
+    def _attests(self, now: int) -> bool:
+        """Whether to attest now; what goes up has its turn between two, however fast the calendar runs."""
+        due = self._session.state is LinkState.LIVE and self._standing.due(now)
+        self._attested_last = due and (self._standing.holds_back or not self._attested_last)
+        return self._attested_last
 
     async def _beside(self, now: int) -> bool:
         """Between two steps of the session: nothing goes up from a copy that waits; a comparison takes its turn."""
