@@ -62,6 +62,9 @@ async def _database(hub: Hub) -> Check:
 
 async def _refilling(hub: Hub) -> Check:
     told = await hub.store.read(refilling)
+    if told["went_back"] is not None:
+        what = f"nodes have seen more of this hub than it holds: {told['went_back']}"
+        return Check("restored", Health.FAIL, what, "stop the hub, run central-sync restored, start it again")
     if told["restored_at"] is None:
         return Check("restored", Health.OK, "no backup waits to be refilled")
     what = f"put back from a backup at {rfc3339(told['restored_at'])}; to be refilled by"

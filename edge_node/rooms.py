@@ -380,7 +380,7 @@ def _hub_link(
         downlink=store.downlink,
         alarms=store.alarms,
         reconciliation=reconciliation,
-        beside=beside_of(config.node_id, store, reconciliation, ports, wakeups),
+        beside=beside_of(config.node_id, ChannelId(config.desk_channel), store, reconciliation, ports, wakeups),
         link=ports.link,
         clock=clock,
         rng=rng,

@@ -15,7 +15,7 @@ from edge_node.uplink.standing import StandingRoom
 from edge_node.uplink.taking import Taking
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Compute, Entropy, Rng, UtilityClock
-from gridmodel.identity import NodeId
+from gridmodel.identity import ChannelId, NodeId
 from protocols.authority.signatures import Signer
 
 
@@ -87,8 +87,8 @@ class LinkPorts(Protocol):
         ...
 
 
-def beside_of(
-    node: NodeId, store: EdgeStore, reconciliation: Reconciliation, ports: LinkPorts, wakeups: Wakeups
+def beside_of(  # noqa: PLR0917
+    node: NodeId, desk: ChannelId, store: EdgeStore, reconciliation: Reconciliation, ports: LinkPorts, wakeups: Wakeups
 ) -> Beside:
     """What asks the hub for more than the session does: days, facts by id, which copy this is."""
     clock, compute, entropy, signer = ports.clock, ports.compute, ports.entropy, ports.signer
@@ -114,7 +114,9 @@ def beside_of(
         recalling=RecallRoom(
             node=node,
             control=store.control,
-            recovery=Recovery(store.control, store.ledger, store.operations, store.field_works, store.relays),
+            recovery=Recovery(
+                store.control, store.ledger, store.operations, store.field_works, store.relays, desk=desk
+            ),
             compute=compute,
             clock=clock,
             entropy=entropy,

@@ -5,13 +5,14 @@ took down against the log. A copy that waits can tell nobody, so the hub raises 
 copy alone is heard.
 """
 
+from central_sync.ingest.refilling import note_went_back
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import HUB, AlarmRow
 from gridmodel.clock import Entropy, UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.identity import NodeId
 from hosting.log import logger
-from protocols.sync.attest import TICKET_BYTES, Attest, AttestReply, Copy, Held, Judged, judge_copy
+from protocols.sync.attest import TICKET_BYTES, Attest, AttestReply, Copy, Held, Judged, judge_copy, lower_heads
 from protocols.sync.lanes import DownLane
 
 
@@ -37,13 +38,16 @@ class Attesting:
             judged = judge_copy(attest, held, now, fresh)
             await tx.put_ticket(attest.node, judged.held)
             await _tell(tx, attest.node, held, judged, now)
+            heads = await tx.standing_heads(attest.node)
+            if sunk := lower_heads(heads, attest.heads):
+                await note_went_back(tx, incarnation, attest.node, sorted(sunk), now)
             return AttestReply(
                 hub_incarnation=incarnation,
                 hub_time=now,
                 copy=judged.copy,
                 wait_s=judged.wait_s,
                 challenge=judged.held.challenge if judged.copy is Copy.ANOTHER else b"",
-                heads=await tx.standing_heads(attest.node),
+                heads=heads,
                 refetch=await _other_tails(tx, attest),
             )
 

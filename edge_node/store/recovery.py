@@ -23,18 +23,19 @@ from edge_node.store.relays import RelayRow, Relays
 from gridmodel.control import Cause, RelayState
 from gridmodel.event import AlarmKind
 from gridmodel.fault import Fault
-from gridmodel.identity import MeterId, TransformerId, UsagePointId
+from gridmodel.identity import ChannelId, MeterId, TransformerId, UsagePointId
 from hosting.database import Connection, Database
 from protocols.sync import wire
 from protocols.sync.facts import (
     LEDGER_ENTRY,
+    LEDGER_RETURNED,
     RELAY_OPERATION,
     RelayOperationFact,
     ledger_entry_from_body,
     ledger_entry_to_body,
 )
 from protocols.sync.field_works import FIELD_WORK, work_from_body, work_to_body
-from protocols.sync.lanes import Record
+from protocols.sync.lanes import Lane, Record
 from protocols.sync.recall import RECALLED, Leaf, leaf_of
 
 ROWS_AT_ONCE = 1_000
@@ -66,13 +67,22 @@ class Recovery:
     """The facts of one node, as the hub is asked about them."""
 
     def __init__(
-        self, control: Database, ledger: Ledger, operations: Operations, field_works: FieldWorks, relays: Relays
+        self,
+        control: Database,
+        ledger: Ledger,
+        operations: Operations,
+        field_works: FieldWorks,
+        relays: Relays,
+        *,
+        desk: ChannelId,
     ) -> None:
+        """`desk` is the channel of this office: the node speaks for its payments, and returns all others."""
         self._control = control
         self._ledger = ledger
         self._operations = operations
         self._field_works = field_works
         self._relays = relays
+        self._desk = desk
 
     async def facts(self) -> dict[Leaf, Named]:
         """The leaf of every fact that is whole, with its name. A damaged one counts as lost."""
@@ -89,7 +99,8 @@ class Recovery:
 
     async def under_way(self) -> set[Named]:
         """Facts that wait for the hub, or for its word that it has them."""
-        return set(await self._control.read(lambda conn: conn.fetch_all(_UNDER_WAY)))
+        rows = await self._control.read(lambda conn: conn.fetch_all(_UNDER_WAY))
+        return {(LEDGER_ENTRY if kind == LEDGER_RETURNED else kind, name) for kind, name in rows}
 
     async def tell_again(self, names: Iterable[Named], now: int) -> int:
         """Put these facts into their lanes once more, unless they are under way; gives how many."""
@@ -136,7 +147,11 @@ class Recovery:
     async def _tell(self, conn: Connection, names: Sequence[Named], now: int) -> None:
         for kind, name in names:
             body = await self._body(conn, kind, name)
-            if body is not None:
+            if body is None:
+                continue
+            if kind == LEDGER_ENTRY and body["channel"] != self._desk:
+                await append_record(conn, Lane.CONTROL, LEDGER_RETURNED, name, body, now)
+            else:
                 await append_record(conn, RECALLED[kind], kind, name, body, now)
 
     async def _body(self, conn: Connection, kind: str, name: str) -> Mapping[str, Any] | None:
@@ -153,7 +168,9 @@ class Recovery:
     async def _take(self, conn: Connection, record: Record, points: set[UsagePointId], now: int) -> bool | None:
         """Whether the fact is new; None for one id with two contents. Raises Fault for what it must not be."""
         if record.kind == LEDGER_ENTRY:
-            inserted = await self._ledger.insert_entry(conn, ledger_entry_from_body(record.body), Origin.HUB, now)
+            entry = ledger_entry_from_body(record.body)
+            origin = Origin.DESK if entry.channel == self._desk else Origin.HUB
+            inserted = await self._ledger.insert_entry(conn, entry, origin, now)
             return None if inserted is Inserted.CONFLICT else inserted is Inserted.NEW
         if record.kind == FIELD_WORK:
             taken = await self._field_works.take_back(conn, work_from_body(record.body), now)

@@ -22,7 +22,7 @@ class Mark(StrEnum):
     HUB_ROLLED_BACK = "hub_rolled_back"
     """Why the hub is known to have gone back; absent once it holds again what it had confirmed."""
     HUB_HEADS = "hub_heads"
-    """The highest that the hub ever told of each of its counters, as JSON; it goes down with a new hub alone."""
+    """The highest that the hub ever told of each of its counters, as JSON; counted anew once node and hub agree."""
     TICKET = "ticket"
     """The ticket that the hub confirmed last, hexadecimal."""
     NEXT_TICKET = "next_ticket"

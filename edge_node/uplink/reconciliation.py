@@ -116,7 +116,7 @@ class Reconciliation:
                 await write_mark(conn, Mark.HUB_INCARNATION, self._spoken)
             if await read_mark(conn, Mark.RECONCILED_AT) is None:
                 await write_mark(conn, Mark.RECONCILED_AT, str(now))
-            for mark in (Mark.HUB_MOVED, Mark.HUB_ROLLED_BACK):
+            for mark in (Mark.HUB_MOVED, Mark.HUB_ROLLED_BACK, Mark.HUB_HEADS):  # its heights are counted anew
                 await forget_mark(conn, mark)
             for kind in (AlarmKind.HUB_MOVED, AlarmKind.HUB_ROLLED_BACK):
                 await clear_alarm(conn, kind, self._node, now)

@@ -122,6 +122,7 @@ class StandingRoom:
             next_ticket=bytes.fromhex(following),
             challenge=bytes.fromhex(challenge),
             tails=await self._downlink.tails(),
+            heads=json.loads(await self._mark(Mark.HUB_HEADS) or "{}"),
             signed_at=now,
             nonce=self._entropy.token(NONCE_BYTES),
             key_id=self._signer.key_id,
@@ -150,8 +151,6 @@ class StandingRoom:
             parts += [f"another item in lane {lane.value}" for lane in reply.refetch]
             await self._reconciliation.rolled_back(f"the hub went back: {'; '.join(parts)}", now)
         risen = {name: max(at, highest.get(name, 0)) for name, at in reply.heads.items()}
-        if self._reconciliation.settled:  # until it is refilled the old heights stand
-            risen = dict(reply.heads)
         if risen != highest:
             text = json.dumps(risen, sort_keys=True)
             await self._control.write(lambda conn: write_mark(conn, Mark.HUB_HEADS, text))

@@ -60,7 +60,7 @@ class Taking:
                 case Forked():
                     await self._alarms.put(AlarmKind.LANE_FORKED, effect.lane.value, effect.reason, now)
                     await self._reconciliation.moved(f"lane {effect.lane.value}: {effect.reason}", now)
-                    if effect.lane in REMEMBERED_BY_BRAKES - behind:
+                    if effect.lane in REMEMBERED_BY_BRAKES - behind and not effect.own_gap:
                         await self._reconciliation.went_back(f"lane {effect.lane.value}", now)
                 case Held():
                     self._maybe_held.add(effect.lane)

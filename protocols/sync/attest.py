@@ -10,9 +10,10 @@ since. It waits until that one has been silent for `TAKEOVER_S`, then goes on in
 hub gave it (so that an old message, delivered late, takes nothing over). The other one, should it ever speak again, is
 the one that waits. Whoever waits sends nothing up and cuts nobody.
 
-*Did the hub go back?* The hub tells counters of its own that never sink (`heads`); the node keeps the highest of each.
-The node tells the last item that it took from every lane down (`tails`); the hub compares it with what it has under
-that number, since a log that went back and grew on is longer than the node remembers, and another one.
+*Did the hub go back?* The hub tells counters of its own that never sink (`heads`); the node keeps the highest of each,
+and tells them, so that the hub hears of it as well. The node tells the last item that it took from every lane down
+(`tails`); the hub compares it with what it has under that number, since a log that went back and grew on is longer than
+the node remembers, and another one.
 """
 
 from collections.abc import Mapping
@@ -71,6 +72,8 @@ class Attest:
     """What the hub answered last when another copy was in the way; empty otherwise."""
     tails: Mapping[DownLane, Tail] = field(hash=False)
     """Lanes from which nothing was taken yet are left out."""
+    heads: Mapping[str, int] = field(hash=False)
+    """The highest that the hub ever told of each of its counters."""
     signed_at: int
     nonce: bytes
     key_id: str
@@ -84,6 +87,7 @@ class Attest:
     def _plain(self) -> dict[str, Any]:
         return {
             "challenge": self.challenge,
+            "heads": dict(self.heads),
             "key_id": self.key_id,
             "next_ticket": self.next_ticket,
             "node": self.node,
@@ -111,6 +115,7 @@ class Attest:
             next_ticket=read.octets("next_ticket", TICKET_BYTES),
             challenge=_ticket(read, "challenge"),
             tails={f.choice("tails", lane, DownLane): _tail(tail) for lane, tail in tails.items()},
+            heads=_heads(read),
             signed_at=read.time("signed_at"),
             nonce=read.octets("nonce", NONCE_BYTES),
             key_id=read.key_id("key_id"),
@@ -153,14 +158,13 @@ class AttestReply:
     def from_bytes(cls, data: bytes) -> Self:
         """Back from `to_bytes`; raises WireFault or MessageFault."""
         read = Fields("attest reply", wire.unpack(data, _LIMITS), cls.__slots__)
-        heads = read.mapping("heads", HEADS_MAX)
         return cls(
             hub_incarnation=read.identity("hub_incarnation"),
             hub_time=read.time("hub_time"),
             copy=read.choice("copy", Copy),
             wait_s=read.integer("wait_s", 0, TAKEOVER_S),
             challenge=_ticket(read, "challenge"),
-            heads={f.identity("heads", name): f.integer("heads", at, 0, f.COUNT_MAX) for name, at in heads.items()},
+            heads=_heads(read),
             refetch=tuple(f.choice("refetch", lane, DownLane) for lane in read.listed("refetch", len(DownLane))),
         )
 
@@ -213,6 +217,11 @@ def _ticket(read: Fields, name: str) -> bytes:
     if value and len(value) != TICKET_BYTES:
         raise f.fault(22, f"a {name} has {TICKET_BYTES} bytes, or none")
     return value
+
+
+def _heads(read: Fields) -> dict[str, int]:
+    told = read.mapping("heads", HEADS_MAX)
+    return {f.identity("heads", name): f.integer("heads", at, 0, f.COUNT_MAX) for name, at in told.items()}
 
 
 def _tail(value: object) -> Tail:

@@ -5,7 +5,7 @@ raises MessageFault (the hub then quarantines the batch). Whether a value is *tr
 for the hub's ingest to judge, which has the registry. Entries of the ledger travel alike in both directions.
 
     lane up   kinds
-    control   alarm, relay_operation, node_status, audit_head; field_work (`field_works`)
+    control   alarm, relay_operation, node_status, audit_head, ledger_returned; field_work (`field_works`)
     ledger    ledger_entry
     summary   transformer_hour, supply_hour: `PlaceHour`
 """
@@ -27,6 +27,8 @@ from protocols.sync.fields import Fields, fault
 TRANSFORMER_HOUR = "transformer_hour"
 SUPPLY_HOUR = "supply_hour"
 LEDGER_ENTRY = "ledger_entry"
+LEDGER_RETURNED = "ledger_returned"
+"""An entry that the hub once sent down and has lost: its node gives it back. Counts only at a hub that was restored."""
 ALARM = "alarm"
 RELAY_OPERATION = "relay_operation"
 NODE_STATUS = "node_status"

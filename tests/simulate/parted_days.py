@@ -21,6 +21,7 @@ from edge_node.uplink.hub_link import HubLink
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink_wiring import beside_of
 from edge_node.wakeups import Wakeups
+from gridmodel.identity import ChannelId
 from gridmodel.reading import Revision
 from hosting.clocks import ScaledClock, SystemIoClock
 from hosting.compute import InlineCompute
@@ -184,7 +185,7 @@ async def _linked(hub: Hub, store: EdgeStore, url: str, link_over: Callable[[Lin
         downlink=store.downlink,
         alarms=store.alarms,
         reconciliation=reconciliation,
-        beside=replace(beside_of(A, store, reconciliation, ports, wakeups), comparison=room),
+        beside=replace(beside_of(A, ChannelId("desk"), store, reconciliation, ports, wakeups), comparison=room),
         link=link,
         clock=clock,
         rng=Random(1),

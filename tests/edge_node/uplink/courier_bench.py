@@ -20,6 +20,7 @@ from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink_wiring import beside_of, bundles_of
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import UtilityClock
+from gridmodel.identity import ChannelId
 from gridmodel.reading import Revision
 from hosting.compute import InlineCompute
 from hosting.database import open_database
@@ -230,6 +231,7 @@ def uplink(office: Desk, link: DirectLink) -> HubLink:
         reconciliation=office.reconciliation,
         beside=beside_of(
             A,
+            ChannelId(f"desk-{A}"),
             office.store,
             office.reconciliation,
             RoomPorts(office.clock, Random(2), SeededEntropy(8), InlineCompute(), SIGNERS[A]),

@@ -27,6 +27,7 @@ from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.standing import StandingRoom
 from edge_node.wakeups import Wakeups
 from gridmodel.fault import Fault
+from gridmodel.identity import ChannelId
 from hosting.compute import InlineCompute
 from hosting.database import Connection, Database, open_database
 from protocols.sync import wire
@@ -130,7 +131,14 @@ async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator
                 recalling=RecallRoom(
                     node=NODE,
                     control=control,
-                    recovery=Recovery(control, ledger, operations, FieldWorks(control, bytes(32)), Relays(control)),
+                    recovery=Recovery(
+                        control,
+                        ledger,
+                        operations,
+                        FieldWorks(control, bytes(32)),
+                        Relays(control),
+                        desk=ChannelId("desk"),
+                    ),
                     compute=InlineCompute(),
                     clock=clock,
                     entropy=CountedEntropy(),
