@@ -214,7 +214,8 @@ class HubLink:
             return False
         if self._standing.holds_back:
             self._up_first = False
-            await self._sleep_or_fact(max(1, min(self._standing.due_at, self._pull_at) - now))
+            wait_s = min(self._standing.due_at - now, self._limits.pull_period_s)
+            await self._sleep_or_fact(max(1, wait_s))
             return True
         if self._compared_last:
             self._compared_last = False
@@ -367,7 +368,7 @@ class HubLink:
             else:
                 held = {lane: self._session.cursor(lane) for lane in LANES_BY_PRIORITY}
                 await self._reconciliation.settle(held, await self._outbox.local({}), now)
-        await self._sleep_or_fact(due_at - now)
+        await self._sleep_or_fact(min(due_at - now, self._limits.pull_period_s))  # the wall may just have been set back
         await self._look_for_owed()
 
     async def _look_for_owed(self) -> None:
