@@ -14,7 +14,7 @@ Codes: TQ-OB-02 a chunk that is not in the segments as it was sealed.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from edge_node.store.alarms import raise_alarm
 from edge_node.store.batch_rows import (
@@ -28,8 +28,10 @@ from edge_node.store.batch_rows import (
     set_damaged_aside,
     waiting_lanes,
 )
+from edge_node.store.chunks import ChunkSource
 from edge_node.store.outbox import chunk_ref
 from edge_node.store.registry_versions import newest_version
+from edge_node.store.restamping import mark_chunks, restamp_hours, restamped
 from edge_node.store.state import Mark, raise_mark
 from gridmodel.clock import Compute
 from gridmodel.event import AlarmKind
@@ -63,14 +65,6 @@ PRUNED_PER_TURN_MAX = 500
 """Rows deleted in one transaction, so that pruning never holds up a payment."""
 CHUNKS_PER_FETCH_MAX = 1
 """A chunk travels alone."""
-
-
-class ChunkSource(Protocol):
-    """Where payloads of the interval lane lie: the segments."""
-
-    async def payload(self, day: str, chunk_id: str) -> bytes:
-        """The chunk's bytes; raises Fault when it is not there or damaged."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +181,10 @@ class Outbox:
                 " acked_seq = excluded.acked_seq, acked_hash = excluded.acked_hash",
                 (lane.value, mark.epoch, mark.seq, mark.hash),
             )
+            if row is not None and lane is Lane.SUMMARY:
+                await restamp_hours(conn, mark.epoch, told_at)
+            elif row is not None and lane is Lane.INTERVAL:
+                await mark_chunks(conn, mark.epoch)
             await raise_mark(conn, Mark.HUB_TOLD_AT, told_at)
             return True
 
@@ -339,7 +337,11 @@ class Outbox:
             return 0
         number, ref = waiting[0], chunk_ref(waiting[1])
         try:
-            payload = await self._chunks.payload(ref.day, ref.chunk_id)
+            payload, chunk_id = await self._chunks.payload(ref.day, ref.chunk_id), ref.chunk_id
+            other = await self._compute.run(restamped, payload, chunk_id, ref.epoch) if ref.epoch else None
+            if other is not None:
+                await self._chunks.put(other)
+                payload, chunk_id = other.payload, other.row.id
             make = partial(
                 seal,
                 node=self._node,
@@ -359,10 +361,13 @@ class Outbox:
         async def keep(conn: Connection) -> int:
             if await sealed_mark(conn, Lane.INTERVAL) != after:
                 return 0
-            await keep_batch(conn, batch, [number], payload=None, chunk=(ref.day, ref.chunk_id))
+            await keep_batch(conn, batch, [number], payload=None, chunk=(ref.day, chunk_id))
             return 1
 
-        return await self._control.write(keep)
+        kept = await self._control.write(keep)
+        if kept and chunk_id != ref.chunk_id:
+            await self._chunks.drop(ref.day, ref.chunk_id)
+        return kept
 
     async def _set_aside(
         self, sealed: LaneMark | None, chunk_id: str, fault: Fault, now: int, *, number: int | None = None

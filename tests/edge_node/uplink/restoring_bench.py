@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
+from central_sync.balance.cells import EPOCH, PLACE_COLUMNS, unpack
 from central_sync.hub import Hub
+from edge_node.store.chunks import sealed_chunk
 from edge_node.store.operations import Movement, Operation, Outcome
 from edge_node.store.state import Mark
 from edge_node.uplink.hub_link import HubLink
@@ -16,7 +19,18 @@ from gridmodel.control import Cause
 from gridmodel.event import AlarmKind
 from gridmodel.field_work import FieldWork
 from gridmodel.identity import MeterId, TransformerId, UsagePointId
-from tests.central_sync.hub_rig import END, A, payment
+from gridmodel.reading import Revision
+from protocols.sync.lanes import Lane
+from tests.central_sync.hub_rig import (
+    DAY,
+    END,
+    A,
+    chunk_bytes,
+    hour_record,
+    payment,
+    registry_of,
+    transformer_cell,
+)
 from tests.edge_node.uplink.courier_bench import Desk, DirectLink, centre, desk, uplink
 from tests.edge_node.uplink.paper_hub import JumpClock
 
@@ -102,6 +116,20 @@ class Node:
         assert await self.office.store.field_works.put(work, held, self.office.clock.at)
         self.office.wakeups.outbox.set()
 
+    async def close(self, seed: int) -> None:
+        """Hours and then the day, under the first revisions there are, with content by the seed."""
+        rng = Random(seed)
+        at, store = self.office.clock.at, self.office.store
+        cells = [hour_record("t-a0", END - n * 3600, transformer_cell(rng)) for n in range(3)]
+        await self.office.write(Lane.SUMMARY, *cells)
+        chunk = sealed_chunk(DAY, 0, Revision(1, 1), 1, chunk_bytes(registry_of(A), Random(seed)))
+        await store.readings.chunks.put(chunk)
+        await store.hours.put_day(DAY, 1, [chunk.row], at)
+        self.office.wakeups.outbox.set()
+
+    async def epochs(self) -> dict[str, int]:
+        return {lane.value: mark.epoch for lane, mark in (await self.office.store.outbox.marks()).items()}
+
     async def operations(self) -> list[Operation]:
         store = self.office.store
         return await store.control.read(lambda conn: store.operations.page(conn, "", 100))
@@ -166,6 +194,13 @@ async def hub_operations(hub: Hub) -> dict[str, str | None]:
 async def hub_alarms(hub: Hub) -> set[tuple[str | None, str]]:
     rows = await hub.store.read(lambda tx: tx.alarms(None, 500, standing=True))
     return {(row.node or None, row.kind) for row in rows}
+
+
+async def hub_hours(hub: Hub) -> list[tuple[bytes, int]]:
+    """The hours in force of a transformer, and under which epoch they are."""
+    row = (await hub.store.read(lambda tx: tx.place_days(DAY, ["t-a0"])))["t-a0"]
+    state = unpack(row.state, 24, PLACE_COLUMNS)
+    return [(state[hour].tobytes(), int(state[hour, EPOCH])) for hour in range(24)]
 
 
 AGREES_NOT = {AlarmKind.HUB_MOVED, AlarmKind.HUB_ROLLED_BACK, AlarmKind.LANE_FORKED, AlarmKind.NODE_COPIED}

@@ -17,6 +17,7 @@ from tests.edge_node.uplink.restoring_bench import (
     clock_at,
     copied,
     hub_alarms,
+    hub_hours,
     hub_in,
     hub_ledger,
     hub_operations,
@@ -200,6 +201,34 @@ async def _both(one: Node, other: Node, clock: SharedClock, seconds: int) -> Non
     for node in (one, other):
         node.office.wakeups.outbox.set()
     await one.until(later, "time passes")
+
+
+def test_hours_and_days_of_the_new_epoch_win_over_those_of_the_lost_life_and_never_the_other_way(
+    tmp_path: Path,
+) -> None:
+    """Both lives closed them under the same revisions, with other content."""
+
+    async def story() -> None:
+        clock, folder = clock_at(), tmp_path / "office"
+        async with hub_in(tmp_path / "hub", clock) as hub:
+            async with running(folder, hub, clock) as node:
+                await node.until(node.agreed, "the first agreement")
+                backup = await copied(node, tmp_path / "backup")
+                await node.close(seed=1)
+                await node.until(node.agreed, "told")
+                lost = await hub_hours(hub)
+            put_back(backup, folder)
+            async with running(folder, hub, clock) as node:
+                await node.stop()
+                await node.close(seed=2)
+                node.start()
+                await node.until(node.agreed, "told again")
+                assert await hub.situation.quarantine(None, 9) == []
+                found = await hub_hours(hub)
+                assert found != lost
+                assert {epoch for _, epoch in found} == {(await node.epochs())["interval"]}
+
+    asyncio.run(story())
 
 
 def test_an_ordinary_restart_never_waits(tmp_path: Path) -> None:
