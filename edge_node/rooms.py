@@ -176,7 +176,6 @@ def build_rooms(
             cashiers=config.cashiers,
             check_secret=people.knows,
             clock=ports.clock,
-            entropy=ports.entropy,
             wakeups=wakeups,
         ),
         people=people,

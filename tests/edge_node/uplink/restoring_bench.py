@@ -11,6 +11,7 @@ from typing import Any
 
 from central_sync.balance.cells import EPOCH, PLACE_COLUMNS, unpack
 from central_sync.hub import Hub
+from edge_node.money.payments import Desk as CashDesk
 from edge_node.store.chunks import sealed_chunk
 from edge_node.store.operations import Movement, Operation, Outcome
 from edge_node.store.state import Mark
@@ -18,7 +19,7 @@ from edge_node.uplink.hub_link import HubLink
 from gridmodel.control import Cause
 from gridmodel.event import AlarmKind
 from gridmodel.field_work import FieldWork
-from gridmodel.identity import MeterId, TransformerId, UsagePointId
+from gridmodel.identity import ChannelId, MeterId, TransformerId, UsagePointId
 from gridmodel.reading import Revision
 from protocols.sync.lanes import Lane
 from tests.central_sync.hub_rig import (
@@ -115,6 +116,22 @@ class Node:
         held = (self.office.store.registries.newest.version if self.office.store.registries.newest else 0, 0)
         assert await self.office.store.field_works.put(work, held, self.office.clock.at)
         self.office.wakeups.outbox.set()
+
+    def desk(self) -> CashDesk:
+        """The office's own desk, whose channel is the link's."""
+
+        async def any_secret(_cashier: str, _secret: str) -> bool:
+            return True
+
+        return CashDesk(
+            self.office.store.ledger,
+            self.office.store.registries,
+            channel=ChannelId(f"desk-{A}"),
+            cashiers=("cashier",),
+            check_secret=any_secret,
+            clock=self.office.clock,
+            wakeups=self.office.wakeups,
+        )
 
     async def close(self, seed: int) -> None:
         """Hours and then the day, under the first revisions there are, with content by the seed."""

@@ -3,11 +3,14 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from edge_node.money.payments import PaymentFault
 from edge_node.store.operations import Movement, Outcome
 from edge_node.store.state import Mark
 from gridmodel.control import Cause, RelayState
 from gridmodel.event import AlarmKind
-from gridmodel.identity import UsagePointId
+from gridmodel.identity import AccountId, UsagePointId
 from protocols.sync.attest import TAKEOVER_S
 from tests.central_sync.hub_rig import A
 from tests.edge_node.uplink.restoring_bench import (
@@ -201,6 +204,31 @@ async def _both(one: Node, other: Node, clock: SharedClock, seconds: int) -> Non
     for node in (one, other):
         node.office.wakeups.outbox.set()
     await one.until(later, "time passes")
+
+
+def test_a_cashier_who_asks_again_after_the_backup_pays_once(tmp_path: Path) -> None:
+    """The request and its entry were forgotten here; the hub gave the entry back."""
+
+    async def story() -> None:
+        clock, folder = clock_at(), tmp_path / "office"
+        async with hub_in(tmp_path / "hub", clock) as hub:
+            async with running(folder, hub, clock) as node:
+                await node.until(node.agreed, "the first agreement")
+                backup = await copied(node, tmp_path / "backup")
+                first = await node.desk().take(AccountId("acc-up-t-a0-0"), 500_00, "cashier", "request-1")
+                await node.until(node.agreed, "told")
+            put_back(backup, folder)
+            async with running(folder, hub, clock) as node:
+                await node.pay(9)
+                await node.until(node.agreed, "after the backup")
+                clock.at += 60
+                again = await node.desk().take(AccountId("acc-up-t-a0-0"), 500_00, "cashier", "request-1")
+                assert (again.repeated, again.entry) == (True, first.entry)
+                with pytest.raises(PaymentFault) as refused:
+                    await node.desk().take(AccountId("acc-up-t-a0-0"), 700_00, "cashier", "request-1")
+                assert refused.value.code == "TQ-PY-05"
+
+    asyncio.run(story())
 
 
 def test_hours_and_days_of_the_new_epoch_win_over_those_of_the_lost_life_and_never_the_other_way(
