@@ -26,6 +26,11 @@ from simulate.mutations import (
     start_register_ignored,
     store_verb_without_lock,
 )
+from simulate.mutations_restored import (
+    acknowledged_is_forgotten,
+    agrees_without_recall,
+    lost_facts_not_taken_back,
+)
 from simulate.report import RunReport
 from simulate.run import run
 from simulate.scenario import AtEvent, Depth, InTime, PeopleMix, Scenario, Spell
@@ -43,6 +48,8 @@ BRAKES = {
 """Wide open: the bug is elsewhere."""
 DEBTORS = PeopleMix(debtors=1.0, protected=0.0, unnoticed=0.0, pays=0.0, pays_in_the_dark=0.0)
 """Everybody owes and has been told; nobody pays."""
+PAYERS = PeopleMix(debtors=1.0, protected=0.0, unnoticed=0.0, pays=1.0, by_app=0.0)
+"""Everybody owes, and pays at the desk at some time of the day."""
 EXCHANGES = {InTime.METER_EXCHANGED: Spell(24.0, (60.0, 180.0))}
 CUT_DAY = ("2026-05-12",)
 """A Tuesday after the holidays: cuts are allowed from the first morning on."""
@@ -217,6 +224,36 @@ MUTANTS: tuple[Mutant, ...] = (
         plant=final_register_ignored,
         scenario=_scenario("final_register_ignored", meters=(Depth.DLMS,), in_time=EXCHANGES),
         checkers=frozenset({"exchange_is_whole", "edge_equals_meters"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="lost_facts_not_taken_back",
+        what="a node put back from a backup does not take in what the hub gives back",
+        plant=lost_facts_not_taken_back,
+        scenario=_scenario(
+            "lost_facts_not_taken_back", people=PAYERS, in_time={InTime.NODE_PUT_BACK: Spell(16.0, (30.0, 120.0))}
+        ),
+        checkers=frozenset({"acknowledged_never_lost", "convergence", "counted_once"}),
+        first_seed=2,
+    ),
+    Mutant(
+        name="agrees_without_recall",
+        what="a node put back from a backup agrees with its hub before it has learnt what it lost",
+        plant=agrees_without_recall,
+        scenario=_scenario(
+            "agrees_without_recall", people=PAYERS, in_time={InTime.NODE_PUT_BACK: Spell(16.0, (30.0, 120.0))}
+        ),
+        checkers=frozenset({"acknowledged_never_lost", "convergence", "counted_once"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="acknowledged_is_forgotten",
+        what="what the hub has confirmed is let go at once, and not told again when a backup of the hub was put back",
+        plant=acknowledged_is_forgotten,
+        scenario=_scenario(
+            "acknowledged_is_forgotten", people=PAYERS, in_time={InTime.HUB_PUT_BACK: Spell(8.0, (60.0, 240.0))}
+        ),
+        checkers=frozenset({"acknowledged_never_lost", "convergence", "hub_equals_edge", "counted_once"}),
         first_seed=1,
     ),
 )
