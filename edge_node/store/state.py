@@ -4,7 +4,8 @@ On the walk of a link loss. Each mark is one text under one name; the functions 
 that a mark moves together with the fact it speaks of.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from hosting.database import Connection, Database
@@ -52,6 +53,37 @@ class Mark(StrEnum):
     """The hub's time of its newest acknowledgement, epoch or bundle: an older word found on a drive is told by it."""
     HUB_WORD = "hub_word"
     """How far the lanes were durable by the newest bundle, as JSON: the next one goes on from there."""
+
+
+class Agreement(StrEnum):
+    """How a store stands to its hub, for people; nobody is cut unless it is AGREED."""
+
+    AGREED = "agreed"
+    NEVER = "never"
+    """It has not heard its hub since it was made or rebuilt."""
+    FENCED = "fenced"
+    """Another copy of this node goes on: this one waits."""
+    HUB_ROLLED_BACK = "hub_rolled_back"
+    """The hub was put back from a backup, and is being refilled."""
+    RECALLING = "recalling"
+    """Something moved: node and hub ask each other what they lack."""
+
+
+def agreement_of(marks: Mapping[Mark, str]) -> tuple[Agreement, str]:
+    """The state and why it is so, out of a store's marks."""
+    if (fenced := marks.get(Mark.FENCED)) is not None:
+        told = json.loads(fenced)
+        return (
+            Agreement.FENCED,
+            f"another copy speaks with the hub; this one may go on after {told['wait_s']} s of silence",
+        )
+    if (why := marks.get(Mark.HUB_ROLLED_BACK)) is not None:
+        return Agreement.HUB_ROLLED_BACK, why
+    if Mark.HUB_MOVED in marks:
+        return Agreement.RECALLING, marks.get(Mark.RECALL_WANTED, "the hub moved")
+    if Mark.RECONCILED_AT not in marks:
+        return Agreement.NEVER, "this store has not heard its hub yet"
+    return Agreement.AGREED, ""
 
 
 async def read_mark(conn: Connection, mark: Mark) -> str | None:

@@ -205,7 +205,7 @@ def status_from_body(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
 
     A status is shown and decides nothing but which parts of a registry need not go again (a node that lacks one says
     so). So it may grow: `at` is required, what is unknown is taken as it is, and what a hub of this version shows has
-    its type: `backlog` ({lane: batches not yet acknowledged}), the counts, times and flags below, `software`.
+    its type: `backlog` ({lane: batches not yet acknowledged}), the counts, times, flags and texts below.
     """
     at = _moment_of(body)
     _shown("status", body)
@@ -219,6 +219,7 @@ def status_from_body(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
         if not isinstance(body.get(name, False), bool):
             raise fault(21, f"status.{name} is not true or false")
     f.text("status.software", body.get("software", ""), NAME_TEXT_MAX)
+    f.text("status.agreement", body.get("agreement", ""), NAME_TEXT_MAX)
     backlog = body.get("backlog", {})
     if not isinstance(backlog, dict) or len(backlog) > LANES_MAX:
         raise fault(21, "status.backlog is no map of lanes")
