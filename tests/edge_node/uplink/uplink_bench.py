@@ -84,6 +84,56 @@ class Office:
         return await self.state.reconciled() and await self.drained()
 
 
+def beside(  # noqa: PLR0917
+    control: Database,
+    segments: Segments,
+    downlink: Downlink,
+    reconciliation: Reconciliation,
+    clock: JumpClock,
+    wakeups: Wakeups,
+) -> Beside:
+    """What a paper hub knows nothing of."""
+    row_key, compute, entropy = bytes(32), InlineCompute(), CountedEntropy()
+    recovery = Recovery(
+        control,
+        Ledger(control, row_key),
+        Operations(control, row_key),
+        FieldWorks(control, row_key),
+        Relays(control),
+        desk=ChannelId("desk"),
+    )
+    return Beside(
+        comparison=ComparisonRoom(
+            node=NODE,
+            days=SealedDays(control, segments, NODE, compute),
+            compute=compute,
+            clock=clock,
+            rng=random.Random(2),
+            entropy=entropy,
+            signer=SIGNER,
+        ),
+        standing=StandingRoom(
+            node=NODE,
+            control=control,
+            downlink=downlink,
+            reconciliation=reconciliation,
+            clock=clock,
+            entropy=entropy,
+            signer=SIGNER,
+        ),
+        recalling=RecallRoom(
+            node=NODE,
+            control=control,
+            recovery=recovery,
+            compute=compute,
+            clock=clock,
+            entropy=entropy,
+            signer=SIGNER,
+            wakeups=wakeups,
+        ),
+    )
+
+
 @asynccontextmanager
 async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator[Office]:
     async with opened(folder) as (control, outbox):
@@ -102,50 +152,13 @@ async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator
         downlink = Downlink(control, registries=registries, appliers=appliers)
         hub.now = clock.now
         reconciliation = Reconciliation(control, NODE, wakeups)
-        ledger, operations = Ledger(control, bytes(32)), Operations(control, bytes(32))
         hub_link = HubLink(
             node=NODE,
             outbox=outbox,
             downlink=downlink,
             alarms=alarms,
             reconciliation=reconciliation,
-            beside=Beside(
-                comparison=ComparisonRoom(
-                    node=NODE,
-                    days=SealedDays(control, segments, NODE, InlineCompute()),
-                    compute=InlineCompute(),
-                    clock=clock,
-                    rng=random.Random(2),
-                    entropy=CountedEntropy(),
-                    signer=SIGNER,
-                ),
-                standing=StandingRoom(
-                    node=NODE,
-                    control=control,
-                    downlink=downlink,
-                    reconciliation=reconciliation,
-                    clock=clock,
-                    entropy=CountedEntropy(),
-                    signer=SIGNER,
-                ),
-                recalling=RecallRoom(
-                    node=NODE,
-                    control=control,
-                    recovery=Recovery(
-                        control,
-                        ledger,
-                        operations,
-                        FieldWorks(control, bytes(32)),
-                        Relays(control),
-                        desk=ChannelId("desk"),
-                    ),
-                    compute=InlineCompute(),
-                    clock=clock,
-                    entropy=CountedEntropy(),
-                    signer=SIGNER,
-                    wakeups=wakeups,
-                ),
-            ),
+            beside=beside(control, segments, downlink, reconciliation, clock, wakeups),
             link=hub,
             clock=clock,
             rng=random.Random(1),
