@@ -12,6 +12,7 @@ from typing import Any
 from edge_node.store.chunks import ChunkRow
 from edge_node.store.outbox import ChunkRef, append_chunk, append_record
 from edge_node.store.restamping import hour_name
+from edge_node.store.state import Mark, forget_mark, read_mark
 from gridmodel.balance import NO_ENERGY, HourCell
 from gridmodel.network import SupplyPointKind
 from gridmodel.reading import Revision
@@ -105,6 +106,24 @@ class Hours:
             )
 
         return await self._control.read(verb)
+
+    async def to_close_again(self) -> list[int]:
+        """Closed hours that have to be closed again since a lane forked; none once `closed_again` was told."""
+
+        async def verb(conn: Connection) -> list[int]:
+            since = await read_mark(conn, Mark.CLOSE_AGAIN_FROM)
+            if since is None:
+                return []
+            rows = await conn.fetch_all(
+                "SELECT hour_end FROM hour_closed WHERE hour_end > ? ORDER BY hour_end", (int(since),)
+            )
+            return [int(end) for (end,) in rows]
+
+        return await self._control.read(verb)
+
+    async def closed_again(self) -> None:
+        """They are touched, durably: whoever closes hours takes them from here."""
+        await self._control.write(lambda conn: forget_mark(conn, Mark.CLOSE_AGAIN_FROM))
 
     async def put_hour(self, hour_end: int, cells: Sequence[PlaceCell], now: int, *, told: bool = True) -> int:
         """Close an hour, or close it again; gives how many cells were new or changed.

@@ -3,7 +3,8 @@
 On the walks of reading and link loss. A store that went back closes hours and days under revisions that the hub may
 hold already, with other content, from the life that was lost. Revisions are ordered by (epoch, number): whatever waits
 when a lane forks is told under the new epoch, and so are the hours of the last days, which the lost life may have
-corrected. So what this store says wins over what it said before, and never the other way.
+corrected. So what this store says wins over what it said before, and never the other way. These hours are closed again
+from their readings, too: a control database that was put back alone has older cells than the readings beside it.
 """
 
 from dataclasses import replace
@@ -11,6 +12,7 @@ from hashlib import sha256
 
 from edge_node.store.chunks import SealedChunk, sealed_chunk
 from edge_node.store.outbox import append_record
+from edge_node.store.state import Mark, write_mark
 from gridmodel.network import SupplyPointKind
 from gridmodel.period import HOUR_S
 from gridmodel.reading import Revision
@@ -55,10 +57,13 @@ async def restamp_hours(conn: Connection, epoch: int, now: int) -> None:
             "UPDATE outbox_record SET id = ?, body = ? WHERE number = ?",
             (hour_name(waits.end, revision, waits.place), body, number),
         )
+    last = await conn.fetch_one("SELECT coalesce(max(hour_end), 0) FROM hour_closed")
+    since = (0 if last is None else int(last[0])) - RETOLD_S
+    await write_mark(conn, Mark.CLOSE_AGAIN_FROM, str(since))  # their readings may be younger than this database
     cells = await conn.fetch_all(
         "SELECT hour_end, place, kind, cell, revision FROM hour_cell"
-        " WHERE hour_end > (SELECT coalesce(max(hour_end), 0) FROM hour_closed) - ? ORDER BY hour_end, place LIMIT ?",
-        (RETOLD_S, RETOLD_MAX),
+        " WHERE hour_end > ? ORDER BY hour_end, place LIMIT ?",
+        (since, RETOLD_MAX),
     )
     for hour_end, place, kind, cell, number in cells:
         if (hour_end, place) in told:

@@ -34,6 +34,8 @@ class Mark(StrEnum):
     """Why facts are to be compared with the hub by id; nobody is cut before that is done."""
     RECALLED = "recalled"
     """How the latest comparison of facts went: JSON, for status."""
+    CLOSE_AGAIN_FROM = "close_again_from"
+    """The end of the first hour that is to be closed again from its readings: this store may have gone back."""
     RECONCILED_AT = "reconciled_at"
     """UTC seconds since when marks of node and hub agree; absent in a new or rebuilt store."""
     CLOCK_FLOOR = "clock_floor"
