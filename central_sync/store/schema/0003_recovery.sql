@@ -1,4 +1,5 @@
--- Which copy of a node goes on, and its ledger by node: for comparing facts by id after a backup was put back.
+-- Which copy of a node goes on, its ledger by node (facts are compared by id after a backup was put back), and counts of
+-- what was issued to it.
 
 CREATE TABLE ticket (                -- the last link of the chain that hub and node share (protocols/sync/attest.py)
     node TEXT PRIMARY KEY,
@@ -9,3 +10,4 @@ CREATE TABLE ticket (                -- the last link of the chain that hub and 
 ) STRICT;
 
 CREATE INDEX ledger_entry_node ON ledger_entry (node, id);
+CREATE INDEX issued_node ON issued (node, kind);

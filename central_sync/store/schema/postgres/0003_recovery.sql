@@ -1,4 +1,4 @@
--- The table and index of schema/0003_recovery.sql with the same meaning.
+-- The table and indexes of schema/0003_recovery.sql with the same meaning.
 
 CREATE TABLE ticket (
     node TEXT COLLATE "C" PRIMARY KEY,
@@ -9,3 +9,4 @@ CREATE TABLE ticket (
 );
 
 CREATE INDEX ledger_entry_node ON ledger_entry (node, id);
+CREATE INDEX issued_node ON issued (node, kind);
