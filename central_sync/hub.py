@@ -17,7 +17,7 @@ from central_sync.balance.gap_list import Coverage
 from central_sync.balance.reading import BalanceReader, question
 from central_sync.balance.restoring import DayRestore
 from central_sync.balance.topology import RegistryShelf
-from central_sync.billing.field_works import FieldWorkMerge, WorksReport
+from central_sync.billing.field_works import FieldWorkMerge, RegistryUnreadable, WorksReport
 from central_sync.billing.imports import ImportReport, LedgerImport, read_ledger
 from central_sync.billing.records import RecordImport, RecordKind, read_records
 from central_sync.billing.registries import ReadRegistry, RegistryImport, RegistryReport
@@ -181,8 +181,12 @@ class Hub:
         """Put what offices recorded of meters into their registries, and send those down; see `billing.field_works`."""
         reports = []
         for node in await self._field_works.waiting():
-            async with self.link.node_lock(node):
-                report = await self._field_works.merge(node)
+            try:
+                async with self.link.node_lock(node):
+                    report = await self._field_works.merge(node)
+            except RegistryUnreadable as fault:  # of one office: the works of others go on
+                logger("registry").error("field_works_not_merged", node=node, code=fault.code, what=fault.what)
+                continue
             if report is not None:
                 reports.append(report)
                 await self.link.retry(node)

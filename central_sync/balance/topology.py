@@ -14,15 +14,19 @@ from central_sync.balance.cells import TRANSFORMER, Booking
 from central_sync.store.port import AreaKey, HubStore, HubTransaction
 from central_sync.store.rows import FieldWorkRow
 from gridmodel.clock import Compute
+from gridmodel.fault import Fault
 from gridmodel.field_merge import merged
 from gridmodel.identity import FeederId, NodeId, SupplyPointId, TransformerId
 from gridmodel.network import FeederLink, Installation, SupplyPointKind, TransformerLink
 from gridmodel.period import HOUR_S, day_bounds
 from gridmodel.registry import Registry, Topology
+from hosting.log import logger
 from protocols.sync.chunk.registries import registry_of
 
 REGISTRIES_KEPT_MAX = 512
 """Decoded registries in memory: every node's newest, and as many older ones that late data name."""
+VERSIONS_KEPT_MAX = 3
+"""Of one node: the newest, and those that its lanes summary and interval have got to. A region's has a gigabyte."""
 SPANS_KEPT_MAX = 64
 """Spans between two changes whose areas are kept, of each registry: a month of meters exchanged every day."""
 
@@ -182,9 +186,10 @@ class RegistryShelf:
         self._compute = compute
         self._kept: OrderedDict[tuple[NodeId, int], tuple[int, KnownRegistry]] = OrderedDict()
         """With the count of works that were put over each."""
+        self._log = logger("balance")
 
     async def get(self, node: NodeId, version: int) -> KnownRegistry | None:
-        """One version, or None when it is not here. Never call it inside a store verb: it reads by itself."""
+        """One version; None when it is not here, or damaged. Never call it inside a store verb: it reads by itself."""
         kept = self._kept.get((node, version))
 
         async def verb(tx: HubTransaction) -> tuple[bytes | None, tuple[bytes, ...], int, list[FieldWorkRow]] | None:
@@ -199,7 +204,15 @@ class RegistryShelf:
             document, parts, count, rows = found
             if document is None:
                 return None
-            kept = self._kept[node, version] = count, await self._compute.run(decoded, document, parts, rows)
+            try:
+                known = await self._compute.run(decoded, document, parts, rows)
+            except Fault as fault:  # it was sound when it came in: what waits for it is set aside until it is again
+                self._log.error("registry_damaged", node=node, version=version, code=fault.code, what=fault.what)
+                return None
+            kept = self._kept[node, version] = count, known
+            self._kept.move_to_end((node, version))
+            for oldest in [key for key in self._kept if key[0] == node][:-VERSIONS_KEPT_MAX]:
+                del self._kept[oldest]
             while len(self._kept) > REGISTRIES_KEPT_MAX:
                 self._kept.popitem(last=False)
         self._kept.move_to_end((node, version))

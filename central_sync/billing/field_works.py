@@ -14,9 +14,10 @@ in `hub`) before one is made.
 Codes: TQ-FW-40 a meter of another node.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from typing import Any, TypeVar
 
 from central_sync.billing.records import IssuedRecord, RecordKind, issue
 from central_sync.billing.registries import ReadRegistry, packed_registry, send_down
@@ -24,11 +25,13 @@ from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import HUB, MERGED, REFUSED, WAITING, AlarmRow, FieldWorkRow, OwnerRow
 from gridmodel.clock import Compute, UtilityClock
 from gridmodel.event import AlarmKind
+from gridmodel.fault import Fault
 from gridmodel.field_merge import Outcome, merged
 from gridmodel.identity import NodeId, UsagePointId
 from gridmodel.record import Protection, ProtectionKind
 from protocols.sync.chunk.registries import registry_of
 
+T = TypeVar("T")
 FOREIGN = "TQ-FW-40"
 DOUBT_S = 60 * 86_400
 """How long the point stays protected: people have an alarm, and a move between offices is entered within days."""
@@ -68,6 +71,10 @@ class _Worked:
     outcomes: Mapping[str, Outcome]
 
 
+class RegistryUnreadable(Fault):
+    """What is kept of a registry is damaged, or what came of it cannot travel: its node's works wait."""
+
+
 class FieldWorkMerge:
     """Merges the works of nodes. The caller holds the node's turn (`RegionLink.node_lock`)."""
 
@@ -83,12 +90,12 @@ class FieldWorkMerge:
     async def merge(self, node: NodeId) -> WorksReport | None:
         """Judge every work of the node that its registry does not hold, and issue what comes of it.
 
-        None when its registry is not here, or changed.
+        None when its registry is not here, or changed. Raises RegistryUnreadable with the code of what is wrong.
         """
         ground = await self._store.read(lambda tx: _ground(tx, node))
         if ground is None:
             return None
-        worked = await self._compute.run(_work_out, ground)
+        worked = await self._heavy(_work_out, ground)
         now = self._clock.now()
         for row in ground.rows:
             if row.meter in ground.foreign and row.code != FOREIGN:
@@ -113,10 +120,16 @@ class FieldWorkMerge:
 
         return await self._store.write_for(node, verb)
 
+    async def _heavy(self, work: Callable[..., T], *given: Any) -> T:
+        try:
+            return await self._compute.run(work, *given)
+        except Fault as fault:
+            raise RegistryUnreadable(fault.code, fault.what, fault.hint) from fault
+
     async def _protect_where_believed(self, row: FieldWorkRow, owner: NodeId, now: int) -> None:
         """Nobody is cut at the point where the owner's registry has the meter; done twice it is done once."""
         found = await self._store.read(lambda tx: _newest_document(tx, owner))
-        point = None if found is None else await self._compute.run(_believed_at, found, row.meter, row.at)
+        point = None if found is None else await self._heavy(_believed_at, found, row.meter, row.at)
         if point is None:
             return
         name = "field-work-" + sha256(f"{row.node}\0{row.id}".encode()).hexdigest()[:24]

@@ -10,8 +10,8 @@ class StoreFault(Fault):
 
     Codes: TQ-HB-01 an address of no database, -02 the server does not answer, -03 it lets nobody in by this login,
     -04 it has no such database, -05 it has no room, -06 the row key is not that of these rows, -07 it may not be
-    written, -08 another hub process holds what is needed, -09 it is damaged, -12 hub processes kept crossing each
-    other, -13 the library for PostgreSQL is not installed.
+    written, -08 other writers hold what is needed, -09 it is damaged, -12 hub processes kept crossing each
+    other, -13 the library for PostgreSQL is not installed, -14 a database that cannot be the hub's.
     """
 
     @property

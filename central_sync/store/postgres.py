@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from central_sync.store.faults import StoreFault
 from central_sync.store.port import HubTransaction, T, Verb
+from central_sync.store.postgres_faults import opening
 from central_sync.store.postgres_schema import check_version, complaints, migrate, schema_steps
 from central_sync.store.postgres_sessions import Sessions, open_sessions
 from central_sync.store.sql_verbs import SqlTransaction, ledger_hasher
@@ -57,9 +58,10 @@ async def open_postgres(url: str, row_key: Callable[[bool], bytes]) -> PostgresH
     """
     sessions = await open_sessions(url)
     try:
-        await migrate(sessions, schema_steps())
-        store = PostgresHubStore(sessions, bytes(32))
-        mark = await store.read(lambda tx: tx.hub_value(ROW_KEY_MARK))
+        with opening(sessions.name):
+            await migrate(sessions, schema_steps())
+            store = PostgresHubStore(sessions, bytes(32))
+            mark = await store.read(lambda tx: tx.hub_value(ROW_KEY_MARK))
         key = row_key(mark is not None)
         store = PostgresHubStore(sessions, key)
         if mark is None:
@@ -75,10 +77,12 @@ async def open_postgres_reader(url: str, row_key: Callable[[bool], bytes]) -> Po
     """Open an existing database for reading only: `write` fails in it. Raises StoreFault or MigrationFault."""
     sessions = await open_sessions(url, read_only=True)
     try:
-        await check_version(sessions, schema_steps())
+        with opening(sessions.name):
+            await check_version(sessions, schema_steps())
+            mark = await PostgresHubStore(sessions, bytes(32)).read(lambda tx: tx.hub_value(ROW_KEY_MARK))
         key = row_key(True)
         store = PostgresHubStore(sessions, key)
-        _must_be_the_key(await store.read(lambda tx: tx.hub_value(ROW_KEY_MARK)), key, sessions.name)
+        _must_be_the_key(mark, key, sessions.name)
     except BaseException:
         await sessions.close()
         raise

@@ -1,5 +1,8 @@
 """PostgreSQL's trouble as faults that an operator can act on. Floor: central_sync/store; in the PostgreSQL door."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import asyncpg
 
 from central_sync.store.addresses import unreadable
@@ -27,6 +30,11 @@ _AWAY = (
     "does not answer",
     "look whether PostgreSQL runs and can be reached; nodes keep what was not acknowledged and send it again",
 )
+_HELD_UP = (
+    "TQ-HB-08",
+    "is held up by other writers",
+    "wait for a large import to end; a process that hangs is shown by pg_stat_activity",
+)
 _TROUBLE: tuple[tuple[tuple[type[BaseException], ...], str, str, str], ...] = (
     (
         (asyncpg.InvalidAuthorizationSpecificationError,),  # its kind: a wrong password, an unknown or unwelcome login
@@ -47,19 +55,27 @@ _TROUBLE: tuple[tuple[tuple[type[BaseException], ...], str, str, str], ...] = (
         "free disk space or memory at the server, or raise max_connections; nothing acknowledged is lost",
     ),
     (
-        (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError),
+        (
+            asyncpg.InsufficientPrivilegeError,
+            asyncpg.ReadOnlySQLTransactionError,
+            asyncpg.TargetServerAttributeNotMatched,
+        ),
         "TQ-HB-07",
         "may not be written",
         "let the hub's user own the database; with a pair of servers name the leader (target_session_attrs=read-write)",
     ),
     (
         (asyncpg.LockNotAvailableError, asyncpg.IdleInTransactionSessionTimeoutError),
-        "TQ-HB-08",
-        "is held up by another hub process",
-        "wait for a large import to end; a process that hangs is shown by pg_stat_activity",
+        *_HELD_UP,
     ),
     (
-        (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError),
+        (asyncpg.QueryCanceledError,),
+        "TQ-HB-08",
+        "broke off a statement",
+        "nothing was taken in; it took too long, or an administrator ended it: look at pg_stat_activity",
+    ),
+    (
+        (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError, asyncpg.PostgresSystemError),
         "TQ-HB-09",
         "is damaged",
         "stop every hub, keep the server's files, restore the newest copy; the nodes send again what it lacks",
@@ -88,3 +104,28 @@ def away(error: BaseException, name: str) -> StoreFault:
     """The fault for a connection that is gone, whatever error tells it."""
     code, what, hint = _AWAY
     return StoreFault(code, f"{name} {what}: {error!s:.200}", hint)
+
+
+def held_up(why: str, name: str) -> StoreFault:
+    """The fault for a turn that does not come."""
+    code, what, hint = _HELD_UP
+    return StoreFault(code, f"{name} {what}: {why}", hint)
+
+
+def unusable(what: str, name: str) -> StoreFault:
+    """The fault for a database that cannot be a hub's, or is something else's."""
+    return StoreFault(
+        "TQ-HB-14",
+        f"{name} cannot be used: {what:.200}",
+        "give the hub a database of its own: createdb --owner USER --encoding UTF8 --template template0 NAME; settings"
+        " in the address must be those of the server",
+    )
+
+
+@contextmanager
+def opening(name: str) -> Iterator[None]:
+    """Until a database is open whatever is wrong with it has a name; afterwards a statement's mistake is ours."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise unusable(str(error), name) from error

@@ -55,4 +55,4 @@ async def complaints(sessions: Sessions) -> tuple[str, ...]:
 async def _version(connection: Any) -> int:
     if await connection.fetchval("SELECT to_regclass('hub_schema')") is None:
         return 0
-    return int(await connection.fetchval("SELECT max(version) FROM hub_schema") or 0)
+    return int(await connection.fetchval("SELECT max(version)::bigint FROM hub_schema") or 0)

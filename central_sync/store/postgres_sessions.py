@@ -6,23 +6,24 @@ against every other writer, in this process or another. Readers have one snapsho
 What two nodes may both claim (an entry's id, an owner) is held by keys and constraints: who comes second is undone and
 runs its verb again, which then sees the first. A verb may therefore run more than once; it has no effect but through
 its transaction. Nothing is tried again once a connection broke in the middle: whether the commit came through is then
-unknown, and the node that asked sends its batch again.
+unknown, and the node that asked sends its batch again. A server that says nothing more is a broken connection, too.
 """
 
 import asyncio
 import re
+import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import lru_cache, partial
-from itertools import count
+from itertools import count, islice
 from typing import Any, TypeVar
 
 import asyncpg
 
 from central_sync.store.addresses import shown_address, unreadable
 from central_sync.store.faults import StoreFault
-from central_sync.store.postgres_faults import CROSSED, LOST, away, fault_of
+from central_sync.store.postgres_faults import CROSSED, LOST, away, fault_of, held_up, opening, unusable
 from central_sync.store.statements import Statements
 from gridmodel.identity import NodeId
 
@@ -30,9 +31,19 @@ T = TypeVar("T")
 Work = Callable[[Statements], Awaitable[T]]
 Lock = Callable[[Any], Awaitable[None]]
 
+SERVER_VERSION_MIN = 13
 CONNECTIONS_MAX = 8
 """Of one hub process. A server's own limit is 100 by default."""
+FOR_READERS = 2
+"""Of these, never taken by writers: they may all wait for an import of another process."""
+TURN_S_MAX = 20.0
+"""For which a verb waits for others of its process, and again for other processes; a node waits 30 s for an answer."""
 CONNECT_S_MAX = 10.0
+"""To make a connection, to begin on one that stands, or to give up what was begun: nothing waits for a lock there."""
+ANSWER_S_MAX = 300.0
+"""For which one statement is waited; then the server is taken for lost. As long may a hung process keep its node."""
+ROWS_AT_ONCE = 16_384
+"""Of one statement that runs for many rows: a second's work, however many there are."""
 TRIES_MAX = 6
 """Of one verb that others cross. Who crosses has committed, so that the second try nearly always stands alone."""
 STATEMENTS_CACHED = 512
@@ -42,7 +53,9 @@ STATEMENT_CHARACTERS_MAX = 16_384
 SETTINGS = {
     "application_name": "tarmoq-hub",
     "synchronous_commit": "on",  # what is acknowledged is on the disk, whatever the server's default is
-    "lock_timeout": "20s",  # below the 30 s for which a node waits for its answer
+    "client_encoding": "UTF8",  # whatever the address says
+    "statement_timeout": f"{ANSWER_S_MAX:.0f}s",  # nor is a limit meant for people's queries one of ours
+    "lock_timeout": f"{TURN_S_MAX:.0f}s",
     "idle_in_transaction_session_timeout": "300s",  # a process that hangs lets go of its node
     "tcp_keepalives_idle": "30",  # so does one whose machine lost its power
     "tcp_keepalives_interval": "10",
@@ -52,6 +65,9 @@ SETTINGS = {
 """Of every connection."""
 NUL, NUL_SHOWN = "\0", "\N{SYMBOL FOR NULL}"
 """A text of PostgreSQL holds no NUL: a meter's name padded with it, in an alarm, is kept with its picture."""
+
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+"""Of this side of a connection, in seconds, but the last in milliseconds: a minute until a dead machine is noticed."""
 
 _WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _READING = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
@@ -90,7 +106,9 @@ class PostgresStatements:
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See `Statements`."""
         self._must_write(sql)
-        await self._connection.executemany(numbered(sql), map(kept, rows))
+        given = map(kept, rows)
+        while some := list(islice(given, ROWS_AT_ONCE)):
+            await self._connection.executemany(numbered(sql), some)
 
     async def fetch_all(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See `Statements`."""
@@ -107,7 +125,16 @@ class PostgresStatements:
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    """Back in the pool as it was: verbs leave nothing in a session, so that no round trip has to clean it."""
+    """Notices a dead machine at its other end. Back in the pool as it was: verbs leave nothing in a session."""
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *arguments: Any, **more: Any) -> None:
+        super().__init__(protocol, transport, *arguments, **more)
+        known = transport.get_extra_info("socket")
+        if known is not None and known.family != socket.AF_UNIX:
+            known.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in KEEPALIVE.items():
+                if hasattr(socket, name):
+                    known.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def get_reset_query(self) -> str:
         """See asyncpg."""
@@ -122,20 +149,33 @@ class Sessions:
         self._pool = pool
         self._turns: dict[NodeId | None, asyncio.Lock] = defaultdict(asyncio.Lock)
         """Of verbs of this process: who would wait for a lock of the server anyway takes no connection meanwhile."""
+        self._writers = asyncio.Semaphore(CONNECTIONS_MAX - FOR_READERS)
 
     async def alone(self, work: Work[T]) -> T:
         """Run `work` while no other writer runs."""
-        async with self._turns[None]:
+        async with self._turn(None):
             return await self._done(_WRITING, work, _lock_all)
 
     async def for_node(self, node: NodeId, work: Work[T]) -> T:
         """Run `work` while no other writer about `node` runs."""
-        async with self._turns[node]:
+        async with self._turn(node):
             return await self._done(_WRITING, work, partial(_lock_node, node))
 
     async def snapshot(self, work: Work[T]) -> T:
         """Run `work` on one snapshot; it may only read."""
         return await self._done(_READING, work, None)
+
+    @asynccontextmanager
+    async def _turn(self, node: NodeId | None) -> AsyncIterator[None]:
+        """The turn of a writer of this process; raises StoreFault (TQ-HB-08) when it does not come in time."""
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(TURN_S_MAX):
+                    await held.enter_async_context(self._turns[node])
+                    await held.enter_async_context(self._writers)
+            except TimeoutError:
+                raise held_up(f"no turn within {TURN_S_MAX:.0f} s", self.name) from None
+            yield
 
     @asynccontextmanager
     async def raw(self) -> AsyncIterator[Any]:
@@ -145,8 +185,14 @@ class Sessions:
                 yield connection
 
     async def close(self) -> None:
-        """Wait for the verbs in progress, then let go of the server."""
-        await self._pool.close()
+        """Wait for the writers in progress, then let go of the server, whether it answers or not."""
+        for _ in range(CONNECTIONS_MAX - FOR_READERS):
+            await self._writers.acquire()
+        with suppress(*LOST):
+            async with asyncio.timeout(CONNECT_S_MAX):
+                await self._pool.close()
+        for _ in range(CONNECTIONS_MAX - FOR_READERS):
+            self._writers.release()
 
     async def _done(self, begin: str, work: Work[T], lock: Lock | None) -> T:
         with named(self.name):
@@ -167,12 +213,10 @@ class Sessions:
             result = await work(PostgresStatements(connection, writes=lock is not None))
             _must_be_committed(await connection.execute("COMMIT"), self.name)
         except BaseException as error:
-            if _gone(connection):
-                if isinstance(error, asyncpg.InterfaceError):
-                    raise away(error, self.name) from error
-            else:
-                with suppress(*LOST, asyncpg.PostgresError):
-                    await connection.execute("ROLLBACK")
+            if not _gone(connection):
+                await _given_up(connection, silent=isinstance(error, TimeoutError))
+            elif isinstance(error, asyncpg.InterfaceError):
+                raise away(error, self.name) from error
             raise
         finally:
             await self._pool.release(connection)
@@ -183,8 +227,10 @@ class Sessions:
         for last in (False, True):
             connection = await self._pool.acquire()
             try:
-                await connection.execute(begin)
+                await connection.execute(begin, timeout=CONNECT_S_MAX)
             except BaseException as error:
+                if isinstance(error, TimeoutError):
+                    connection.terminate()
                 await self._pool.release(connection)
                 if last or not isinstance(error, (*LOST, asyncpg.InterfaceError)):
                     raise
@@ -200,6 +246,17 @@ def _gone(connection: Any) -> bool:
         return bool(connection.is_closed())
     except asyncpg.InterfaceError:
         return True
+
+
+async def _given_up(connection: Any, *, silent: bool) -> None:
+    """Nothing of the transaction stands. A connection that does not say so is closed, and the server finds it out."""
+    try:
+        if not silent:
+            await connection.execute("ROLLBACK", timeout=CONNECT_S_MAX)
+            return
+    except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError):
+        pass
+    connection.terminate()
 
 
 async def _lock_all(connection: Any) -> None:
@@ -243,7 +300,7 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def open_sessions(url: str, *, read_only: bool = False) -> Sessions:
-    """Connect; raises StoreFault by name when that cannot be."""
+    """Connect; raises StoreFault by name when that cannot be, TQ-HB-14 for too old a server or another encoding."""
     name = f"the hub's {shown_address(url)}"
     settings = SETTINGS | ({"default_transaction_read_only": "on"} if read_only else {})
     try:
@@ -252,13 +309,19 @@ async def open_sessions(url: str, *, read_only: bool = False) -> Sessions:
             min_size=0,  # else it would call a server that is away by itself, and complain in words of its own
             max_size=CONNECTIONS_MAX,
             timeout=CONNECT_S_MAX,
+            command_timeout=ANSWER_S_MAX,
             connection_class=_Connection,
             statement_cache_size=STATEMENTS_CACHED,
             max_cacheable_statement_size=STATEMENT_CHARACTERS_MAX,
             server_settings=settings,
         )
         sessions = Sessions(pool, name)
-        async with sessions.raw():
-            return sessions
+        with opening(name):
+            async with sessions.raw() as connection:
+                encoding, version = connection.get_settings().server_encoding, connection.get_server_version().major
     except ValueError:
         raise unreadable() from None
+    if encoding == "UTF8" and version >= SERVER_VERSION_MIN:
+        return sessions
+    await sessions.close()
+    raise unusable(f"its encoding is {encoding} (UTF8 is needed), its version {version} ({SERVER_VERSION_MIN})", name)

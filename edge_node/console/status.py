@@ -120,6 +120,7 @@ class StatusBoard:
             "meters_silent": await store.alarms.count(AlarmKind.METER_SILENT),
             "newest_reading_end": store.readings.newest_end,
             "refused_items": len(await store.downlink.refused()),
+            "registry_refused": await store.downlink.registry_refused(),
             "software": SOFTWARE,
         }
 

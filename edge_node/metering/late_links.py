@@ -43,8 +43,12 @@ class LateLinks:
         registry = self._registries.newest
         if registry is None or registry is self._known or self._clock.trust() is ClockTrust.DOUBTFUL:
             return 0
-        before = self._known or await self._earlier()
-        at = None if before is None else await self._readings.compute.run(changed_at, before, registry)
+        before = self._known or await self._earlier(registry)
+        at = (
+            None
+            if before is None or before is registry
+            else await self._readings.compute.run(changed_at, before, registry)
+        )
         hours: range = range(0)
         if at is not None and at < now:
             hours = range(hour_end(max(at, now - REACH_S) + 1), hour_end(now) + 1, HOUR_S)
@@ -54,12 +58,14 @@ class LateLinks:
         self._known = registry
         return len(hours)
 
-    async def _earlier(self) -> Registry | None:
-        """The registry of the mark; None at a first start, and when it is no longer kept."""
+    async def _earlier(self, newest: Registry) -> Registry | None:
+        """The registry of the mark, `newest` as a rule; None at a first start, and when it is no longer kept."""
         mark = await self._state.get(Mark.LINKS_TOLD)
         if mark is None:
             return None
         version, works = (int(part) for part in mark.split())
+        if (version, works) == (newest.version, newest.works):
+            return newest
         return await self._registries.earlier(version, works)
 
 

@@ -39,6 +39,9 @@ ONLY_PERMITS = {
 }
 """Kinds whose absence can only forbid a cut. Whatever else was refused may have been a reason against one."""
 
+_NAMED_VERSION = "CASE WHEN r.id GLOB 'registry-[0-9]*' THEN CAST(substr(r.id, 10) AS INTEGER) END"
+"""The version that an item of the lane `registry` names in its id, whatever its kind; else NULL."""
+
 ItemApplier = Callable[[Connection, str, str, Mapping[str, Any], int], Awaitable[None]]
 """Applies (conn, kind, id, body, now) within the transaction; raises Fault for what cannot be taken in."""
 
@@ -192,6 +195,11 @@ class Downlink:
         )
         return [RefusedItem(*row) for row in rows]
 
+    async def registry_refused(self) -> bool:
+        """Whether a registry stands refused that none which holds makes moot."""
+        rows = await self._control.read(_refused_that_counts)
+        return any(lane == DownLane.REGISTRY for lane, _ in rows)
+
     async def _prepare(self, item: DownItem) -> _Prepared:
         try:
             if item.lane is not DownLane.REGISTRY:
@@ -220,6 +228,7 @@ class Downlink:
             if one.registry is not None:
                 taken = one.registry
                 await insert_registry(conn, taken.registry.version, taken.document, now, taken.manifest)
+                await _forget_moot(conn, one.item, now)
             elif one.part is not None:
                 await put_part(conn, one.part, one.item.body, now)
             else:
@@ -256,16 +265,25 @@ async def _refused_after(conn: Connection, after: tuple[str, int]) -> list[tuple
 
 
 async def may_lack_protection(conn: Connection) -> bool:
-    """Whether an item stands refused that may have been a reason against a cut; of registries the latest alone counts.
+    """Whether an item stands refused that may have been a reason against a cut.
 
-    A program one version behind its hub must not cut whom it cannot read about, though watermarks vouch for the lane.
+    Of registries those count that are not below the version that holds, and the lane's latest item: parts of the next
+    one permit nothing. A program one version behind its hub must not cut whom it cannot read about, though watermarks
+    vouch for the lane.
     """
+    rows = await _refused_that_counts(conn)
+    return any(lane not in set(DownLane) or kind not in ONLY_PERMITS[DownLane(lane)] for lane, kind in rows)
+
+
+async def _refused_that_counts(conn: Connection) -> list[tuple[str, str]]:
+    """(lane, kind) of what stands refused and is not moot."""
     rows = await conn.fetch_all(
         "SELECT DISTINCT r.lane, r.kind FROM downlink_refused AS r LEFT JOIN downlink AS d ON d.lane = r.lane"
-        " WHERE r.lane <> ? OR d.next_offset IS NULL OR r.offset >= d.next_offset - 1",
+        " WHERE r.lane <> ? OR d.next_offset IS NULL OR r.offset >= d.next_offset - 1"
+        f" OR {_NAMED_VERSION} >= (SELECT max(version) FROM registry)",
         (DownLane.REGISTRY.value,),
     )
-    return any(lane not in set(DownLane) or kind not in ONLY_PERMITS[DownLane(lane)] for lane, kind in rows)
+    return [(str(lane), str(kind)) for lane, kind in rows]
 
 
 def _unfit(item: DownItem, why: str) -> Fault:
@@ -324,6 +342,17 @@ async def _refuse(conn: Connection, item: DownItem, fault: Fault, now: int) -> N
 async def _forget_refused(conn: Connection, item: DownItem, now: int) -> None:
     await conn.execute("DELETE FROM downlink_refused WHERE lane = ? AND offset = ?", (item.lane.value, item.offset))
     await clear_alarm(conn, AlarmKind.DOWNLINK_REFUSED, _subject(item), now)
+
+
+async def _forget_moot(conn: Connection, item: DownItem, now: int) -> None:
+    """A registry holds: what was refused of earlier ones, and parts that came before it, matter no more."""
+    rows = await conn.fetch_all(
+        "SELECT offset FROM downlink_refused AS r WHERE lane = ? AND (kind = ? AND offset < ?"
+        f" OR {_NAMED_VERSION} < (SELECT max(version) FROM registry))",
+        (DownLane.REGISTRY.value, RegistryKind.PART.value, item.offset),
+    )
+    for (offset,) in rows:
+        await _forget_refused(conn, replace(item, offset=offset), now)
 
 
 async def _forget_mended(conn: Connection, item: DownItem, now: int) -> None:

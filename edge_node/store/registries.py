@@ -7,7 +7,7 @@ in. Parts that the version before had are not read again: their rows stand in bo
 over whatever version came last (`gridmodel.field_merge`): what a fitter did holds here at once, and survives a version
 without it.
 
-Codes: TQ-ST-01 no registry yet, -02 for another node.
+Codes: TQ-ST-01 no registry yet, -02 for another node, -06 damaged since it was taken in.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from edge_node.store import registry_versions as versions
 from edge_node.store.field_works import FieldWorks, Held, held_registry
 from edge_node.store.registry_versions import RegistryStoreFault, insert_registry
 from gridmodel.clock import Compute
+from gridmodel.fault import Fault
 from gridmodel.field_merge import Merged, Outcome, WorkState, merged
 from gridmodel.field_work import FieldWork
 from gridmodel.identity import NodeId
@@ -28,6 +29,7 @@ from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_from_document, registry_to_document
 from gridmodel.registry_parts import ReadPart
 from hosting.database import Connection, Database
+from hosting.database_faults import DatabaseFault
 from protocols.sync.chunk import document as documents
 from protocols.sync.chunk.registries import Manifest, PackedParts, PartsReader, is_whole, part_digest, registry_of
 
@@ -110,6 +112,15 @@ async def insert_parts(conn: Connection, packed: PackedParts, now: int) -> None:
     await insert_registry(conn, manifest.version, manifest.to_bytes(), now, manifest)
 
 
+def _damaged(version: int, fault: Fault) -> RegistryStoreFault:
+    """It was whole when it was taken in."""
+    return RegistryStoreFault(
+        "TQ-ST-06",
+        f"registry version {version} is damaged in this node's store: {fault.code}: {fault.what}",
+        "look after the disk; restore the node's control database from its copy: the hub sends what came since",
+    )
+
+
 class Registries:
     """The registry versions of one node. `load` is called at opening and after every new version."""
 
@@ -186,7 +197,12 @@ class Registries:
         if found is not None:
             held, document, rows = found
             if document is not None:
-                taken = await self._stored(document)
+                try:
+                    taken = await self._stored(document)
+                except DatabaseFault:
+                    raise
+                except Fault as fault:
+                    raise _damaged(held[0], fault) from fault
                 self._leave(self._base)
                 self._base = taken
                 known = _Over(taken.registry, taken.registry, NOTHING)

@@ -74,9 +74,10 @@ async def all_here(conn: Connection, manifest: Manifest) -> None:
 
 
 async def put_part(conn: Connection, digest: bytes, packed: bytes, now: int) -> None:
-    """Keep a checked part until its manifest comes, within the caller's transaction; twice is once.
+    """Keep a checked part until its manifest comes, within the caller's transaction; twice is once, and the latest.
 
-    Of parts that no version has the latest `PARTS_WAITING_MAX` are kept.
+    What comes again takes the place of what was here: that may be damaged, or the next to be let go. Of parts that no
+    version has the latest `PARTS_WAITING_MAX` are kept.
     """
     await conn.execute(
         "DELETE FROM registry_part WHERE rowid <= (SELECT max(rowid) FROM registry_part) - ?"
@@ -84,7 +85,7 @@ async def put_part(conn: Connection, digest: bytes, packed: bytes, now: int) -> 
         (PARTS_WAITING_MAX,),
     )
     await conn.execute(
-        "INSERT OR IGNORE INTO registry_part (digest, document, received_at) VALUES (?, ?, ?)", (digest, packed, now)
+        "INSERT OR REPLACE INTO registry_part (digest, document, received_at) VALUES (?, ?, ?)", (digest, packed, now)
     )
 
 

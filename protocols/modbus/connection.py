@@ -33,14 +33,23 @@ from protocols.modbus.codec import (
 )
 
 ASKED_MAX = 8_192
-"""Requests kept ready: 247 units and the reads of some thirty models."""
+"""Runs kept ready: 247 units and the reads of some thirty models."""
+
+
+Asked = tuple[bytes, bytes, int, int]
+"""Behind the transaction: a request's frame and the head of its sound reply; then where the reply's registers begin and
+end (an end of 0: no reply can be told beforehand)."""
 
 
 @lru_cache(maxsize=ASKED_MAX)
-def _tcp_asked(unit: int, pdu: bytes) -> tuple[bytes, bytes, int]:
-    """Behind the transaction: the request's frame, the head of its sound reply, and where the reply's registers end."""
+def _tcp_asked(unit: int, pdus: tuple[bytes, ...]) -> tuple[Asked, ...]:
+    return tuple(_tcp_one(unit, pdu) for pdu in pdus)
+
+
+def _tcp_one(unit: int, pdu: bytes) -> Asked:
     head = sound_reply_head(Framing.TCP, unit, pdu)
-    return encode_frame(Framing.TCP, 0, unit, pdu)[2:], head, 2 + len(head) + head[-1] if head else 0
+    begin = 2 + len(head)
+    return encode_frame(Framing.TCP, 0, unit, pdu)[2:], head, begin, begin + head[-1] if head else 0
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -55,25 +64,29 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._arriving = bytearray(FRAME_SIZE_MAX)
         """What came last; bytes are taken out of it at once."""
+        self._seen = memoryview(self._arriving)
         self._buffer = b""
         """The beginning of a frame whose end has not come."""
         self._transaction = 0
         self._unit = 0
-        self._request = b""
         self._sound_head = b""
-        """What the reply begins with if all is well; nothing where that cannot be said beforehand."""
+        """What the reply begins with if all is well."""
+        self._sound_begin = 0
+        """Where its registers begin then."""
         self._sound_size = 0
-        """How long it is then; 0 also while nothing is in flight."""
+        """How long it is then; 0 where that cannot be said: nothing is in flight, or a part of it has come."""
         self._in_flight = False
         """Whether a request is without its reply. A run that pauses has none."""
         self._waiting: asyncio.Future[list[bytes]] | None = None
         """The run's; done by others when its caller went away."""
         self._run: Sequence[bytes] = ()
+        self._asked: Sequence[Asked] = ()
+        """The run's over TCP."""
         self._data: list[bytes] = []
         self._timeout_s = 0.0
         self._pause_s = 0.0
         self._loop = asyncio.get_running_loop()
-        self._io_clock = io_clock
+        self._now = io_clock.monotonic
         self._late = late
         self._deadline = 0.0
         self._rings_at = 0.0
@@ -82,6 +95,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The event loop hands over the open transport."""
         self._transport = cast("asyncio.Transport", transport)
+        self._write = self._transport.write
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side is gone: whoever waits is told."""
@@ -103,8 +117,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came; anything but the one expected reply, or a late unit's, spoils the connection."""
-        if nbytes == self._sound_size and self._arriving.startswith(self._sound_head) and not self._buffer:
-            self._replied(bytes(self._arriving[len(self._sound_head) : nbytes]))
+        if nbytes == self._sound_size and self._arriving.startswith(self._sound_head):
+            self._replied(self._seen[self._sound_begin : nbytes].tobytes())
             return
         try:
             self._take(self._buffer + self._arriving[:nbytes])
@@ -122,12 +136,12 @@ class Connection(asyncio.BufferedProtocol):
         if frame is None:
             if len(stream) > FRAME_SIZE_MAX:
                 raise malformed(f"{len(stream)} bytes without an end", stream)
-            self._buffer = stream
+            self._buffer, self._sound_size = stream, 0
             return
         self._check(frame, stream)
         self._buffer = b""
         try:
-            data = check_reply(self._request, frame.pdu)
+            data = check_reply(self._run[len(self._data)], frame.pdu)
         except ExceptionReply as refusal:
             self._in_flight, self._sound_size = False, 0
             waiting, self._waiting = self._waiting, None
@@ -138,18 +152,20 @@ class Connection(asyncio.BufferedProtocol):
 
     def _replied(self, data: bytes) -> None:
         """The reply to the request in flight: the next one of the run goes out, or the run is over."""
+        replies, waiting = self._data, self._waiting
+        replies.append(data)
+        if waiting is not None and not waiting.done() and len(replies) < len(self._run) and not self._pause_s:
+            self._deadline = self._now() + self._timeout_s  # the timer runs: the one before was in flight until now
+            self._send_next()
+            return
         self._in_flight, self._sound_size = False, 0
-        self._data.append(data)
-        waiting = self._waiting
         if waiting is None or waiting.done():
             self._waiting = None
-        elif len(self._data) == len(self._run):
+        elif len(replies) == len(self._run):
             self._waiting = None
-            waiting.set_result(self._data)
-        elif self._pause_s:
-            self._loop.call_later(self._pause_s, self._ask)
+            waiting.set_result(replies)
         else:
-            self._ask()
+            self._loop.call_later(self._pause_s, self._ask)
 
     def _without_late(self, stream: bytes) -> bytes:
         """What is left behind whole frames of late units."""
@@ -171,6 +187,8 @@ class Connection(asyncio.BufferedProtocol):
             return replies
         self._unit = unit
         self._run = pdus
+        if self._framing is Framing.TCP:
+            self._asked = _tcp_asked(unit, tuple(pdus))
         self._data = []
         self._timeout_s = timeout_s
         self._pause_s = pause_s
@@ -180,21 +198,24 @@ class Connection(asyncio.BufferedProtocol):
 
     def _ask(self) -> None:
         """Send the next request of the run, unless nobody waits for it any more."""
-        if self._transport is None or self._waiting is None or self._waiting.done():
+        if self._waiting is None or self._waiting.done():
             return
-        self._request = pdu = self._run[len(self._data)]
-        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
         self._in_flight = True
-        self._deadline = self._io_clock.monotonic() + self._timeout_s
+        self._deadline = self._now() + self._timeout_s
         if self._timer is None or self._rings_at > self._deadline:
             self._watch(self._timeout_s)
-        if self._framing is Framing.TCP:
+        self._send_next()
+
+    def _send_next(self) -> None:
+        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
+        asked = len(self._data)
+        if self._asked:
             number = transaction.to_bytes(2, "big")
-            behind, head, self._sound_size = _tcp_asked(self._unit, pdu)
+            behind, head, self._sound_begin, self._sound_size = self._asked[asked]
             self._sound_head = number + head
-            self._transport.write(number + behind)
+            self._write(number + behind)
         else:
-            self._transport.write(encode_frame(self._framing, transaction, self._unit, pdu))
+            self._write(encode_frame(self._framing, transaction, self._unit, self._run[asked]))
 
     def _watch(self, left_s: float) -> None:
         """Keep one timer for all requests: made anew when it rings, not at each request, which would cost as much."""
@@ -208,7 +229,7 @@ class Connection(asyncio.BufferedProtocol):
         waiting = self._waiting
         if waiting is None or waiting.done() or not self._in_flight:
             return
-        left_s = self._deadline - self._io_clock.monotonic()
+        left_s = self._deadline - self._now()
         if left_s > 0:
             self._watch(left_s)
         else:

@@ -215,7 +215,7 @@ def status_from_body(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
     for name in ("mandate_until", "newest_reading_end", "oldest_waiting_at"):
         if body.get(name) is not None:
             f.integer(f"status.{name}", body[name], 0, f.TIME_MAX)
-    for name in ("clock_trusted", "cuts_stopped", "link_up", "reconciled"):
+    for name in ("clock_trusted", "cuts_stopped", "link_up", "reconciled", "registry_refused"):
         if not isinstance(body.get(name, False), bool):
             raise fault(21, f"status.{name} is not true or false")
     f.text("status.software", body.get("software", ""), NAME_TEXT_MAX)

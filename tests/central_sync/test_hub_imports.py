@@ -272,6 +272,17 @@ def test_a_registry_is_newer_in_scope_and_claims_nothing_foreign(tmp_path: Path)
     run_hub(tmp_path, story)
 
 
+def test_a_first_registry_has_a_version_that_can_hold(tmp_path: Path) -> None:
+    """Version 0 is what a node without any registry has: it would be told nothing, and poll nobody."""
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        with pytest.raises(Fault, match="TQ-IM-22"):
+            await import_registry(hub, registry_of(A, 0))
+        await import_registry(hub, registry_of(A, 1))
+
+    run_hub(tmp_path, story)
+
+
 async def down_registry(hub: Hub) -> list[str]:
     reply = await Speaker(hub, A).pull({DownLane.REGISTRY: 0})
     return [item.id for item in reply.items]

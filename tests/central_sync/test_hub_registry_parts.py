@@ -1,20 +1,29 @@
 """A registry too large for one document: the hub keeps it, reads it, and sends down what its node lacks."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
+from central_sync.balance import topology
 from central_sync.billing import registry_file
 from central_sync.billing.registry_file import registry_from_file
 from central_sync.hub import Hub
+from central_sync.store.rows import OwnerRow
+from central_sync.store.sql_lanes import SqlLanes
 from gridmodel import registry_parts
 from gridmodel.fault import Fault
 from gridmodel.field_merge import merged
+from gridmodel.field_work import Taken
+from gridmodel.identity import MeterId
 from gridmodel.registry import Registry
 from gridmodel.registry_document import HEAD, registry_to_document
 from gridmodel.registry_tables import TABLES
+from hosting.compute import InlineCompute
 from protocols.sync import facts
 from protocols.sync.chunk import registries
 from protocols.sync.chunk.registries import Manifest, RegistryKind
@@ -23,6 +32,7 @@ from protocols.sync.pull import DownItem
 from tests.central_sync.hub_rig import (
     START,
     A,
+    B,
     HandClock,
     Speaker,
     chunk_bytes,
@@ -30,7 +40,7 @@ from tests.central_sync.hub_rig import (
     registry_of,
     run_hub,
 )
-from tests.central_sync.test_hub_field_works import exchange, record
+from tests.central_sync.test_hub_field_works import exchange, record, removal
 from tests.edge_node.store.test_registry_parts import site
 from tests.gridmodel.test_registry_parts import same
 
@@ -57,9 +67,9 @@ async def lane(hub: Hub, after: int = 0) -> list[DownItem]:
     return list((await Speaker(hub, A).pull({DownLane.REGISTRY: after})).items)
 
 
-async def holds(node: Speaker, version: int, name: str) -> None:
-    """The node tells which version holds there."""
-    body = {"at": START, "registry_version": version, "backlog": {}}
+async def holds(node: Speaker, version: int, name: str, *, refused: bool = False) -> None:
+    """The node tells which version holds there, and whether it set a later one aside."""
+    body = {"at": START, "registry_version": version, "registry_refused": refused, "backlog": {}}
     ack = await node.send(Lane.CONTROL, Record(facts.NODE_STATUS, name, body))
     assert ack.outcome is AckOutcome.APPLIED, ack.reason
 
@@ -106,6 +116,9 @@ def test_only_what_the_node_lacks_goes_down(tmp_path: Path) -> None:
         await holds(node, 77, "status-2")
         await import_registry(hub, large(4))
         assert len(await lane(hub)) == 3 * len(first) + 1, "of a version that is not here nothing is known"
+        await holds(node, 4, "status-3", refused=True)
+        await import_registry(hub, large(5))
+        assert len(await lane(hub)) == 4 * len(first) + 1, "what it refused may have lacked any part"
 
     run_hub(tmp_path, story)
 
@@ -125,6 +138,90 @@ def test_field_works_change_a_few_parts(tmp_path: Path) -> None:
         assert await hub.merge_field_works() == []
 
     run_hub(tmp_path, story)
+
+
+def test_a_damaged_part_stops_neither_its_nodes_lane_nor_the_works_of_others(tmp_path: Path) -> None:
+    async def story(hub: Hub, _: HandClock) -> None:
+        await import_registry(hub, large())
+        await import_registry(hub, registry_of(B))
+        node, other = Speaker(hub, A), Speaker(hub, B)
+        for one in (node, other):
+            await one.hello()
+        part = await damaged(hub, b"nothing")
+        (ack,) = await node.push(node.seal(Lane.INTERVAL, chunk_bytes(large(), Random(1))))
+        assert (ack.outcome, ack.reason[:8]) == (AckOutcome.QUARANTINED, "TQ-HQ-01")
+        assert (await node.send(Lane.CONTROL, record(exchange()))).outcome is AckOutcome.APPLIED
+        taken = Taken(MeterId("m-up-t-b0-0"), "up-t-b0-0", (90_000,))
+        assert (await other.send(Lane.CONTROL, record(replace(removal(), taken=taken)))).outcome is AckOutcome.APPLIED
+        assert [(one.node, one.version) for one in await hub.merge_field_works()] == [(B, 2)]
+        assert await hub.link.retry(None) == 0
+        await damaged(hub, part)
+        assert await hub.link.retry(None) == 1, "once the part is whole again"
+
+    run_hub(tmp_path, story)
+
+
+def test_versions_of_one_node_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Works make a version every few minutes, a region's has a gigabyte: those in use are kept."""
+    read: list[int] = []
+
+    def counted(document: bytes, *more: Any) -> topology.KnownRegistry:
+        known = topology_decoded(document, *more)
+        read.append(known.registry.version)
+        return known
+
+    topology_decoded = topology.decoded
+    monkeypatch.setattr(topology, "decoded", counted)
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        shelf = topology.RegistryShelf(hub.store, InlineCompute())
+        for version in range(1, 7):
+            await import_registry(hub, large(version))
+            for one in (1, version):
+                assert await shelf.get(A, one) is not None
+        assert read == [1, 2, 3, 4, 5, 6]
+        for version in (6, 1, 5):
+            await shelf.get(A, version)
+        assert read == [1, 2, 3, 4, 5, 6]
+        await shelf.get(A, 2)
+        await shelf.get(A, 6)
+        assert read == [1, 2, 3, 4, 5, 6, 2, 6], "more than three of one node are not kept"
+
+    run_hub(tmp_path, story)
+
+
+def test_claims_of_a_region_are_looked_up_by_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("central_sync.billing.registries.CLAIMS_AT_ONCE", 10, raising=False)
+    asked: list[int] = []
+    owners = SqlLanes.owners
+
+    async def counted(self: SqlLanes, kind: str, ids: Sequence[str]) -> dict[str, OwnerRow]:
+        asked.append(len(ids))
+        return await owners(self, kind, ids)
+
+    monkeypatch.setattr(SqlLanes, "owners", counted)
+
+    async def story(hub: Hub, _: HandClock) -> None:
+        await import_registry(hub, large())
+        assert max(asked) <= 10
+        assert sum(asked) == 8 + 3 + 40 + 51 + 40, "transformers, supply points, points, meters, accounts"
+        stolen = replace(registry_of(B), meters=(*registry_of(B).meters, large().meters[50]))
+        with pytest.raises(Fault, match=r"TQ-IM-23.* meter .* belongs to node-a"):
+            await import_registry(hub, stolen)
+
+    run_hub(tmp_path, story)
+
+
+async def damaged(hub: Hub, body: bytes) -> bytes:
+    """Put this in the place of a part of A; gives what stood there."""
+
+    async def verb(tx: Any) -> bytes:
+        where = "WHERE node = ? AND lane = 'registry' AND number = 3"
+        (found,) = await tx._connection.fetch_all(f"SELECT body FROM down_item {where}", (A,))
+        await tx._connection.execute(f"UPDATE down_item SET body = ? {where}", (body, A))
+        return bytes(found[0])
+
+    return await hub.store.write(verb)
 
 
 def test_one_that_fits_travels_whole_as_ever(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 """What died is taken apart; what anybody still holds is not touched."""
 
+import importlib
+import sys
 import weakref
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import Event
 from types import MappingProxyType
 
+import pytest
+
+from hosting import letting_go as module
 from hosting.letting_go import STEP, LettingGo
 
 
@@ -90,3 +95,23 @@ def test_an_owner_that_lives_is_not_touched() -> None:
     letting_go.close()
     assert len(one.rows) == len(one.by_name) == 3 * STEP
     del one
+
+
+def test_what_another_holds_stays_whole_where_the_interpreter_counts_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.14 on a name that is passed on may not count: then two references are shared ones."""
+    counted = sys.getrefcount
+    monkeypatch.setattr(sys, "getrefcount", lambda thing: counted(thing) - 2)
+    importlib.reload(module)
+    held = {"a": list(range(3 * STEP))}
+    try:
+        module.take_apart([held])
+        assert len(held["a"]) == 3 * STEP
+        freed = Leaf()
+        event = gone(freed)
+        waiting = [{"a": [freed] * (3 * STEP)}]
+        del freed
+        module.take_apart(waiting)
+        assert event.is_set()
+    finally:
+        monkeypatch.undo()
+        importlib.reload(module)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_node.metering.late_links import LateLinks, changed_at
+from edge_node.store.registries import Registries
 from edge_node.store.state import NodeState
 from gridmodel.period import HOUR_S
 from gridmodel.registry import Registry
@@ -108,6 +109,23 @@ def test_what_came_before_a_restart_is_told_after_it(tmp_path: Path) -> None:
             assert await room(one).tick(one.clock.now()) == 0
             await one.live(NOON + 6 * HOUR_S)
             assert (await one.all_cells())[NOON + 2 * HOUR_S]["t-2"].delivered_wh == 4 * OLD_WH
+
+    run_virtual(story())
+
+
+def test_a_restart_without_a_change_reads_no_registry_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another half minute of a processor and a gigabyte, at each start of a region's node."""
+
+    async def never(*_: object) -> None:
+        raise AssertionError("an earlier registry was read")
+
+    async def story() -> None:
+        async with office(tmp_path) as one:
+            await one.take(before())
+            await room(one).tick(one.clock.now())
+        monkeypatch.setattr(Registries, "earlier", never)
+        async with office(tmp_path, now=NOON) as one:
+            assert await room(one).tick(one.clock.now()) == 0
 
     run_virtual(story())
 
