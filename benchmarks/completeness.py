@@ -123,7 +123,7 @@ async def _measured(folder: Path, per_day: int, days: int) -> tuple[dict[str, An
         link = RegionLink(
             store=hub, shelf=RegistryShelf(hub, compute), keyring=keyring, clock=clock, compute=compute,
             incarnation="hub-bench",
-            completeness=Completeness(store=hub, restore=restore, clock=clock, compute=compute),
+            rooms={"compare": Completeness(store=hub, restore=restore, clock=clock, compute=compute)},
         )  # fmt: skip
         room = ComparisonRoom(
             node=NODE, days=SealedDays(store.control, store.readings.segments, NODE, compute), compute=compute,

@@ -18,7 +18,8 @@ from central_sync.balance.reading import losses as losses_
 from central_sync.command_line import Config, agree, answer_of, clock_of, given, load, look_at, spoken
 from central_sync.config import HubConfig
 from central_sync.hub import Hub
-from central_sync.serving import Serving, reading, serve
+from central_sync.ingest.refilling import restored
+from central_sync.serving import Serving, reading, resting, serve
 from central_sync.store.engines import database_shown
 from gridmodel.fault import Fault
 from gridmodel.period import parse_day, parse_rfc3339
@@ -248,6 +249,18 @@ def verify(  # noqa: PLR0917 — the options of a command line
         raise typer.Exit(code)
     if told["differences"]:
         raise typer.Exit(Exit.FAILED)
+
+
+@app.command("restored")
+def restored_(config: Config, json_: Json = False) -> None:
+    """Say that the stopped hub's database was put back from a backup: it gets a new incarnation, nodes refill it."""
+
+    async def ask() -> dict[str, Any]:
+        loaded, clock, entropy = load(config), clock_asked_for(), SystemEntropy()
+        async with resting(loaded, clock=clock, entropy=entropy) as hub:
+            return await restored(hub.store, clock, entropy)
+
+    show(answer_of(json_, ask), json_, spoken(config))
 
 
 @app.command()

@@ -7,10 +7,12 @@ or fail (something must be done).
 from collections.abc import Sequence
 
 from central_sync.hub import AUDITED, Hub
+from central_sync.ingest.refilling import refilling
 from central_sync.situation.nodes import NodeState
 from central_sync.store.port import HubTransaction
 from gridmodel.clock import ClockTrust
 from gridmodel.fault import Fault
+from gridmodel.period import rfc3339
 from hosting.checkup import Check, Health
 from hosting.instance import FreeSpaceGuard
 
@@ -25,6 +27,7 @@ async def examine(hub: Hub) -> list[Check]:
         await _database(hub),
         await _ledger(hub),
         await _nodes(hub),
+        await _refilling(hub),
         await _registries(hub),
         await _quarantine(hub),
         await _audit(hub),
@@ -55,6 +58,18 @@ async def _database(hub: Hub) -> Check:
     if complaints:
         return Check("database", Health.FAIL, complaints[0], "stop the hub, keep the file, restore the newest copy")
     return Check("database", Health.OK, f"schema {hub.store.schema}")
+
+
+async def _refilling(hub: Hub) -> Check:
+    told = await hub.store.read(refilling)
+    if told["went_back"] is not None:
+        what = f"nodes have seen more of this hub than it holds: {told['went_back']}"
+        return Check("restored", Health.FAIL, what, "stop the hub, run central-sync restored, start it again")
+    if told["restored_at"] is None:
+        return Check("restored", Health.OK, "no backup waits to be refilled")
+    what = f"put back from a backup at {rfc3339(told['restored_at'])}; to be refilled by"
+    hint = "they do by themselves once their links are up, and cut nobody before; bring files imported since then again"
+    return Check("restored", Health.WARN, f"{what} {', '.join(told['nodes_to_refill'][:NAMED_MAX])}", hint)
 
 
 async def _ledger(hub: Hub) -> Check:

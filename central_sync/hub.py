@@ -23,9 +23,13 @@ from central_sync.billing.records import RecordImport, RecordKind, read_records
 from central_sync.billing.registries import ReadRegistry, RegistryImport, RegistryReport
 from central_sync.config import HubConfig
 from central_sync.door_verbs import Verb, door_verbs
+from central_sync.ingest.attesting import Attesting
 from central_sync.ingest.bundles import Bundles, HubBundleKeys
 from central_sync.ingest.completeness import Completeness
+from central_sync.ingest.recalling import Recalling
+from central_sync.ingest.refilling import INCARNATION, refilling
 from central_sync.ingest.region_link import RegionLink
+from central_sync.ingest.rooms import Room
 from central_sync.situation.changes import Changes
 from central_sync.situation.consumers import Consumers
 from central_sync.situation.nodes import Situation
@@ -40,7 +44,6 @@ from hosting.database import DatabaseOpener
 from hosting.log import logger
 from hosting.supervision import Supervisor, TaskCondition, TaskState
 
-INCARNATION = "incarnation"
 AUDITED = "audited"
 SWEEP_S = 900
 """Utility seconds between two tries of what is quarantined: hours that were not over are by then."""
@@ -118,6 +121,7 @@ class Hub:
                 "quarantined": sum((await tx.count_quarantined()).values()),
                 "conflicts": len(await tx.conflicts(500)),
                 "audited": await tx.hub_value(AUDITED),
+                "refilling": await refilling(tx),
             }
 
         nodes = await self.situation.nodes()
@@ -313,6 +317,15 @@ class _Ports:
     compute: Compute
 
 
+def _beside(store: HubStore, ports: _Ports, completeness: Completeness) -> Mapping[str, Room]:
+    """Who answers what a node asks beside hello, push and pull."""
+    return {
+        "compare": completeness,
+        "attest": Attesting(store=store, clock=ports.clock, entropy=ports.entropy),
+        "recall": Recalling(store=store, clock=ports.clock, compute=ports.compute),
+    }
+
+
 def _wired(
     config: HubConfig, store: HubStore, incarnation: str, ports: _Ports, bundle_keys: HubBundleKeys | None
 ) -> Hub:
@@ -329,7 +342,7 @@ def _wired(
         clock=clock,
         compute=compute,
         incarnation=incarnation,
-        completeness=completeness,
+        rooms=_beside(store, ports, completeness),
         changed=changes.ring,
     )
     return Hub(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge_node.store.opening import EdgeStore
 from edge_node.store.photos import FOLDER_NAME, Photos
+from edge_node.store.state import Agreement, agreement_of
 from edge_node.uplink.hub_link import LinkView
 from gridmodel.clock import ClockTrust, UtilityClock
 from gridmodel.fault import Fault
@@ -141,10 +142,17 @@ class Doctor:
         return Check("link", Health.WARN, f"lost: {error['what']}", error["hint"])
 
     async def _reconciled(self) -> Check:
-        if await self._store.state.reconciled():
+        state, why = agreement_of(await self._store.state.get_all())
+        if state is Agreement.AGREED:
             return Check("reconciled", Health.OK, "node and hub agree on what both hold")
+        what = f"{state.value.upper()}: nobody is cut; {why}"
+        if state is Agreement.FENCED:
+            hint = "switch off the copy that is not to go on; the other goes on by itself a quarter of an hour later"
+            return Check("reconciled", Health.FAIL, what, hint)
         hint = "it settles by itself once the link is up; meanwhile it polls, takes payments and restores"
-        return Check("reconciled", Health.WARN, "this store has not agreed with its hub: nobody is cut", hint)
+        if state is Agreement.HUB_ROLLED_BACK:
+            hint = "the node refills the hub by itself; at the hub: central-sync doctor"
+        return Check("reconciled", Health.WARN, what, hint)
 
     async def _backlog(self) -> Check:
         lanes = await self._store.outbox.backlog()

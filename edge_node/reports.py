@@ -28,7 +28,7 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
             ("cuts today", status["cuts_today"]),
             ("cuts stopped", _stops(status)),
             ("mandate", _mandate(status, zone)),
-            ("reconciled", "yes" if status["reconciled"] else "no: nobody is cut"),
+            ("reconciled", _agreement(status["agreement"])),
             ("clock", "trusted" if status["clock_trusted"] else "in doubt: nobody is cut"),
         ]
     )
@@ -80,6 +80,18 @@ def _completeness(told: Mapping[str, Any] | None, zone: str) -> str:
     line = f"{told['first']} to {told['last']}: {told['state']}, {told['chunks']} chunks, {moment(told['at'], zone)}"
     names = ("under_way", "damaged", "lacking", "given_back", "aside", "retained_here")
     return ", ".join([line, *(f"{name.replace('_', ' ')} {told[name]}" for name in names if told[name])])
+
+
+def _agreement(told: Mapping[str, Any]) -> str:
+    if told["state"] == "agreed":
+        recalled = told["recalled"]
+        return "yes" if recalled is None else f"yes{_recalled(recalled)}"
+    return f"{told['state'].upper().replace('_', ' ')}, nobody is cut: {told['why']}"
+
+
+def _recalled(told: Mapping[str, Any]) -> str:
+    names = ("told_again", "given_back", "conflicts", "refused")
+    return "".join(f", {name.replace('_', ' ')} {told[name]}" for name in names if told[name])
 
 
 def _stops(status: Mapping[str, Any]) -> str:

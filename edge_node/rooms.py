@@ -35,7 +35,7 @@ from edge_node.uplink.bundles import Bundles, NodeBundleKeys
 from edge_node.uplink.hub_link import HubLink, HubLinkLimits
 from edge_node.uplink.reconciliation import Reconciliation
 from edge_node.uplink.status import StatusRoom
-from edge_node.uplink_wiring import bundles_of, comparison_of
+from edge_node.uplink_wiring import beside_of, bundles_of
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Compute, Entropy, IoClock, Rng, ToldClock, UtilityClock
 from gridmodel.identity import ChannelId
@@ -176,7 +176,6 @@ def build_rooms(
             cashiers=config.cashiers,
             check_secret=people.knows,
             clock=ports.clock,
-            entropy=ports.entropy,
             wakeups=wakeups,
         ),
         people=people,
@@ -380,9 +379,7 @@ def _hub_link(
         downlink=store.downlink,
         alarms=store.alarms,
         reconciliation=reconciliation,
-        comparison=comparison_of(
-            config.node_id, store, signer=signer, clock=clock, rng=rng, entropy=entropy, compute=ports.compute
-        ),
+        beside=beside_of(config.node_id, ChannelId(config.desk_channel), store, reconciliation, ports, wakeups),
         link=ports.link,
         clock=clock,
         rng=rng,

@@ -56,6 +56,7 @@ class Misfortune:
             if world.spec.scenario.dead_part:
                 self._task(self._dead(site))
         self._task(world.faults.befall(InTime.HUB_DOWN, "hub", world.hub.keep_down))
+        self._task(world.faults.befall(InTime.HUB_PUT_BACK, "hub", world.backups.strike_hub))
         self._task(world.faults.befall(InTime.FEED_DEAD, "feed", self._feed_dead))
         return self._tasks
 
@@ -85,6 +86,7 @@ class Misfortune:
             InTime.LINK_HALF_OPEN: stands("half_open"),
             InTime.LINK_FLAPPING: lambda seconds: self._flap(site, seconds),
             InTime.LINK_SLOW: lambda seconds: self._slow(site, seconds),
+            InTime.NODE_PUT_BACK: lambda seconds: self._world.backups.strike_node(site, seconds),
             InTime.NODE_CRASH: self._world.nodes[node].keep_down,
             InTime.START_TWICE: lambda _: self._twice(node),
             InTime.METER_SILENT: lambda seconds: self._silent(site, seconds),

@@ -31,6 +31,11 @@ from simulate.mutations_carried import (
     every_word_is_the_newest,
     written_is_delivered,
 )
+from simulate.mutations_restored import (
+    acknowledged_is_forgotten,
+    agrees_without_recall,
+    lost_facts_not_taken_back,
+)
 from simulate.report import RunReport
 from simulate.run import run
 from simulate.scenario import AtEvent, Depth, InTime, PeopleMix, Scenario, Spell
@@ -48,6 +53,8 @@ BRAKES = {
 """Wide open: the bug is elsewhere."""
 DEBTORS = PeopleMix(debtors=1.0, protected=0.0, unnoticed=0.0, pays=0.0, pays_in_the_dark=0.0)
 """Everybody owes and has been told; nobody pays."""
+PAYERS = PeopleMix(debtors=1.0, protected=0.0, unnoticed=0.0, pays=1.0, by_app=0.0)
+"""Everybody owes, and pays at the desk at some time of the day."""
 EXCHANGES = {InTime.METER_EXCHANGED: Spell(24.0, (60.0, 180.0))}
 COURIERS = {InTime.COURIER: Spell(12.0, (40.0, 200.0)), InTime.LINK_CUT: Spell(6.0, (600.0, 1_200.0))}
 """Days without a link: couriers instead, who bring old files and the same file twice."""
@@ -248,6 +255,36 @@ MUTANTS: tuple[Mutant, ...] = (
         plant=every_word_is_the_newest,
         scenario=_scenario("every_word_is_the_newest", in_time=COURIERS),
         checkers=frozenset({"hub_moved_with_cause"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="lost_facts_not_taken_back",
+        what="a node put back from a backup does not take in what the hub gives back",
+        plant=lost_facts_not_taken_back,
+        scenario=_scenario(
+            "lost_facts_not_taken_back", people=PAYERS, in_time={InTime.NODE_PUT_BACK: Spell(16.0, (30.0, 120.0))}
+        ),
+        checkers=frozenset({"acknowledged_never_lost", "convergence", "counted_once"}),
+        first_seed=2,
+    ),
+    Mutant(
+        name="agrees_without_recall",
+        what="a node put back from a backup agrees with its hub before it has learnt what it lost",
+        plant=agrees_without_recall,
+        scenario=_scenario(
+            "agrees_without_recall", people=PAYERS, in_time={InTime.NODE_PUT_BACK: Spell(16.0, (30.0, 120.0))}
+        ),
+        checkers=frozenset({"acknowledged_never_lost", "convergence", "counted_once"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="acknowledged_is_forgotten",
+        what="what the hub has confirmed is let go at once, and not told again when a backup of the hub was put back",
+        plant=acknowledged_is_forgotten,
+        scenario=_scenario(
+            "acknowledged_is_forgotten", people=PAYERS, in_time={InTime.HUB_PUT_BACK: Spell(8.0, (60.0, 240.0))}
+        ),
+        checkers=frozenset({"acknowledged_never_lost", "convergence", "hub_equals_edge", "counted_once"}),
         first_seed=1,
     ),
 )

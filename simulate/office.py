@@ -89,6 +89,10 @@ class Office:
         self._sky: dict[tuple[str, str], Extremes] = {}
         """What is forecast, by district and local day."""
         self._counter = 0
+        self._debts_brought: list[LedgerEntry] = []
+        self._notices_brought: list[Notice] = []
+        self._protections_brought: list[Protection] = []
+        self._fed: list[LedgerEntry] = []
         self.feed_dead = 0
         """Faults that keep the feed from running; counted, because they overlap."""
 
@@ -97,6 +101,7 @@ class Office:
         for node in sorted(self._registries):
             await self.bring_registry(self._registries[node])
         await self._debts(list(papers.charges))
+        self._notices_brought = list(papers.notices)
         await self._records("notice", [_notice(one) for one in papers.notices])
         standing = [protection for after_s, protection in papers.protections if after_s == 0]
         await self._protect(standing)
@@ -108,6 +113,18 @@ class Office:
         """Import a version of a node's registry."""
         document = json.dumps(registry_to_document(registry)).encode()
         await self._until_done(lambda hub: hub.import_registry(document))
+
+    async def bring_again(self) -> None:
+        """The hub was put back from a backup: whatever was brought to it since is brought once more, and all before."""
+        for node in sorted(self._registries):
+            await self.bring_registry(self._registries[node])
+        await self._debts(self._debts_brought)
+        await self._records("notice", [_notice(one) for one in self._notices_brought])
+        await self._records("protection", [_protection(one) for one in self._protections_brought])
+        await self.forecasts()
+        await self.mandates()
+        upto, data = self._verdicts.now(), json.dumps([_entry(entry) for entry in self._fed]).encode()
+        await self._until_done(lambda hub: hub.import_ledger(data, APP, complete_up_to=upto))
 
     async def later(self, papers: Papers) -> None:
         """Protections that are asserted during the run, each at its time."""
@@ -189,11 +206,13 @@ class Office:
         data = json.dumps([_entry(entry) for entry in entries]).encode()
         await self._until_done(lambda hub: hub.import_ledger(data, APP, complete_up_to=upto))
         self._people.fed(entries, self._verdicts.now())
+        self._fed += entries
         done = {entry.id for entry in entries}
         self._people.feed[:] = [entry for entry in self._people.feed if entry.id not in done]
 
     async def _debts(self, charges: list[LedgerEntry]) -> None:
         upto = self._verdicts.now()
+        self._debts_brought += [one for one in charges if one not in self._debts_brought]
         data = json.dumps([_entry(entry) for entry in charges]).encode()
         await self._until_done(lambda hub: hub.import_ledger(data, BILLING, complete_up_to=upto))
 
@@ -201,6 +220,7 @@ class Office:
         now = self._verdicts.now()
         for protection in protections:
             self._people.asserted(protection, now)
+        self._protections_brought += protections
         await self._records("protection", [_protection(one) for one in protections])
 
     async def _records(self, kind: str, rows: list[dict[str, Any]]) -> None:

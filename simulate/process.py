@@ -111,11 +111,12 @@ class Process(Generic[R]):
         self._later(self._faults.between(f"restart/{self.name}", low, high) * 60)
         return crash
 
-    async def keep_down(self, seconds: float) -> None:
-        """Down for so long, then up again."""
+    async def keep_down(self, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Down for so long, then up again; `meanwhile` is done to its files as soon as it is down."""
         self._kept_down += 1
         self.crash("and stays down")
         try:
+            meanwhile()
             await asyncio.sleep(seconds)
         finally:
             self._kept_down -= 1

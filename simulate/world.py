@@ -14,11 +14,13 @@ from pathlib import Path
 from central_sync.config import ApproverConfig, HubConfig, NodeConfig
 from central_sync.hub import Hub
 from central_sync.hub import build as build_hub
+from central_sync.ingest.refilling import restored
 from edge_node.node import Node
 from gridmodel.period import HOUR_S, day_bounds
 from hosting.compute import InlineCompute
 from protocols.authority.signatures import key_to_text
 from protocols.driver import MeterDriver
+from simulate.backups import Backups
 from simulate.book import Book
 from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
 from simulate.courier import Couriers, hub_keys
@@ -79,6 +81,7 @@ class Rehearsal:
     office: Office = field(init=False)
     crew: Crew = field(init=False)
     couriers: Couriers = field(init=False)
+    backups: Backups = field(init=False)
 
     def __post_init__(self) -> None:
         spec, scenario = self.spec, self.spec.scenario
@@ -162,17 +165,26 @@ class Rehearsal:
 
         async def build(disk: SimDisk, incarnation: int) -> Hub:
             seed, name = self.spec.seed, f"hub/{incarnation}"
-            return await build_hub(
-                config,
-                clock=node_clock(self.loop, NodeWall(self.loop), self.start),
-                io_clock=io_clock(self.loop),
-                rng=stream(seed, name),
-                entropy=SeededEntropy(seed, name),
-                open_database=disk,
-                compute=InlineCompute(),
-                row_key=sha256(f"{seed}/row/hub".encode()).digest(),
-                bundle_keys=hub_keys(seed, list(self.sites)),
-            )
+
+            async def built() -> Hub:
+                return await build_hub(
+                    config,
+                    clock=node_clock(self.loop, NodeWall(self.loop), self.start),
+                    io_clock=io_clock(self.loop),
+                    rng=stream(seed, name),
+                    entropy=SeededEntropy(seed, name),
+                    open_database=disk,
+                    compute=InlineCompute(),
+                    row_key=sha256(f"{seed}/row/hub".encode()).digest(),
+                    bundle_keys=hub_keys(seed, list(self.sites)),
+                )
+
+            if self.backups.hub_put_back:
+                hub = await built()
+                await restored(hub.store, hub.clock, SeededEntropy(seed, f"restored/{incarnation}"))
+                await hub.close()
+                self.backups.hub_put_back = False
+            return await built()
 
         events = (AtEvent.HUB_CRASH_BEFORE_COMMIT, AtEvent.HUB_CRASH_AFTER_COMMIT)
         self.hub = Process("hub", folder, build, self._surroundings(), events)
@@ -287,6 +299,7 @@ class Rehearsal:
         )
         self.crew = Crew(self)
         self.couriers = Couriers(self)
+        self.backups = Backups(self)
 
     def _report(self, converged_s: float | None, papers: Papers) -> RunReport:
         self.trace.add("end", "world", f"{len(papers.charges)} debts, {len(self.verdicts.found)} violations")

@@ -13,6 +13,7 @@ from typing import assert_never
 from central_sync.balance.booking import book
 from central_sync.balance.hours import content_fault
 from central_sync.ingest.content import Content, ControlContent, EnergyContent, LedgerContent
+from central_sync.ingest.refilling import RESTORED_AT
 from central_sync.store.port import HubTransaction
 from central_sync.store.rows import HUB, AlarmRow, ConflictRow, FieldWorkRow
 from gridmodel.account import LedgerEntry
@@ -39,6 +40,7 @@ async def apply_content(tx: HubTransaction, compute: Compute, node: NodeId, cont
 
 async def _control(tx: HubTransaction, node: NodeId, content: ControlContent, now: int) -> str:
     await _own(tx, node, "usage_point", [one.usage_point for one in content.operations])
+    await _returned(tx, node, content.returned, now)
     await tx.put_operations(content.operations, now)
     await tx.put_alarms(content.alarms)
     for at, status in content.statuses:
@@ -46,6 +48,19 @@ async def _control(tx: HubTransaction, node: NodeId, content: ControlContent, no
     for head_id, at, head in content.heads:
         await tx.put_audit_head(node, head_id, at, head)
     return await _field_works(tx, node, content.works, now)
+
+
+async def _returned(tx: HubTransaction, node: NodeId, entries: Sequence[LedgerEntry], now: int) -> None:
+    """Take back what this hub once sent down and lost with its database; at any other time no node speaks for it."""
+    if not entries or not await tx.hub_value(RESTORED_AT):
+        return
+    await _own(tx, node, "account", [entry.account for entry in entries])
+    held = await tx.ledger_entries([entry.id for entry in entries])
+    for entry in entries:
+        if entry.id in held and held[entry.id].entry != entry:
+            await note_conflict(tx, node, entry, now)
+    lost = {entry.id: entry for entry in entries if entry.id not in held}
+    await tx.put_ledger_entries(list(lost.values()), node, "import", now)
 
 
 async def _field_works(tx: HubTransaction, node: NodeId, works: Sequence[FieldWorkRow], now: int) -> str:

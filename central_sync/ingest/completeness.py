@@ -72,6 +72,10 @@ class Completeness:
         self._clock = clock
         self._compute = compute
 
+    def read(self, body: bytes) -> Compare:
+        """The message; raises WireFault or MessageFault."""
+        return Compare.from_bytes(body)
+
     async def answer(self, compare: Compare, incarnation: str) -> CompareReply:
         """The reply to one message of a node; raises Fault (TQ-HB-23) when too much is asked for at once."""
         now, node = self._clock.now(), compare.node

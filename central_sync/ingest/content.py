@@ -49,6 +49,8 @@ class ControlContent:
     heads: tuple[tuple[str, int, bytes], ...] = ()
     """(id, at, packed)."""
     works: tuple[FieldWorkRow, ...] = ()
+    returned: tuple[LedgerEntry, ...] = ()
+    """Entries that this hub sent down and may have lost."""
     unknown: tuple[str, ...] = ()
     """Kinds of records that this hub does not know: they wait in quarantine for a newer one, the others count."""
 
@@ -99,6 +101,7 @@ def _control(node: NodeId, records: tuple[Record, ...], now: int) -> ControlCont
     statuses: list[tuple[int, bytes]] = []
     heads: list[tuple[str, int, bytes]] = []
     works: list[FieldWorkRow] = []
+    returned: list[LedgerEntry] = []
     unknown: set[str] = set()
     for record in records:
         match record.kind:
@@ -122,10 +125,18 @@ def _control(node: NodeId, records: tuple[Record, ...], now: int) -> ControlCont
                 heads.append((record.id, at, wire.pack(dict(head), facts.ITEM_LIMITS)))
             case field_works.FIELD_WORK:
                 works.append(_field_work(node, record, now))
+            case facts.LEDGER_RETURNED:
+                returned.append(_entry(record, now))
             case _:
                 unknown.add(record.kind)
     return ControlContent(
-        tuple(alarms), tuple(operations), tuple(statuses), tuple(heads), tuple(works), tuple(sorted(unknown))
+        tuple(alarms),
+        tuple(operations),
+        tuple(statuses),
+        tuple(heads),
+        tuple(works),
+        tuple(returned),
+        tuple(sorted(unknown)),
     )
 
 
@@ -176,13 +187,17 @@ def _ledger(records: tuple[Record, ...], now: int) -> LedgerContent:
     for record in records:
         if record.kind != facts.LEDGER_ENTRY:
             raise content_fault(10, f"lane ledger carries no {record.kind}")
-        entry = facts.ledger_entry_from_body(record.body)
-        if entry.id != record.id:
-            raise content_fault(6, f"the record {record.id} holds the entry {entry.id}")
-        _dated(record, now, entry.at)
-        _dated(record, now + DUE_AHEAD_S_MAX, entry.due_at)
-        entries.append(entry)
+        entries.append(_entry(record, now))
     return LedgerContent(tuple(entries))
+
+
+def _entry(record: Record, now: int) -> LedgerEntry:
+    entry = facts.ledger_entry_from_body(record.body)
+    if entry.id != record.id:
+        raise content_fault(6, f"the record {record.id} holds the entry {entry.id}")
+    _dated(record, now, entry.at)
+    _dated(record, now + DUE_AHEAD_S_MAX, entry.due_at)
+    return entry
 
 
 def _summary(records: tuple[Record, ...], known: KnownRegistry, now: int) -> EnergyContent:

@@ -1,4 +1,4 @@
-"""The hub's side of sync: hello, push, pull, compare, independent of how the bytes came. Floor: central_sync/ingest.
+"""The hub's side of sync, independent of how the bytes came: hello, push, pull. Floor: central_sync/ingest.
 
 On the walks of reading, payment and link loss. `handle(kind, body)` takes a packed message and gives the packed reply;
 HTTP and the simulator's link call it alike, and what couriers bring (`bundles`) goes the same ways. What cannot be read
@@ -22,9 +22,9 @@ from types import MappingProxyType
 from central_sync.balance.hours import ContentFault
 from central_sync.balance.topology import RegistryShelf
 from central_sync.ingest.applying import apply_content
-from central_sync.ingest.completeness import Completeness
 from central_sync.ingest.content import Content, batch_row, prepared_or_fault, unknown_fault
 from central_sync.ingest.going_down import GoingDown, what_lies_after
+from central_sync.ingest.rooms import Room
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import BatchRow
 from gridmodel.clock import Compute, UtilityClock
@@ -34,11 +34,10 @@ from hosting.log import logger
 from protocols.authority.signatures import KeyRing, SignatureRefused
 from protocols.errors import ProtocolFault
 from protocols.sync.batch import Batch
-from protocols.sync.completeness import Compare
 from protocols.sync.lanes import AckOutcome, DownLane, Lane, LaneMark, fresh_mark
 from protocols.sync.messages import Ack, Hello, Push, PushReply, Welcome
 from protocols.sync.pull import Pull, PullReply
-from protocols.sync.seal import check_signature
+from protocols.sync.seal import Signed, check_signature
 from protocols.sync.state import FIRST_EPOCH, Verdict, VerdictKind, judge, minted_epoch
 
 SPAN_PAUSE_S_MAX = 900
@@ -76,7 +75,7 @@ class RegionLink:
         clock: UtilityClock,
         compute: Compute,
         incarnation: str,
-        completeness: Completeness,
+        rooms: Mapping[str, Room],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -86,7 +85,7 @@ class RegionLink:
         self._clock = clock
         self._compute = compute
         self._incarnation = incarnation
-        self._completeness = completeness
+        self._rooms = rooms
         self._changed = changed
         self._locks: dict[NodeId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = logger("ingest")
@@ -100,10 +99,8 @@ class RegionLink:
                 return (await self.push(Push.from_bytes(body))).to_bytes()
             case "pull":
                 return await self._pull(Pull.from_bytes(body))
-            case "compare":
-                return await self._compare(Compare.from_bytes(body))
             case _:
-                raise LinkFault(20, f"there is no exchange {kind!r:.40}", "hello, push, pull and compare", 404)
+                return await self._beside(kind, body)
 
     async def carried_hello(self, hello: Hello, known: Mapping[Lane, LaneMark], made_at: int) -> None:
         """A hello out of a bundle made at `made_at`, whose node knew these marks of the hub's lanes.
@@ -336,14 +333,19 @@ class RegionLink:
 
         await self._store.write_for(node, verb)
 
-    async def _compare(self, compare: Compare) -> bytes:
-        self._authentic(compare.node, compare)
-        async with self._locks[compare.node]:
-            reply = await self._completeness.answer(compare, self._incarnation)
-        await self._seen(compare.node, reply.hub_time)
+    async def _beside(self, kind: str, body: bytes) -> bytes:
+        """An exchange that another room answers, in the node's turn."""
+        room = self._rooms.get(kind)
+        if room is None:
+            raise LinkFault(20, f"there is no exchange {kind!r:.40}", "see docs/reference/sync-v1.md", 404)
+        message = room.read(body)
+        self._authentic(message.node, message)
+        async with self._locks[message.node]:
+            reply = await room.answer(message, self._incarnation)
+        await self._seen(message.node, reply.hub_time)
         return reply.to_bytes()
 
-    def _authentic(self, node: NodeId, message: Hello | Pull | Compare) -> None:
+    def _authentic(self, node: NodeId, message: Signed) -> None:
         if node not in self._nodes:
             raise _stranger(node)
         outcome = check_signature(message, self._keyring, self._clock.bounds())

@@ -188,6 +188,7 @@ class Situation:
             "lanes": {lane.value: known.lanes.get(lane, 0) for lane in Lane},
             "registry_version": known.registry_version,
             "backlog": status.get("backlog"),
+            "agreement": status.get("agreement"),
             "status_at": None if row.status_at is None else rfc3339(row.status_at),
             "quarantined": known.quarantined,
             "down_waiting": known.down_waiting,

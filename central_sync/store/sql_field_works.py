@@ -42,6 +42,14 @@ class SqlFieldWorks:
         )
         return [FieldWorkRow(*row) for row in rows]
 
+    async def field_works_of(self, node: NodeId, after: str, limit: int) -> list[FieldWorkRow]:
+        """See `port_recovery`."""
+        rows = await self._connection.fetch_all(
+            f"SELECT {_COLUMNS} FROM field_work WHERE node = ? AND id > ? ORDER BY id LIMIT ?",
+            (node, after, limit),
+        )
+        return [FieldWorkRow(*row) for row in rows]
+
     async def recent_field_works(self, node: NodeId | None, limit: int) -> list[FieldWorkRow]:
         """See `port`."""
         rows = await self._connection.fetch_all(

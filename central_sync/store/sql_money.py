@@ -59,6 +59,14 @@ class SqlMoney:
         )
         return [self._entry(row) for row in rows]
 
+    async def ledger_of(self, node: NodeId, after: str, limit: int) -> list[LedgerRow]:
+        """See `port_recovery`."""
+        rows = await self._connection.fetch_all(
+            f"SELECT {_ENTRY} FROM ledger_entry WHERE node = ? AND id > ? ORDER BY id LIMIT ?",
+            (node, after, limit),
+        )
+        return [self._entry(row) for row in rows]
+
     async def damaged_entries(self, limit: int) -> list[str]:
         """See `port`."""
         damaged: list[str] = []

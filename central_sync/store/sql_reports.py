@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from central_sync.store.rows import AlarmRow, OperationRow
-from central_sync.store.statements import Statements, inserted, inserted_once
+from central_sync.store.statements import Statements, inserted, inserted_once, marks_of, slices
 from gridmodel.identity import NodeId
 
 _ALARM = "node, id, kind, subject, at, detail, cleared_at"
@@ -48,6 +48,26 @@ class SqlReports:
             (node, usage_point, limit),
         )
         return [OperationRow(*row) for row in rows]
+
+    async def operations_of(self, node: NodeId, after: str, limit: int) -> list[OperationRow]:
+        """See `port_recovery`."""
+        rows = await self._connection.fetch_all(
+            f"SELECT {_OPERATION} FROM relay_operation WHERE node = ? AND id > ? ORDER BY id LIMIT ?",
+            (node, after, limit),
+        )
+        return [OperationRow(*row) for row in rows]
+
+    async def operations_named(self, node: NodeId, ids: Sequence[str]) -> list[OperationRow]:
+        """See `port_recovery`."""
+        found: list[OperationRow] = []
+        for some in slices(ids):
+            rows = await self._connection.fetch_all(
+                f"SELECT {_OPERATION} FROM relay_operation WHERE node = ? AND id IN ({marks_of(len(some))})"
+                " ORDER BY id",
+                (node, *some),
+            )
+            found += [OperationRow(*row) for row in rows]
+        return found
 
     async def last_movements(self, node: NodeId) -> list[tuple[str, str, str | None]]:
         """See `port`."""

@@ -4,14 +4,14 @@ One gathering for all three, so that they never tell different stories. Everythi
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from edge_node.console.reliability import reliability
 from edge_node.store.opening import EdgeStore
 from edge_node.store.operations import Movement
-from edge_node.store.state import Mark
+from edge_node.store.state import Mark, agreement_of
 from edge_node.uplink.hub_link import LinkView
 from gridmodel.clock import UtilityClock
 from gridmodel.event import AlarmKind
@@ -70,6 +70,7 @@ class StatusBoard:
             "refused_items": len(await store.downlink.refused()),
             "set_aside": len(await store.outbox.quarantined()),
             "reconciled": await store.state.reconciled(),
+            "agreement": _agreement(marks),
             "clock_trusted": self._clock.trust().value == "trusted",
             "registry_version": 0 if registry is None else registry.version,
             "usage_points": 0 if registry is None else len(registry.usage_points),
@@ -113,6 +114,7 @@ class StatusBoard:
             "link_up": self._link is not None and self._link().up,
             "registry_version": 0 if registry is None else registry.version,
             "reconciled": await store.state.reconciled(),
+            "agreement": agreement_of(await store.state.get_all())[0].value,
             "cuts_stopped": bool(stops),
             "cuts_today": await self._cuts_today(now),
             "clock_trusted": self._clock.trust().value == "trusted",
@@ -140,6 +142,11 @@ class StatusBoard:
     async def _mandate(self) -> Mandate | None:
         bounds = self._clock.bounds()
         return await self._store.control.read(lambda conn: self._store.records.mandate_in_force(conn, bounds))
+
+
+def _agreement(marks: Mapping[Mark, str]) -> dict[str, Any]:
+    state, why = agreement_of(marks)
+    return {"state": state.value, "why": why, "recalled": json.loads(marks.get(Mark.RECALLED, "null"))}
 
 
 def _mandate(mandate: Mandate | None) -> dict[str, Any] | None:

@@ -57,6 +57,10 @@ class HourClose:
         registry = self._registries.newest
         if registry is None or self._clock.trust() is ClockTrust.DOUBTFUL:
             return now + REGISTRY_LOOK_S
+        if again := await self._hours.to_close_again():
+            await self._readings.touch(again)
+            await self._hours.closed_again()
+            self._reclosed_at = None
         due = await self._next_hour(registry)
         while due + self._grace_s <= now:
             touches = await self._readings.touched()

@@ -1,7 +1,8 @@
 """The cashier's desk: a payment is named, made durable, and only then told. Floor: edge_node/money; payment walk.
 
-The entry's id is made from entropy before anything is written, so that a retry can never make a second payment; the
-desk's own name of the request finds the first one again. Supply is woken after the commit: it reads the ledger itself.
+The entry's id follows from the desk's own name of the request, so that a retry can never make a second payment, not
+even after a backup was put back that knows neither: the hub gives the first entry back, and the retry finds it. Supply
+is woken after the commit: it reads the ledger itself.
 
 Codes: TQ-PY-01 unknown account, -02 impossible amount, -03 unknown cashier or wrong secret, -04 too many wrong secrets,
 -05 a request name used for another payment, -06 an impossible request name.
@@ -9,14 +10,15 @@ Codes: TQ-PY-01 unknown account, -02 impossible amount, -03 unknown cashier or w
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from hashlib import sha256
 
 from edge_node.store.ledger import Ledger, PaymentTaken, RequestConflict
 from edge_node.store.registries import Registries
 from edge_node.wakeups import Wakeups
 from gridmodel.account import EntryKind, LedgerEntry
-from gridmodel.clock import Entropy, UtilityClock
+from gridmodel.clock import UtilityClock
 from gridmodel.fault import Fault
-from gridmodel.identity import AccountId, ChannelId, EntryId, IdentityFault, checked_id, new_id
+from gridmodel.identity import AccountId, ChannelId, EntryId, IdentityFault, checked_id
 from gridmodel.quantity import TIYIN_PER_SOM
 
 PAYMENT_TIYIN_MAX = 100_000_000 * TIYIN_PER_SOM
@@ -53,7 +55,6 @@ class Desk:
         cashiers: Collection[str],
         check_secret: CheckSecret,
         clock: UtilityClock,
-        entropy: Entropy,
         wakeups: Wakeups,
         amount_tiyin_max: int = PAYMENT_TIYIN_MAX,
     ) -> None:
@@ -64,7 +65,6 @@ class Desk:
         self._cashiers = frozenset(cashiers)
         self._check_secret = check_secret
         self._clock = clock
-        self._entropy = entropy
         self._wakeups = wakeups
         self._amount_tiyin_max = amount_tiyin_max
         self._wrong: dict[str, _Wrong] = {}
@@ -100,7 +100,7 @@ class Desk:
             raise PaymentFault("TQ-PY-01", f"there is no account {account} at this office", "check the number again")
         now = self._clock.now()
         entry = LedgerEntry(
-            id=EntryId(new_id("pay", self._entropy)),
+            id=entry_of(self._channel, request_id),
             account=account,
             kind=EntryKind.PAYMENT,
             amount_tiyin=amount_tiyin,
@@ -133,6 +133,11 @@ class Desk:
                 self._wrong[cashier] = _Wrong(1 if before is None else before.count + 1, now)
             raise _stranger(cashier)
         self._wrong.pop(cashier, None)
+
+
+def entry_of(channel: ChannelId, request: str) -> EntryId:
+    """The id of the entry that a desk's request makes."""
+    return EntryId("pay-" + sha256(f"{channel}\0{request}".encode()).hexdigest()[:24])
 
 
 def _stranger(cashier: str) -> PaymentFault:

@@ -116,3 +116,19 @@ async def set_damaged_aside(conn: Connection, number: int, fault: Fault, now: in
     """A waiting record that cannot be read stops nothing: it gets number 0, an alarm names it, the lane goes on."""
     await conn.execute("UPDATE outbox_record SET epoch = 0, seq = 0 WHERE number = ?", (number,))
     await raise_alarm(conn, AlarmKind.ROW_DAMAGED, f"record-{number}", f"{fault.code}: {fault.what}", now)
+
+
+async def set_chunk_aside(
+    conn: Connection, *, sealed: LaneMark | None, chunk_id: str, fault: Fault, now: int, number: int | None
+) -> None:
+    """A chunk that cannot be read stops nothing: its record gets number 0, an alarm names it, the lane goes on.
+
+    When it had been sealed, the gap in the chain is a fork: the hub mints an epoch and the rest is offered there.
+    """
+    if sealed is not None:
+        at = (Lane.INTERVAL.value, sealed.epoch, sealed.seq)
+        await conn.execute("UPDATE outbox_record SET epoch = 0, seq = 0 WHERE lane = ? AND epoch = ? AND seq = ?", at)
+        await conn.execute("DELETE FROM outbox_batch WHERE lane = ? AND epoch = ? AND seq = ?", at)
+    else:
+        await conn.execute("UPDATE outbox_record SET epoch = 0, seq = 0 WHERE number = ?", (number,))
+    await raise_alarm(conn, AlarmKind.CHUNK_UNREADABLE, chunk_id, f"{fault.code}: {fault.what}", now)

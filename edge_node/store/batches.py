@@ -14,9 +14,8 @@ Codes: TQ-OB-02 a chunk that is not in the segments as it was sealed.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from edge_node.store.alarms import raise_alarm
 from edge_node.store.batch_rows import (
     LANES_QUERY,
     assembled,
@@ -25,14 +24,16 @@ from edge_node.store.batch_rows import (
     reopen_damaged,
     rows_after,
     sealed_mark,
+    set_chunk_aside,
     set_damaged_aside,
     waiting_lanes,
 )
+from edge_node.store.chunks import ChunkSource
 from edge_node.store.outbox import chunk_ref
 from edge_node.store.registry_versions import newest_version
+from edge_node.store.restamping import mark_chunks, restamp_hours, restamped
 from edge_node.store.state import Mark, raise_mark, write_mark
 from gridmodel.clock import Compute
-from gridmodel.event import AlarmKind
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from hosting.database import Connection, Database
@@ -63,14 +64,6 @@ PRUNED_PER_TURN_MAX = 500
 """Rows deleted in one transaction, so that pruning never holds up a payment."""
 CHUNKS_PER_FETCH_MAX = 1
 """A chunk travels alone."""
-
-
-class ChunkSource(Protocol):
-    """Where payloads of the interval lane lie: the segments."""
-
-    async def payload(self, day: str, chunk_id: str) -> bytes:
-        """The chunk's bytes; raises Fault when it is not there or damaged."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +189,10 @@ class Outbox:
                 " acked_seq = excluded.acked_seq, acked_hash = excluded.acked_hash",
                 (lane.value, mark.epoch, mark.seq, mark.hash),
             )
+            if row is not None and lane is Lane.SUMMARY:
+                await restamp_hours(conn, mark.epoch, told_at)
+            elif row is not None and lane is Lane.INTERVAL:
+                await mark_chunks(conn, mark.epoch)
             await raise_mark(conn, Mark.HUB_TOLD_AT, told_at)
             return True
 
@@ -348,7 +345,11 @@ class Outbox:
             return 0
         number, ref = waiting[0], chunk_ref(waiting[1])
         try:
-            payload = await self._chunks.payload(ref.day, ref.chunk_id)
+            payload, chunk_id = await self._chunks.payload(ref.day, ref.chunk_id), ref.chunk_id
+            other = await self._compute.run(restamped, payload, chunk_id, ref.epoch) if ref.epoch else None
+            if other is not None:
+                await self._chunks.put(other)
+                payload, chunk_id = other.payload, other.row.id
             make = partial(
                 seal,
                 node=self._node,
@@ -368,31 +369,20 @@ class Outbox:
         async def keep(conn: Connection) -> int:
             if await sealed_mark(conn, Lane.INTERVAL) != after:
                 return 0
-            await keep_batch(conn, batch, [number], payload=None, chunk=(ref.day, ref.chunk_id))
+            await keep_batch(conn, batch, [number], payload=None, chunk=(ref.day, chunk_id))
             return 1
 
-        return await self._control.write(keep)
+        kept = await self._control.write(keep)
+        if kept and chunk_id != ref.chunk_id:
+            await self._chunks.drop(ref.day, ref.chunk_id)
+        return kept
 
     async def _set_aside(
         self, sealed: LaneMark | None, chunk_id: str, fault: Fault, now: int, *, number: int | None = None
     ) -> None:
-        """A chunk that cannot be read stops nothing: its record gets number 0, an alarm names it, the lane goes on.
-
-        When it had been sealed, the gap in the chain is a fork: the hub mints an epoch and the rest is offered there.
-        """
-
-        async def verb(conn: Connection) -> None:
-            if sealed is not None:
-                at = (Lane.INTERVAL.value, sealed.epoch, sealed.seq)
-                await conn.execute(
-                    "UPDATE outbox_record SET epoch = 0, seq = 0 WHERE lane = ? AND epoch = ? AND seq = ?", at
-                )
-                await conn.execute("DELETE FROM outbox_batch WHERE lane = ? AND epoch = ? AND seq = ?", at)
-            else:
-                await conn.execute("UPDATE outbox_record SET epoch = 0, seq = 0 WHERE number = ?", (number,))
-            await raise_alarm(conn, AlarmKind.CHUNK_UNREADABLE, chunk_id, f"{fault.code}: {fault.what}", now)
-
-        await self._control.write(verb)
+        await self._control.write(
+            partial(set_chunk_aside, sealed=sealed, chunk_id=chunk_id, fault=fault, now=now, number=number)
+        )
 
 
 def _passes(fault: Fault) -> bool:

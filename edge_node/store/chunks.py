@@ -7,6 +7,7 @@ nobody was told of, and the next seal of its day takes its place. A chunk that w
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 from edge_node.store.segments import SegmentFault, Segments
 from gridmodel.reading import Revision
@@ -48,6 +49,22 @@ def sealed_chunk(day: str, number: int, revision: Revision, registry_version: in
     return SealedChunk(ChunkRow(name, day, number, revision, registry_version, digest), payload)
 
 
+class ChunkSource(Protocol):
+    """Where payloads of the interval lane lie: the segments."""
+
+    async def payload(self, day: str, chunk_id: str) -> bytes:
+        """The chunk's bytes; raises Fault when it is not there or damaged."""
+        ...
+
+    async def put(self, chunk: SealedChunk) -> None:
+        """Store another one, durably."""
+        ...
+
+    async def drop(self, day: str, chunk_id: str) -> None:
+        """Forget one."""
+        ...
+
+
 class Chunks:
     """The chunks of one node, by local day."""
 
@@ -80,6 +97,11 @@ class Chunks:
 
         async with self._segments.lease(row.day[:7]) as segment:
             await segment.database.write(verb)
+
+    async def drop(self, day: str, chunk_id: str) -> None:
+        """Forget a chunk that another one has taken the place of before the hub ever had it."""
+        async with self._segments.lease(day[:7]) as segment:
+            await segment.database.write(lambda conn: conn.execute("DELETE FROM chunk WHERE id = ?", (chunk_id,)))
 
     async def of_day(self, day: str) -> Sequence[ChunkRow]:
         """All chunks of a day, in order of number and revision; empty for a month without a segment."""

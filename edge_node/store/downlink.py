@@ -21,6 +21,7 @@ from gridmodel.event import AlarmKind
 from gridmodel.fault import Fault
 from hosting.database import Connection, Database
 from protocols.sync import wire
+from protocols.sync.attest import Tail, item_digest
 from protocols.sync.chunk.registries import RegistryKind
 from protocols.sync.facts import ITEM_LIMITS
 from protocols.sync.lanes import DownLane
@@ -140,8 +141,17 @@ class Downlink:
         """Start these lanes at their beginning: the hub numbers anew. Nothing that is here is taken away meanwhile."""
         chosen = [(lane.value,) for lane in lanes]
         await self._control.write(
-            lambda conn: conn.execute_many("UPDATE downlink SET next_offset = 1 WHERE lane = ?", chosen)
+            lambda conn: conn.execute_many("UPDATE downlink SET next_offset = 1, digest = NULL WHERE lane = ?", chosen)
         )
+
+    async def tails(self) -> dict[DownLane, Tail]:
+        """The last item that was taken from each lane, where it is known: what an attestation tells."""
+        rows = await self._control.read(
+            lambda conn: conn.fetch_all(
+                "SELECT lane, next_offset, digest FROM downlink WHERE digest IS NOT NULL AND next_offset > 1"
+            )
+        )
+        return {DownLane(lane): (int(after) - 1, bytes(digest)) for lane, after, digest in rows}
 
     async def retry_refused(self, now: int) -> int:
         """Try again what could not be taken in (a newer program, a clock set right); gives how many are applied now."""
@@ -312,9 +322,9 @@ async def _next_offset(conn: Connection, lane: DownLane) -> int:
 
 async def _advance(conn: Connection, item: DownItem) -> None:
     await conn.execute(
-        "INSERT INTO downlink (lane, next_offset) VALUES (?, ?) ON CONFLICT (lane)"
-        " DO UPDATE SET next_offset = excluded.next_offset",
-        (item.lane.value, item.offset + 1),
+        "INSERT INTO downlink (lane, next_offset, digest) VALUES (?, ?, ?) ON CONFLICT (lane)"
+        " DO UPDATE SET next_offset = excluded.next_offset, digest = excluded.digest",
+        (item.lane.value, item.offset + 1, item_digest(item)),
     )
 
 

@@ -62,7 +62,7 @@ class FieldWorks:
         packed = wire.pack(work_to_body(work), RECORD_LIMITS)
 
         async def verb(conn: Connection) -> bool | None:
-            known = await self._get(conn, work.id)
+            known = await self.find(conn, work.id)
             if known is not None:
                 if replace(known, recorded_at=work.recorded_at) != work:
                     raise work_fault(
@@ -83,9 +83,10 @@ class FieldWorks:
 
     async def get(self, work: str) -> FieldWork | None:
         """One work; None where there is none, or a damaged one."""
-        return await self._control.read(partial(self._get, work=work))
+        return await self._control.read(partial(self.find, work=work))
 
-    async def _get(self, conn: Connection, work: str) -> FieldWork | None:
+    async def find(self, conn: Connection, work: str) -> FieldWork | None:
+        """`get` within the caller's transaction."""
         row = await conn.fetch_one("SELECT id, at, body, recorded_at, hash FROM field_work WHERE id = ?", (work,))
         return None if row is None else self._work(row)
 
@@ -111,6 +112,25 @@ class FieldWorks:
             else:
                 works.append(work)
         return StoredWorks(tuple(works), tuple(damaged))
+
+    async def page(self, conn: Connection, after: str, limit: int) -> list[tuple[str, FieldWork | None]]:
+        """(id, work) by id after `after`; None for a row that is not what was written."""
+        rows = await conn.fetch_all(
+            "SELECT id, at, body, recorded_at, hash FROM field_work WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+        )
+        return [(row[0], self._work(row)) for row in rows]
+
+    async def take_back(self, conn: Connection, work: FieldWork, now: int) -> bool | None:
+        """A work that the hub has and this store lost; gives whether it is new, None for another content."""
+        known = await self.find(conn, work.id)
+        if known is not None:
+            return False if known == work else None
+        values = (work.id, work.at, wire.pack(work_to_body(work), RECORD_LIMITS), now)
+        await conn.execute(
+            "INSERT OR REPLACE INTO field_work (id, at, body, recorded_at, hash) VALUES (?, ?, ?, ?, ?)",
+            (*values, self._hasher.digest(*values)),
+        )
+        return True
 
     async def latest(self, limit: int = LISTED_MAX) -> list[FieldWork]:
         """The latest works, newest first."""

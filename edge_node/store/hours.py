@@ -7,11 +7,12 @@ that a close repeated after a crash tells only what is missing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from edge_node.store.chunks import ChunkRow
 from edge_node.store.outbox import ChunkRef, append_chunk, append_record
+from edge_node.store.restamping import hour_name
+from edge_node.store.state import Mark, forget_mark, read_mark
 from gridmodel.balance import NO_ENERGY, HourCell
 from gridmodel.network import SupplyPointKind
 from gridmodel.reading import Revision
@@ -22,8 +23,6 @@ from protocols.sync.lanes import Lane
 
 CELLS_PER_TRANSACTION_MAX = 500
 """Half a district's transformers: the control database is given back within some 50 ms, a payment waits no longer."""
-PLACE_IN_ID_CHARACTERS = 24
-"""96 bits of the place's digest in a record's id, which has no room for two identifiers."""
 FIRST_EPOCH = 1
 """Of revisions before the hub minted a higher one."""
 
@@ -107,6 +106,24 @@ class Hours:
             )
 
         return await self._control.read(verb)
+
+    async def to_close_again(self) -> list[int]:
+        """Closed hours that have to be closed again since a lane forked; none once `closed_again` was told."""
+
+        async def verb(conn: Connection) -> list[int]:
+            since = await read_mark(conn, Mark.CLOSE_AGAIN_FROM)
+            if since is None:
+                return []
+            rows = await conn.fetch_all(
+                "SELECT hour_end FROM hour_closed WHERE hour_end > ? ORDER BY hour_end", (int(since),)
+            )
+            return [int(end) for (end,) in rows]
+
+        return await self._control.read(verb)
+
+    async def closed_again(self) -> None:
+        """They are touched, durably: whoever closes hours takes them from here."""
+        await self._control.write(lambda conn: forget_mark(conn, Mark.CLOSE_AGAIN_FROM))
 
     async def put_hour(self, hour_end: int, cells: Sequence[PlaceCell], now: int, *, told: bool = True) -> int:
         """Close an hour, or close it again; gives how many cells were new or changed.
@@ -214,9 +231,8 @@ class _HourPart:
         ]
 
     async def _tell(self, conn: Connection, one: PlaceCell, revision: Revision) -> None:
-        place = sha256(one.place.encode()).hexdigest()[:PLACE_IN_ID_CHARACTERS]
         kind = TRANSFORMER_HOUR if one.kind is SupplyPointKind.TRANSFORMER else SUPPLY_HOUR
-        record_id = f"{self._hour_end}.{revision.epoch}-{revision.number}.{place}"
+        record_id = hour_name(self._hour_end, revision, one.place)
         body = PlaceHour(one.place, self._hour_end, one.cell, revision).to_body()
         await append_record(conn, Lane.SUMMARY, kind, record_id, body, self._now)
 

@@ -106,8 +106,8 @@ class Operations:
         self._control = control
         self._hasher = RowHasher(row_key, "relay_operation")
 
-    async def put(self, conn: Connection, operation: Operation, now: int) -> None:
-        """Write the operation as it is now; at its intent and at its result the hub is told."""
+    async def put(self, conn: Connection, operation: Operation, now: int, *, told: bool = True) -> None:
+        """Write the operation as it is now; at its intent and at its result the hub is told, unless it told us."""
         values = (
             operation.id,
             operation.usage_point,
@@ -122,13 +122,14 @@ class Operations:
             operation.result_at,
             None if operation.outcome is None else operation.outcome.value,
         )
-        told = await conn.fetch_one("SELECT result_at FROM relay_operation WHERE id = ?", (operation.id,))
+        known = await conn.fetch_one("SELECT result_at FROM relay_operation WHERE id = ?", (operation.id,))
         await conn.execute(
             f"INSERT OR REPLACE INTO relay_operation ({_COLUMNS}, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*values, self._hasher.digest(*values)),
         )
-        if told is None or (operation.result_at is not None and told[0] is None):
-            await append_record(conn, Lane.CONTROL, RELAY_OPERATION, operation.id, _fact(operation).to_body(), now)
+        if told and (known is None or (operation.result_at is not None and known[0] is None)):
+            body = fact_of(operation).to_body()
+            await append_record(conn, Lane.CONTROL, RELAY_OPERATION, operation.id, body, now)
 
     async def finish(self, conn: Connection, operation: Operation, outcome: Outcome, now: int) -> Operation:
         """Write the operation's result."""
@@ -140,6 +141,22 @@ class Operations:
     async def get(self, conn: Connection, operation_id: str) -> Operation | None:
         """One operation."""
         row = await conn.fetch_one(f"SELECT {_COLUMNS}, hash FROM relay_operation WHERE id = ?", (operation_id,))
+        return None if row is None else self._operation(row)
+
+    async def page(self, conn: Connection, after: str, limit: int) -> list[Operation]:
+        """Operations by id after `after`."""
+        rows = await conn.fetch_all(
+            f"SELECT {_COLUMNS}, hash FROM relay_operation WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+        )
+        return [self._operation(row) for row in rows]
+
+    async def last_of(self, conn: Connection, point: UsagePointId) -> Operation | None:
+        """The latest operation of a point, by its intent."""
+        row = await conn.fetch_one(
+            f"SELECT {_COLUMNS}, hash FROM relay_operation WHERE usage_point = ?"
+            " ORDER BY intent_at DESC, id DESC LIMIT 1",
+            (point,),
+        )
         return None if row is None else self._operation(row)
 
     async def last_cut(self, conn: Connection, point: UsagePointId) -> Operation | None:
@@ -265,7 +282,8 @@ class Operations:
         )
 
 
-def _fact(operation: Operation) -> RelayOperationFact:
+def fact_of(operation: Operation) -> RelayOperationFact:
+    """The operation as it travels."""
     return RelayOperationFact(
         usage_point=operation.usage_point,
         meter=operation.meter,

@@ -38,6 +38,8 @@ class ChunkRef:
     chunk_id: str
     """Names one content for ever: a corrected chunk has another id."""
     registry_version: int
+    epoch: int = 0
+    """It is to be told under this epoch; 0: as it was sealed."""
 
 
 async def append_record(  # noqa: PLR0917
@@ -86,4 +88,4 @@ async def append_chunk(conn: Connection, ref: ChunkRef, now: int) -> None:
 def chunk_ref(body: bytes) -> ChunkRef:
     """The reference in the packed body of a chunk record."""
     read = wire.unpack(body, RECORD_LIMITS)
-    return ChunkRef(read["day"], read["chunk_id"], read["registry_version"])
+    return ChunkRef(read["day"], read["chunk_id"], read["registry_version"], read.get("epoch", 0))

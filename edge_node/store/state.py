@@ -4,7 +4,8 @@ On the walk of a link loss. Each mark is one text under one name; the functions 
 that a mark moves together with the fact it speaks of.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from hosting.database import Connection, Database
@@ -21,6 +22,22 @@ class Mark(StrEnum):
     """The hub that acknowledged last."""
     HUB_MOVED = "hub_moved"
     """The incarnation of a hub that answered and is not the one we knew; nothing is cut while it stands."""
+    HUB_ROLLED_BACK = "hub_rolled_back"
+    """Why the hub is known to have gone back; absent once it holds again what it had confirmed."""
+    HUB_HEADS = "hub_heads"
+    """The highest that the hub ever told of each of its counters, as JSON; counted anew once node and hub agree."""
+    TICKET = "ticket"
+    """The ticket that the hub confirmed last, hexadecimal."""
+    NEXT_TICKET = "next_ticket"
+    """The one drawn to follow it: durable before it is shown."""
+    FENCED = "fenced"
+    """Another copy of this node speaks with the hub: JSON {since, wait_s, challenge}. This one waits, cuts nobody."""
+    RECALL_WANTED = "recall_wanted"
+    """Why facts are to be compared with the hub by id; nobody is cut before that is done."""
+    RECALLED = "recalled"
+    """How the latest comparison of facts went: JSON, for status."""
+    CLOSE_AGAIN_FROM = "close_again_from"
+    """The end of the first hour that is to be closed again from its readings: this store may have gone back."""
     RECONCILED_AT = "reconciled_at"
     """UTC seconds since when marks of node and hub agree; absent in a new or rebuilt store."""
     CLOCK_FLOOR = "clock_floor"
@@ -44,6 +61,37 @@ class Mark(StrEnum):
     """The latest bundle written here, for status: JSON {at, bundle, whole, forked}."""
     BUNDLE_APPLIED = "bundle_applied"
     """The latest one applied here, in the same form."""
+
+
+class Agreement(StrEnum):
+    """How a store stands to its hub, for people; nobody is cut unless it is AGREED."""
+
+    AGREED = "agreed"
+    NEVER = "never"
+    """It has not heard its hub since it was made or rebuilt."""
+    FENCED = "fenced"
+    """Another copy of this node goes on: this one waits."""
+    HUB_ROLLED_BACK = "hub_rolled_back"
+    """The hub was put back from a backup, and is being refilled."""
+    RECALLING = "recalling"
+    """Something moved: node and hub ask each other what they lack."""
+
+
+def agreement_of(marks: Mapping[Mark, str]) -> tuple[Agreement, str]:
+    """The state and why it is so, out of a store's marks."""
+    if (fenced := marks.get(Mark.FENCED)) is not None:
+        told = json.loads(fenced)
+        return (
+            Agreement.FENCED,
+            f"another copy speaks with the hub; this one may go on after {told['wait_s']} s of silence",
+        )
+    if (why := marks.get(Mark.HUB_ROLLED_BACK)) is not None:
+        return Agreement.HUB_ROLLED_BACK, why
+    if Mark.HUB_MOVED in marks:
+        return Agreement.RECALLING, marks.get(Mark.RECALL_WANTED, "the hub moved")
+    if Mark.RECONCILED_AT not in marks:
+        return Agreement.NEVER, "this store has not heard its hub yet"
+    return Agreement.AGREED, ""
 
 
 async def read_mark(conn: Connection, mark: Mark) -> str | None:
@@ -75,8 +123,13 @@ async def forget_mark(conn: Connection, mark: Mark) -> None:
 
 
 async def is_reconciled(conn: Connection) -> bool:
-    """Whether this store has heard its hub since it was made or rebuilt, and the hub has not moved since."""
-    return await read_mark(conn, Mark.RECONCILED_AT) is not None and await read_mark(conn, Mark.HUB_MOVED) is None
+    """Whether this store has heard its hub since it was made or rebuilt, and neither moved since or was copied."""
+    row = await conn.fetch_one(
+        "SELECT count(*) FILTER (WHERE key = ?), count(*) FILTER (WHERE key <> ?) FROM node_state"
+        " WHERE key IN (?, ?, ?)",
+        (Mark.RECONCILED_AT, Mark.RECONCILED_AT, Mark.RECONCILED_AT, Mark.HUB_MOVED, Mark.FENCED),
+    )
+    return row == (1, 0)
 
 
 class NodeState:

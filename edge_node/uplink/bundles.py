@@ -9,7 +9,8 @@ word to this store can only add: where it says that less is durable it is old, a
 on exactly from what is here, or the bundle is refused. Another hub than the one this store agreed with is a matter for
 a person.
 
-Codes: TQ-BN-20 no keys for bundles here, 21 it goes on from what is not here, 22 of another hub, 23 of the future.
+Codes: TQ-BN-20 no keys for bundles here, 21 it goes on from what is not here, 22 of another hub, 23 of the future, 24
+this copy waits.
 """
 
 import asyncio
@@ -124,10 +125,13 @@ class Bundles:
     async def write(self, place: Path, *, bytes_max: int = BUNDLE_BYTES_MAX) -> dict[str, Any]:
         """Everything the hub has not acknowledged, into a bundle at `place` (a file, or a folder).
 
-        Raises Fault TQ-BN-20, CarriedFault; then there is no file.
+        Raises Fault TQ-BN-20, 23, CarriedFault; then there is no file.
         """
         async with self._turn:
             keys, now = self._keys_or_fault(), self._clock.now()
+            if await self._state.get(Mark.FENCED) is not None:
+                hint = "switch off the copy that is not to go on; see docs/operating/restored.md"
+                raise Fault("TQ-BN-24", "another copy of this node goes on, this one sends nothing", hint)
             going, offsets = await going_on(self._state, self._outbox, now), await self._downlink.offsets()
             bundle = new_id("bundle", self._entropy)
             wrapped, box = keys.hub.box(bundle, self._entropy)

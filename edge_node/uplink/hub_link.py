@@ -7,7 +7,8 @@ shared by two of them. A lost link costs nothing but time; nobody else in the no
 
 A hub that speaks with another incarnation, or that lacks what it had acknowledged, has moved backwards; a lane that
 forks says that this store may have. Either way the mark HUB_MOVED stands (nothing is cut while it does) until the hub
-holds everything again and a whole pull went through.
+holds everything again, facts were compared by id (`recalling`) and a whole pull went through. Between a greeting and
+the first push the node attests which copy of itself it is (`standing`).
 """
 
 import asyncio
@@ -19,7 +20,9 @@ from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
 from edge_node.uplink.comparison import ComparisonRoom
+from edge_node.uplink.recalling import RecallRoom
 from edge_node.uplink.reconciliation import Reconciliation
+from edge_node.uplink.standing import StandingRoom
 from edge_node.uplink.taking import Taking
 from edge_node.wakeups import Wakeups, rung_or_over
 from gridmodel.clock import Entropy, Rng, UtilityClock
@@ -54,7 +57,14 @@ class HubLinkLimits:
     pulls_per_turn_max: int = 8
     """Pulls in a row while more lies ready; then facts go up again, so that neither way starves the other."""
     exchange_s_max: dict[str, float] = field(
-        default_factory=lambda: {"hello": 90.0, "push": 660.0, "pull": 2400.0, "compare": 700.0}
+        default_factory=lambda: {
+            "hello": 90.0,
+            "push": 660.0,
+            "pull": 2400.0,
+            "compare": 700.0,
+            "attest": 90.0,
+            "recall": 240.0,
+        }
     )
     """Loop seconds of one exchange, a little above the link's own limits at its slowest rate: the last resort against
     a link that keeps its promise to raise LinkLost badly."""
@@ -75,6 +85,15 @@ class LinkView:
     """Code, what and hint of the last failure while the link is lost."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is asked over the same link beside the session, an exchange at a time."""
+
+    comparison: ComparisonRoom
+    standing: StandingRoom
+    recalling: RecallRoom
+
+
 class HubLink:
     """Talks to the hub until it is cancelled; see the module."""
 
@@ -86,7 +105,7 @@ class HubLink:
         downlink: Downlink,
         alarms: Alarms,
         reconciliation: Reconciliation,
-        comparison: ComparisonRoom,
+        beside: Beside,
         link: Link,
         clock: UtilityClock,
         rng: Rng,
@@ -101,8 +120,10 @@ class HubLink:
         self._outbox = outbox
         self._downlink = downlink
         self._reconciliation = reconciliation
-        self._comparison = comparison
-        self._compared_last = False
+        self._comparison = beside.comparison
+        self._standing = beside.standing
+        self._recalling = beside.recalling
+        self._compared_last = self._attested_last = False
         self._link = link
         self._clock = clock
         self._rng = rng
@@ -158,6 +179,9 @@ class HubLink:
             self._greets_anew = False
             self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)
             await self._comparison.look()  # a courier may have brought the wish for one
+        if self._attests(now):
+            await self._guarded(self._attest)
+            return
         # due; or the clock stepped back behind the last one
         pull_due = self._session.state is LinkState.LIVE and not now < self._pull_at <= now + self._limits.pull_period_s
         if pull_due and not self._up_first:
@@ -165,7 +189,7 @@ class HubLink:
             await self._look_for_owed()
             self._up_first = True  # something goes up between two bursts: neither way starves the other
             return
-        if await self._compared(now):
+        if await self._beside(now):
             return
         if self._session.state is LinkState.LOST and self._session.retry_at > now + RETRY_S_MAX:
             self._session = UplinkSession(rng=self._rng, limits=self._uplink_limits)  # the clock stepped back
@@ -185,23 +209,52 @@ class HubLink:
             case _:
                 assert_never(step)
 
-    async def _compared(self, now: int) -> bool:
-        """One exchange of a comparison that is due, between two steps of the session."""
-        if self._compared_last or not self._compare_due(now):
+    def _attests(self, now: int) -> bool:
+        """Whether to attest now; what goes up has its turn between two, however fast the calendar runs."""
+        due = self._session.state is LinkState.LIVE and self._standing.due(now)
+        self._attested_last = due and (self._standing.holds_back or not self._attested_last)
+        return self._attested_last
+
+    async def _beside(self, now: int) -> bool:
+        """Between two steps of the session: nothing goes up from a copy that waits; a comparison takes its turn."""
+        if self._session.state is not LinkState.LIVE:
+            return False
+        if self._standing.holds_back:
+            self._up_first = False
+            wait_s = min(self._standing.due_at - now, self._limits.pull_period_s)
+            await self._sleep_or_fact(max(1, wait_s))
+            return True
+        if self._compared_last:
             self._compared_last = False
             return False
+        room: RecallRoom | ComparisonRoom
+        if await self._recalling.due(now):
+            room = self._recalling
+        elif self._comparison.due(now):
+            room = self._comparison
+        else:
+            return False
         self._compared_last = True
-        await self._guarded(self._compare)
+        await self._guarded(lambda: room.step(self._exchange))
         await self._look_for_owed()
         return True
 
     def _compare_due(self, now: int) -> bool:
         return self._session.state is LinkState.LIVE and self._comparison.due(now)
 
-    async def _compare(self) -> None:
-        await self._comparison.step(self._exchange)
+    async def _attest(self) -> None:
+        reply = await self._standing.step(self._exchange)
+        if reply is None:
+            return
+        self._heard(reply.hub_time)
+        now = self._clock.now()
+        if await self._reconciliation.met(reply.hub_incarnation, now):
+            raise LinkLost(52, "another hub answered than the one greeted", "the node greets it by itself")
+        if reply.refetch:
+            await self._taking.begin_anew(frozenset(reply.refetch), now)
+            self._pull_at = 0
 
-    async def _guarded(self, exchange: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self, exchange: Callable[[], Awaitable[object]]) -> None:
         """An exchange whose failure is the loss of the link: shown, and tried again later."""
         try:
             await exchange()
@@ -209,6 +262,7 @@ class HubLink:
             now = self._clock.now()
             self._pulled_whole = False
             self._comparison.lost()
+            self._recalling.lost()
             if self._session.state is not LinkState.LOST:
                 self._session.lost(now, fault.retry_after_s if isinstance(fault, LinkLost) else None)
             if self._view.up or self._view.since == 0:
@@ -247,6 +301,7 @@ class HubLink:
         self._pulled_whole = False
         self._refetched = frozenset()
         self._pull_at = 0
+        self._standing.greeted()
         await self._taking.persist(effects, self._told_at)
         await self._taking.greeted(
             {lane: welcome.lanes.get(lane, fresh_mark(FIRST_EPOCH)) for lane in LANES_BY_PRIORITY}, self._told_at
@@ -311,10 +366,14 @@ class HubLink:
         if self._session.state is not LinkState.LIVE:
             await self._clock.sleep(1 if until is None else until - now)
             return
+        due_at = min(self._pull_at, self._standing.due_at, self._pull_at if until is None else until)
         if self._pulled_whole and not self._reconciliation.settled and not self._session.forked:
-            held = {lane: self._session.cursor(lane) for lane in LANES_BY_PRIORITY}
-            await self._reconciliation.settle(held, await self._outbox.local({}), now)
-        await self._sleep_or_fact((self._pull_at if until is None else min(until, self._pull_at)) - now)
+            if await self._recalling.wanted():
+                due_at = min(due_at, max(now + 1, self._recalling.due_at))
+            else:
+                held = {lane: self._session.cursor(lane) for lane in LANES_BY_PRIORITY}
+                await self._reconciliation.settle(held, await self._outbox.local({}), now)
+        await self._sleep_or_fact(min(due_at - now, self._limits.pull_period_s))  # the wall may just have been set back
         await self._look_for_owed()
 
     async def _look_for_owed(self) -> None:

@@ -2,10 +2,11 @@
 
 A new or rebuilt store has never heard the hub; a hub restored from a backup lacks what it acknowledged; another hub may
 answer in its place. All three stand as marks in the store, in the transaction that notices them, and are taken away
-only when every lane is at the hub again and a whole pull went through.
+only when every lane is at the hub again, a whole pull went through, and facts were compared by id (`recalling`).
 
 A store that went back itself (a copy was restored, a disk lost) has forgotten cuts that its brakes should count and
-payments that its own desk took; no pull brings those. So cuts are stopped, until a person at the office lifts the stop.
+payments that its own desk took. The comparison brings back what the hub has of them; what never reached the hub is on
+paper alone. So cuts are stopped as well, until a person at the office has entered those receipts and lifts the stop.
 """
 
 from collections.abc import Mapping
@@ -79,16 +80,25 @@ class Reconciliation:
         """The hub moved backwards or was replaced: nothing is cut from now on."""
         self._settled = False
 
+        await self._control.write(lambda conn: self._note_moved(conn, what, now))
+        self._wakeups.outbox.set()
+
+    async def rolled_back(self, what: str, now: int) -> None:
+        """The hub was put back from a backup: `moved`, under its own name until the hub holds again what it had."""
+        self._settled = False
+
         async def verb(conn: Connection) -> None:
-            await write_mark(conn, Mark.HUB_MOVED, self._spoken or UNKNOWN)
-            await raise_alarm(conn, AlarmKind.HUB_MOVED, self._node, what, now)
+            await self._note_moved(conn, what, now)
+            if await read_mark(conn, Mark.HUB_ROLLED_BACK) is None:
+                await write_mark(conn, Mark.HUB_ROLLED_BACK, what)
+            await raise_alarm(conn, AlarmKind.HUB_ROLLED_BACK, self._node, what, now)
 
         await self._control.write(verb)
         self._wakeups.outbox.set()
 
-    async def went_back(self, lane: Lane, now: int) -> None:
-        """The hub holds what this store does not: stop cuts, once, for a person to lift when books are compared."""
-        why = f"this store went back (lane {lane.value}): compare cuts and payments with the hub, then lift"
+    async def went_back(self, lane: str, now: int) -> None:
+        """The hub holds what this store does not: stop cuts, once, for a person to lift when receipts are entered."""
+        why = f"this store went back ({lane}): enter receipts that the hub never had, then lift"
         await self._control.write(lambda conn: stop_cuts_once(conn, self._node, ITSELF, why, now))
         self._wakeups.outbox.set()
 
@@ -106,8 +116,10 @@ class Reconciliation:
                 await write_mark(conn, Mark.HUB_INCARNATION, self._spoken)
             if await read_mark(conn, Mark.RECONCILED_AT) is None:
                 await write_mark(conn, Mark.RECONCILED_AT, str(now))
-            await forget_mark(conn, Mark.HUB_MOVED)
-            await clear_alarm(conn, AlarmKind.HUB_MOVED, self._node, now)
+            for mark in (Mark.HUB_MOVED, Mark.HUB_ROLLED_BACK, Mark.HUB_HEADS):  # its heights are counted anew
+                await forget_mark(conn, mark)
+            for kind in (AlarmKind.HUB_MOVED, AlarmKind.HUB_ROLLED_BACK):
+                await clear_alarm(conn, kind, self._node, now)
 
         await self._control.write(verb)
         self._known = self._spoken
@@ -115,3 +127,8 @@ class Reconciliation:
         self._wakeups.outbox.set()
         self._wakeups.enforcement.set()
         return True
+
+    async def _note_moved(self, conn: Connection, what: str, now: int) -> None:
+        await write_mark(conn, Mark.HUB_MOVED, self._spoken or UNKNOWN)
+        await write_mark(conn, Mark.RECALL_WANTED, what)
+        await raise_alarm(conn, AlarmKind.HUB_MOVED, self._node, what, now)

@@ -65,8 +65,8 @@ class Taking:
                 case Forked():
                     await self._alarms.put(AlarmKind.LANE_FORKED, effect.lane.value, effect.reason, now)
                     await self._reconciliation.moved(f"lane {effect.lane.value}: {effect.reason}", now)
-                    if effect.lane in REMEMBERED_BY_BRAKES - behind:
-                        await self._reconciliation.went_back(effect.lane, now)
+                    if effect.lane in REMEMBERED_BY_BRAKES - behind and not effect.own_gap:
+                        await self._reconciliation.went_back(f"lane {effect.lane.value}", now)
                 case Held():
                     self._maybe_held.add(effect.lane)
                     await self._alarms.put(AlarmKind.LANE_HELD, effect.lane.value, effect.reason, now)
@@ -74,7 +74,7 @@ class Taking:
                     await self._reconciliation.moved(f"hub {effect.after} answers, {effect.before} did before", now)
                 case HubRolledBack():
                     what = f"lane {effect.lane.value}: the hub has {effect.have.seq}, {effect.acknowledged.seq} it had"
-                    await self._reconciliation.moved(what, now)
+                    await self._reconciliation.rolled_back(what, now)
                     await self._outbox.reopen(effect.lane, effect.have)
                 case _:
                     assert_never(effect)

@@ -86,6 +86,8 @@ class Forked:
 
     lane: Lane
     reason: str
+    own_gap: bool = False
+    """The node's own chain has a gap (let go, damaged): the hub holds nothing that the node does not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ raises MessageFault (the hub then quarantines the batch). Whether a value is *tr
 for the hub's ingest to judge, which has the registry. Entries of the ledger travel alike in both directions.
 
     lane up   kinds
-    control   alarm, relay_operation, node_status, audit_head; field_work (`field_works`)
+    control   alarm, relay_operation, node_status, audit_head, ledger_returned; field_work (`field_works`)
     ledger    ledger_entry
     summary   transformer_hour, supply_hour: `PlaceHour`
 """
@@ -27,6 +27,8 @@ from protocols.sync.fields import Fields, fault
 TRANSFORMER_HOUR = "transformer_hour"
 SUPPLY_HOUR = "supply_hour"
 LEDGER_ENTRY = "ledger_entry"
+LEDGER_RETURNED = "ledger_returned"
+"""An entry that the hub once sent down and has lost: its node gives it back. Counts only at a hub that was restored."""
 ALARM = "alarm"
 RELAY_OPERATION = "relay_operation"
 NODE_STATUS = "node_status"
@@ -203,7 +205,7 @@ def status_from_body(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
 
     A status is shown and decides nothing but which parts of a registry need not go again (a node that lacks one says
     so). So it may grow: `at` is required, what is unknown is taken as it is, and what a hub of this version shows has
-    its type: `backlog` ({lane: batches not yet acknowledged}), the counts, times and flags below, `software`.
+    its type: `backlog` ({lane: batches not yet acknowledged}), the counts, times, flags and texts below.
     """
     at = _moment_of(body)
     _shown("status", body)
@@ -217,6 +219,7 @@ def status_from_body(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
         if not isinstance(body.get(name, False), bool):
             raise fault(21, f"status.{name} is not true or false")
     f.text("status.software", body.get("software", ""), NAME_TEXT_MAX)
+    f.text("status.agreement", body.get("agreement", ""), NAME_TEXT_MAX)
     backlog = body.get("backlog", {})
     if not isinstance(backlog, dict) or len(backlog) > LANES_MAX:
         raise fault(21, "status.backlog is no map of lanes")

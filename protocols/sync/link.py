@@ -5,7 +5,7 @@ judges nothing. It promises: a reply is whole or LinkLost is raised; after LinkL
 took the body in (so everything sent must be safe to send again); nothing is retried in here; no reply of an earlier
 exchange is ever given to a later one.
 
-HttpLink posts to ``{hub}/sync/v1/{kind}`` (hello, push, pull, compare), content type CONTENT_TYPE both ways. A hub
+HttpLink posts to ``{hub}/sync/v1/{kind}`` (a key of REQUEST_BYTES_MAX), content type CONTENT_TYPE both ways. A hub
 says 200 with the reply; 503 or 429 with Retry-After (whole seconds) when it wants the node to come later; any 4xx with
 a problem document (RFC 9457, `code` and `detail`) when it will never take this.
 
@@ -21,17 +21,28 @@ from typing import Protocol
 import aiohttp
 
 from protocols.errors import Blame, Hope, ProtocolFault
+from protocols.sync.attest import ATTEST_BYTES_MAX
 from protocols.sync.completeness import COMPARE_BYTES_MAX, COMPARE_REPLY_BYTES_MAX
 from protocols.sync.messages import BATCHES_PER_PUSH_MAX, PULL_REPLY_BYTES_MAX, PUSH_BYTES_MAX
+from protocols.sync.recall import RECALL_BYTES_MAX, RECALL_REPLY_BYTES_MAX
 
 CONTENT_TYPE = "application/msgpack"
-REQUEST_BYTES_MAX = {"hello": 8_192, "push": PUSH_BYTES_MAX, "pull": 8_192, "compare": COMPARE_BYTES_MAX}
+REQUEST_BYTES_MAX = {
+    "hello": 8_192,
+    "push": PUSH_BYTES_MAX,
+    "pull": 8_192,
+    "compare": COMPARE_BYTES_MAX,
+    "attest": ATTEST_BYTES_MAX,
+    "recall": RECALL_BYTES_MAX,
+}
 """What each kind of exchange may send; a server sets the same limits."""
 REPLY_BYTES_MAX = {
     "hello": 8_192,
     "push": BATCHES_PER_PUSH_MAX * 1_024,
     "pull": PULL_REPLY_BYTES_MAX,
     "compare": COMPARE_REPLY_BYTES_MAX,
+    "attest": ATTEST_BYTES_MAX,
+    "recall": RECALL_REPLY_BYTES_MAX,
 }
 """What each kind of exchange may be answered with."""
 PROBLEM_BYTES_MAX = 4_096

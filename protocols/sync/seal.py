@@ -19,6 +19,7 @@ from protocols.authority.signatures import (
     Verification,
     Verified,
 )
+from protocols.sync.attest import Attest
 from protocols.sync.batch import Batch, BatchHeader
 from protocols.sync.completeness import Compare
 from protocols.sync.lanes import (
@@ -31,6 +32,7 @@ from protocols.sync.lanes import (
 )
 from protocols.sync.messages import Hello
 from protocols.sync.pull import Pull
+from protocols.sync.recall import Recall
 from protocols.sync.wire import WireFault
 
 _ARRAY_HEAD_BYTES = 3
@@ -92,7 +94,23 @@ def sign_compare(compare: Compare, signer: Signer) -> Compare:
     return replace(named, signature=signer.sign(named.canonical_bytes()))
 
 
-def check_signature(message: BatchHeader | Hello | Pull | Compare, keyring: KeyRing, now: TimeBounds) -> Verification:
+def sign_attest(attest: Attest, signer: Signer) -> Attest:
+    """The attestation with this signer's key and signature."""
+    named = replace(attest, key_id=signer.key_id)
+    return replace(named, signature=signer.sign(named.canonical_bytes()))
+
+
+def sign_recall(recall: Recall, signer: Signer) -> Recall:
+    """The recall with this signer's key and signature."""
+    named = replace(recall, key_id=signer.key_id)
+    return replace(named, signature=signer.sign(named.canonical_bytes()))
+
+
+Signed = BatchHeader | Hello | Pull | Compare | Attest | Recall
+"""What a node signs."""
+
+
+def check_signature(message: Signed, keyring: KeyRing, now: TimeBounds) -> Verification:
     """Whether the node the message names signed it: its key must have the role *node* and be named for that node."""
     signature = Signature(message.key_id, message.signature)
     outcome = keyring.verify(Role.NODE, message.canonical_bytes(), signature, now)

@@ -157,7 +157,8 @@ class UplinkSession:
         for batch in batches:
             after = state.taken
             if (batch.mark.epoch, batch.mark.seq, batch.previous) != (after.epoch, after.seq + 1, after.hash):
-                return self._fork(lane, f"the node's own batch {batch.mark.seq} does not follow {after.seq}")
+                what = f"the node's own batch {batch.mark.seq} does not follow {after.seq}"
+                return self._fork(lane, what, own_gap=True)
             if self._gathered and len(batch.data) > self._room():
                 state.full = True
                 break
@@ -273,10 +274,10 @@ class UplinkSession:
                 )
         return effects
 
-    def _fork(self, lane: Lane, reason: str) -> tuple[Forked]:
+    def _fork(self, lane: Lane, reason: str, *, own_gap: bool = False) -> tuple[Forked]:
         self._drop_gathered()
         self._lanes[lane].forked = True
-        return (Forked(lane, reason),)
+        return (Forked(lane, reason, own_gap),)
 
     def _take(self, lane: Lane, batch: Stored, ack: Ack, now: int) -> tuple[Effect, ...]:
         state = self._lanes[lane]

@@ -53,6 +53,8 @@ class Convergence:
             return "a payment is still on its way"
         if world.crew.busy:
             return "an exchange of a meter is under way"
+        if world.verdicts.forgetful:
+            return f"a backup was put back, and {', '.join(sorted(world.verdicts.forgetful))} lacks what was lost"
         if not world.court.money.settled():
             return "hub, edges and book differ in money"
         for node, sight in world.court.sights.items():

@@ -136,6 +136,8 @@ class EnergyChecker:
 
     def heard(self, node: str, before: int) -> None:
         """Hours that the edge closed before then stand at the hub: a summary that was lost shows within the day."""
+        if self.verdicts.forgetful:
+            return
         hub = self.hub_hours(node)
         closed = self.sights[node].control.rows(
             "SELECT c.place, c.hour_end, h.closed_at FROM hour_cell AS c"

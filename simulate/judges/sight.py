@@ -217,6 +217,10 @@ class Verdicts:
         self.faults = faults
         self.found: list[Violation] = []
         self._known: set[tuple[str, str, str]] = set()
+        self.forgetful: set[str] = set()
+        """Nodes, or "hub": a backup was put back, and what is lost has not been told yet."""
+        self.restored: set[str] = set()
+        """The same, for the rest of the run."""
 
     def against(self, checker: str, node: str, about: str, what: str) -> None:
         """`checker` found that `what` is wrong with `about`."""

@@ -19,7 +19,9 @@ from edge_node.store.state import Mark
 from edge_node.uplink.comparison import ComparisonRoom
 from edge_node.uplink.hub_link import HubLink
 from edge_node.uplink.reconciliation import Reconciliation
+from edge_node.uplink_wiring import beside_of
 from edge_node.wakeups import Wakeups
+from gridmodel.identity import ChannelId
 from gridmodel.reading import Revision
 from hosting.clocks import ScaledClock, SystemIoClock
 from hosting.compute import InlineCompute
@@ -40,6 +42,7 @@ from tests.central_sync.hub_rig import (
     open_hub,
     registry_of,
 )
+from tests.edge_node.uplink.courier_bench import RoomPorts
 
 DAYS = ("2026-05-03", "2026-05-04", "2026-05-05")
 FIRST, LAST = DAYS[0], DAYS[-1]
@@ -174,13 +177,15 @@ async def _linked(hub: Hub, store: EdgeStore, url: str, link_over: Callable[[Lin
         signer=SIGNERS[A],
         period_s=30,
     )
+    reconciliation = Reconciliation(store.control, A, wakeups)
+    ports = RoomPorts(clock, Random(2), SeededEntropy(4), InlineCompute(), SIGNERS[A])
     uplink = HubLink(
         node=A,
         outbox=store.outbox,
         downlink=store.downlink,
         alarms=store.alarms,
-        reconciliation=Reconciliation(store.control, A, wakeups),
-        comparison=room,
+        reconciliation=reconciliation,
+        beside=replace(beside_of(A, ChannelId("desk"), store, reconciliation, ports, wakeups), comparison=room),
         link=link,
         clock=clock,
         rng=Random(1),

@@ -95,6 +95,14 @@ def test_couriers_stand_in_for_lines_that_are_lost_for_days() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("scenario", "seen"), [("restored-backup", "node_put_back"), ("hub-rollback", "hub_put_back")])
+def test_old_backups_are_put_back_and_nothing_is_lost_or_doubled(scenario: str, seen: str) -> None:
+    report = quiet_run(spec_of(2, 2, 2, 12, scenario))
+    assert [str(one) for one in report.violations] == []
+    assert report.sometimes[seen] > 1
+
+
+@pytest.mark.slow
 def test_bytes_come_in_the_same_order_in_every_process() -> None:
     line = ("run", "--seed", "7", "--days", "1", "--nodes", "2", "--meters", "8", "--scenario", "bytes")
     first, second = told(*line, hash_seed="1"), told(*line, hash_seed="271828")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_node.store.batches import Outbox
+from edge_node.store.chunks import SealedChunk
 from edge_node.store.outbox import append_record
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
@@ -31,6 +32,12 @@ class Chunks:
         if chunk_id not in self.held:
             raise Fault("TQ-SG-99", f"chunk {chunk_id} of {day} is gone", "a test took it")
         return self.held[chunk_id]
+
+    async def put(self, chunk: SealedChunk) -> None:
+        self.held[chunk.row.id] = chunk.payload
+
+    async def drop(self, day: str, chunk_id: str) -> None:
+        del self.held[chunk_id]
 
 
 @asynccontextmanager

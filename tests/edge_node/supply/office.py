@@ -249,7 +249,6 @@ async def opened(
         cashiers=("cashier-1",),
         check_secret=_secret,
         clock=clock,
-        entropy=entropy,
         wakeups=wakeups,
     )
     office = Office(

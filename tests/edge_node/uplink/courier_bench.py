@@ -17,8 +17,10 @@ from edge_node.store.outbox import append_record
 from edge_node.uplink.bundles import Bundles, NodeBundleKeys
 from edge_node.uplink.hub_link import HubLink
 from edge_node.uplink.reconciliation import Reconciliation
-from edge_node.uplink_wiring import bundles_of, comparison_of
+from edge_node.uplink_wiring import beside_of, bundles_of
 from edge_node.wakeups import Wakeups
+from gridmodel.clock import UtilityClock
+from gridmodel.identity import ChannelId
 from gridmodel.reading import Revision
 from hosting.compute import InlineCompute
 from hosting.database import open_database
@@ -208,6 +210,17 @@ class DirectLink:
         return
 
 
+@dataclass(frozen=True)
+class RoomPorts:
+    """Ports of the rooms beside the session."""
+
+    clock: UtilityClock
+    rng: Random
+    entropy: SeededEntropy
+    compute: InlineCompute
+    signer: Signer
+
+
 def uplink(office: Desk, link: DirectLink) -> HubLink:
     """The office's link to the hub, to be run by the test."""
     return HubLink(
@@ -216,14 +229,13 @@ def uplink(office: Desk, link: DirectLink) -> HubLink:
         downlink=office.store.downlink,
         alarms=office.store.alarms,
         reconciliation=office.reconciliation,
-        comparison=comparison_of(
+        beside=beside_of(
             A,
+            ChannelId(f"desk-{A}"),
             office.store,
-            signer=SIGNERS[A],
-            clock=office.clock,
-            rng=Random(2),
-            entropy=SeededEntropy(8),
-            compute=InlineCompute(),
+            office.reconciliation,
+            RoomPorts(office.clock, Random(2), SeededEntropy(8), InlineCompute(), SIGNERS[A]),
+            office.wakeups,
         ),
         link=link,
         clock=office.clock,
@@ -234,7 +246,7 @@ def uplink(office: Desk, link: DirectLink) -> HubLink:
     )
 
 
-HOW_IT_CAME = {"batch", "lane", "down_mark", "node", "fork_request", "hub_state", "link_span"}
+HOW_IT_CAME = {"batch", "lane", "ticket", "down_mark", "node", "fork_request", "hub_state", "link_span"}
 """Tables that tell how facts arrived, not which."""
 WHEN_IT_CAME = {"received_at", "seen_at", "created_at", "issued_at", "hash"}
 

@@ -81,7 +81,10 @@ class PaperHub:
         self.seen.append(kind)
         if self.before is not None:
             await self.before(kind)
-        reply = {"hello": self._hello, "push": self._push, "pull": self._pull}[kind](body)
+        answers = {"hello": self._hello, "push": self._push, "pull": self._pull}
+        if kind not in answers:
+            raise LinkLost(56, f"a paper hub knows no {kind}", "none", unknown_kind=True)
+        reply = answers[kind](body)
         if self.after is not None:
             await self.after(kind)
         return reply

@@ -355,3 +355,19 @@ def test_a_refused_item_stays_refused_by_name(tmp_path: Path) -> None:
         assert await carrier.desk.store.alarms.count(AlarmKind.DOWNLINK_REFUSED) == 1
 
     with_courier(tmp_path, story)
+
+
+def test_a_copy_that_waits_gives_a_courier_nothing(tmp_path: Path) -> None:
+    """What it wrote would fork the lanes of the copy that goes on."""
+
+    async def story(carrier: Courier) -> None:
+        office = carrier.desk
+        await office.take(1)
+        await office.store.state.put(Mark.FENCED, '{"challenge": "", "since": 1, "wait_s": 900}')
+        with pytest.raises(Fault) as refused:
+            await carrier.up()
+        assert refused.value.code == "TQ-BN-24"
+        assert [path.name for path in (tmp_path / "drive").iterdir() if "up" in path.name] == []
+        assert await office.payments_known() == set(), "nothing was moved by the refusal"
+
+    with_courier(tmp_path, story)

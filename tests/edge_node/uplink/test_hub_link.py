@@ -366,7 +366,7 @@ def test_a_store_that_a_courier_changed_is_greeted_with_before_anything_is_sent(
             await node.write(Lane.LEDGER, "pay-1")
             await node.until(node.drained)
             after = [kind for kind in hub.seen[before:] if kind != "pull"]
-            assert after == ["hello", "push"]
+            assert after == ["hello", "attest", "push"]
             assert told(hub, Lane.LEDGER) == ["pay-1"]
 
     asyncio.run(story())

@@ -13,14 +13,21 @@ from edge_node.store.batches import Outbox
 from edge_node.store.completeness import SealedDays
 from edge_node.store.downlink import Downlink
 from edge_node.store.field_works import FieldWorks
+from edge_node.store.ledger import Ledger
+from edge_node.store.operations import Operations
+from edge_node.store.recovery import Recovery
 from edge_node.store.registries import Registries
+from edge_node.store.relays import Relays
 from edge_node.store.segments import Segments
 from edge_node.store.state import NodeState
 from edge_node.uplink.comparison import ComparisonRoom
-from edge_node.uplink.hub_link import HubLink
+from edge_node.uplink.hub_link import Beside, HubLink
+from edge_node.uplink.recalling import RecallRoom
 from edge_node.uplink.reconciliation import Reconciliation
+from edge_node.uplink.standing import StandingRoom
 from edge_node.wakeups import Wakeups
 from gridmodel.fault import Fault
+from gridmodel.identity import ChannelId
 from hosting.compute import InlineCompute
 from hosting.database import Connection, Database, open_database
 from protocols.sync import wire
@@ -77,6 +84,56 @@ class Office:
         return await self.state.reconciled() and await self.drained()
 
 
+def beside(  # noqa: PLR0917
+    control: Database,
+    segments: Segments,
+    downlink: Downlink,
+    reconciliation: Reconciliation,
+    clock: JumpClock,
+    wakeups: Wakeups,
+) -> Beside:
+    """What a paper hub knows nothing of."""
+    row_key, compute, entropy = bytes(32), InlineCompute(), CountedEntropy()
+    recovery = Recovery(
+        control,
+        Ledger(control, row_key),
+        Operations(control, row_key),
+        FieldWorks(control, row_key),
+        Relays(control),
+        desk=ChannelId("desk"),
+    )
+    return Beside(
+        comparison=ComparisonRoom(
+            node=NODE,
+            days=SealedDays(control, segments, NODE, compute),
+            compute=compute,
+            clock=clock,
+            rng=random.Random(2),
+            entropy=entropy,
+            signer=SIGNER,
+        ),
+        standing=StandingRoom(
+            node=NODE,
+            control=control,
+            downlink=downlink,
+            reconciliation=reconciliation,
+            clock=clock,
+            entropy=entropy,
+            signer=SIGNER,
+        ),
+        recalling=RecallRoom(
+            node=NODE,
+            control=control,
+            recovery=recovery,
+            compute=compute,
+            clock=clock,
+            entropy=entropy,
+            signer=SIGNER,
+            wakeups=wakeups,
+        ),
+    )
+
+
 @asynccontextmanager
 async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator[Office]:
     async with opened(folder) as (control, outbox):
@@ -94,21 +151,14 @@ async def office(folder: Path, hub: PaperHub, clock: JumpClock) -> AsyncIterator
         appliers = {DownLane.LEDGER: take, DownLane.AUTHORITY: take}
         downlink = Downlink(control, registries=registries, appliers=appliers)
         hub.now = clock.now
+        reconciliation = Reconciliation(control, NODE, wakeups)
         hub_link = HubLink(
             node=NODE,
             outbox=outbox,
             downlink=downlink,
             alarms=alarms,
-            reconciliation=Reconciliation(control, NODE, wakeups),
-            comparison=ComparisonRoom(
-                node=NODE,
-                days=SealedDays(control, segments, NODE, InlineCompute()),
-                compute=InlineCompute(),
-                clock=clock,
-                rng=random.Random(2),
-                entropy=CountedEntropy(),
-                signer=SIGNER,
-            ),
+            reconciliation=reconciliation,
+            beside=beside(control, segments, downlink, reconciliation, clock, wakeups),
             link=hub,
             clock=clock,
             rng=random.Random(1),
