@@ -150,8 +150,10 @@ class ScaledClock:
         self.doubt()
 
     def doubt(self) -> None:
-        """Something is remembered that this clock may contradict: until another source agrees, or a process of this
-        boot did before it, the wall alone is not believed."""
+        """Something is remembered that this clock may contradict: its wall alone is not believed.
+
+        Until another source agrees, or one did in an earlier process of this boot.
+        """
         self._anchored = self._confirmed_at is not None
         self._simplify()
 

@@ -7,3 +7,11 @@ CREATE TABLE held_read (
     doubts TEXT NOT NULL,            -- why the time was not known: values of gridmodel.clock.ClockDoubt, by commas
     body BLOB NOT NULL               -- [[meter, point, steady second in ms, {channel: meter-side Wh}], ...] as JSON, zlib
 ) STRICT;
+
+-- Payments taken while the time was not known: their stamp is the beginning of what the present could be.
+CREATE TABLE payment_time (
+    entry TEXT PRIMARY KEY,          -- the ledger entry
+    earliest INTEGER NOT NULL,       -- UTC seconds
+    latest INTEGER NOT NULL,
+    doubts TEXT NOT NULL             -- values of gridmodel.clock.ClockDoubt, by commas
+) STRICT, WITHOUT ROWID;
