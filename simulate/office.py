@@ -7,7 +7,7 @@ brings the same file again.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +19,7 @@ from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_to_document
 from protocols.authority.mandate import Mandate, SignedMandate, sign_mandate
 from protocols.authority.signatures import Signer
+from simulate.clock import WallSpan
 from simulate.crash import SimulatedCrash
 from simulate.faults import Faults
 from simulate.judges.sight import Verdicts
@@ -73,6 +74,7 @@ class Office:
         verdicts: Verdicts,
         faults: Faults,
         dice: Random,
+        hub_wrong: Sequence[WallSpan] = (),
     ) -> None:
         self._hub = hub
         self._people = people
@@ -83,6 +85,7 @@ class Office:
         self._verdicts = verdicts
         self._faults = faults
         self._dice = dice
+        self.hub_wrong = hub_wrong
         self._zone = {
             str(district): registry.zone for registry in registries.values() for district in registry.districts
         }
@@ -218,9 +221,12 @@ class Office:
                 except SimulatedCrash:
                     self._verdicts.happened("import_interrupted")
                 else:
-                    if getattr(report, "done", True) is False:
+                    if getattr(report, "done", True) is not False:
+                        return
+                    if not self.hub_wrong or self.hub_wrong[-1].over + TRIES_AGAIN_S < self._verdicts.now():
                         self._verdicts.against("import_taken", "hub", "import", f"held back: {report}"[:300])
-                    return
+                        return
+                    self._verdicts.happened("import_refused_by_a_wrong_clock")
             await asyncio.sleep(TRIES_AGAIN_S)
 
 

@@ -289,6 +289,7 @@ class Rehearsal:
             verdicts=self.verdicts,
             faults=self.faults,
             dice=stream(spec.seed, "office"),
+            hub_wrong=self.hub_wrong,
         )
         self.crew = Crew(self)
         self.couriers = Couriers(self)
