@@ -283,6 +283,13 @@ class Office:
         return found
 
 
+def _holding(control: Database, registries: Registries, plans: Plans, clock: ScaledClock | None) -> Holding | None:
+    async def plan_at(at: int) -> PollPlan | None:
+        return None if registries.newest is None else await plans.of(registries.newest, at)
+
+    return None if clock is None else Holding(HeldReads(control), clock, plan_at)
+
+
 @asynccontextmanager
 async def office(
     folder: Path,
@@ -313,12 +320,14 @@ async def office(
     await readings.load()
     common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness}
     plans = Plans(PROFILES, compute)
-
-    async def plan_at(at: int) -> PollPlan | None:
-        return None if registries.newest is None else await plans.of(registries.newest, at)
-
-    holding = None if holds is None else Holding(HeldReads(control), holds, plan_at)
-    rounds = Rounds(control=control, readings=readings, alarms=alarms, relays=relays, holding=holding, **common)  # type: ignore[arg-type]
+    rounds = Rounds(
+        control=control,
+        readings=readings,
+        alarms=alarms,
+        relays=relays,
+        holding=_holding(control, registries, plans, holds),
+        **common,  # type: ignore[arg-type]
+    )
     rests: list[int] = []
     closing = {"readings": readings, "hours": hours, "registries": registries, "clock": clock, "wakeups": wakeups}
     try:
