@@ -197,15 +197,15 @@ MUTANTS: tuple[Mutant, ...] = (
             "start_believes_its_wall", in_time={InTime.MACHINE_REBOOT: Spell(6.0, (60.0, 200.0)), **NO_LINE}
         ),
         checkers=frozenset({"hour_is_right"}),
-        first_seed=1,
+        first_seed=2,
     ),
     Mutant(
         name="jump_believed",
         what="a wall that jumps is believed",
         plant=jump_believed,
-        scenario=_scenario("jump_believed", in_time={InTime.CLOCK_BACK: Spell(12.0, (60.0, 200.0)), **NO_LINE}),
-        checkers=frozenset({"hour_is_right", "liveness", "edge_equals_meters"}),
-        first_seed=1,
+        scenario=_scenario("jump_believed", in_time={InTime.CLOCK_STEP: Spell(12.0, (60.0, 200.0)), **NO_LINE}),
+        checkers=frozenset({"hour_is_right"}),
+        first_seed=6,
     ),
     Mutant(
         name="hub_believed_alone",
@@ -223,7 +223,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "held_reads_stamped_when_told", in_time={InTime.CLOCK_YEARS: Spell(12.0, (60.0, 200.0)), **NO_LINE}
         ),
         checkers=frozenset({"hour_is_right"}),
-        first_seed=1,
+        first_seed=2,
     ),
     Mutant(
         name="protected_stays_dark",
