@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from gridmodel.account import LedgerEntry
+from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from gridmodel.period import HOUR_S, local_day, rfc3339
 from gridmodel.record import Notice, Protection
@@ -212,22 +213,33 @@ class Office:
             await self._until_done(lambda hub: hub.import_records(kind, data))
 
     async def _until_done(self, bring: Callable[[HubOffice], Awaitable[Any]]) -> None:
-        """Bring it until the hub says that it keeps it; a hub that dies under it is asked again."""
+        """Bring it until the hub says that it keeps it; a hub that dies under it is asked again.
+
+        So is one whose clock is behind: to it what is brought is of the future.
+        """
         while True:
             hub = self._hub()
             if hub is not None:
                 try:
                     report = await bring(hub)
+                    held_back = getattr(report, "done", True) is False
                 except SimulatedCrash:
                     self._verdicts.happened("import_interrupted")
+                except Fault:
+                    if not self._hub_lied():
+                        raise
+                    self._verdicts.happened("import_refused_by_a_wrong_clock")
                 else:
-                    if getattr(report, "done", True) is not False:
+                    if not held_back:
                         return
-                    if not self.hub_wrong or self.hub_wrong[-1].over + TRIES_AGAIN_S < self._verdicts.now():
+                    if not self._hub_lied():
                         self._verdicts.against("import_taken", "hub", "import", f"held back: {report}"[:300])
                         return
                     self._verdicts.happened("import_refused_by_a_wrong_clock")
             await asyncio.sleep(TRIES_AGAIN_S)
+
+    def _hub_lied(self) -> bool:
+        return bool(self.hub_wrong) and self.hub_wrong[-1].over + TRIES_AGAIN_S >= self._verdicts.now()
 
 
 def _entry(entry: LedgerEntry) -> dict[str, Any]:

@@ -300,10 +300,7 @@ async def office(
     day_grace_s: int = 3_600,
     holds: ScaledClock | None = None,
 ) -> AsyncIterator[Office]:
-    """A node's metering as a process finds it at utility time `now`; leaving the block is the process's end.
-
-    By the clock `holds`, where one is given, reads of a time that is not known are held.
-    """
+    """A node's metering as a process finds it at utility time `now`; by the clock `holds` reads are held in doubt."""
     loop = asyncio.get_running_loop()
     clock = holds or ScaledClock(
         now, loop.time(), 1.0, wall=loop.time, monotonic=loop.time, sleep=asyncio.sleep, sleep_s_max=600
@@ -318,16 +315,10 @@ async def office(
     registries = Registries(control, NODE, compute, FieldWorks(control, ROW_KEY))
     await registries.load()
     await readings.load()
-    common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness}
     plans = Plans(PROFILES, compute)
-    rounds = Rounds(
-        control=control,
-        readings=readings,
-        alarms=alarms,
-        relays=relays,
-        holding=_holding(control, registries, plans, holds),
-        **common,  # type: ignore[arg-type]
-    )
+    holding = _holding(control, registries, plans, holds)
+    common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness, "holding": holding}
+    rounds = Rounds(control=control, readings=readings, alarms=alarms, relays=relays, **common)  # type: ignore[arg-type]
     rests: list[int] = []
     closing = {"readings": readings, "hours": hours, "registries": registries, "clock": clock, "wakeups": wakeups}
     try:
