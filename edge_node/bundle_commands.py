@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_node.bundle_verbs import BundleVerbs
+from edge_node.clock_memory import remind
 from edge_node.commands import through_door
 from edge_node.config import NodeConfig
 from edge_node.console.people import People
-from edge_node.node import remind
 from edge_node.serving import key_domain, load_bundle_keys, load_signer
 from edge_node.store.opening import CONTROL_NAME, StoreKeys, no_store, open_store
 from edge_node.uplink.reconciliation import Reconciliation

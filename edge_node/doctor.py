@@ -11,8 +11,9 @@ from edge_node.store.opening import EdgeStore
 from edge_node.store.photos import FOLDER_NAME, Photos
 from edge_node.store.state import Agreement, agreement_of
 from edge_node.uplink.hub_link import LinkView
-from gridmodel.clock import ClockTrust, UtilityClock
+from gridmodel.clock import ClockDoubt, ClockTrust, UtilityClock
 from gridmodel.fault import Fault
+from gridmodel.period import rfc3339
 from gridmodel.policy_rules import PolicyRules
 from hosting.checkup import Check, Health
 from hosting.instance import FreeSpaceGuard
@@ -23,6 +24,13 @@ BACKLOG_AGE_S_MAX = 24 * 3600
 """A fact that waits longer than a day is worth a line."""
 NAMED_MAX = 5
 """Damaged rows and missing parameters named in one line; the rest is counted."""
+_CLOCK_HINTS = {
+    ClockDoubt.UNCONFIRMED: "the hub's first answer, or five meters' clocks, confirm it; check NTP on this machine",
+    ClockDoubt.AHEAD: "set this machine's clock back, or look at its NTP; nothing else needs to be done",
+    ClockDoubt.BEHIND: "set this machine's clock forward, or look at its NTP; nothing else needs to be done",
+    ClockDoubt.BELOW_FLOOR: "set this machine's clock: its battery may be empty",
+    ClockDoubt.HUB_DISAGREES: "compare this machine's clock and the hub's with a third one, and set the wrong one",
+}
 
 
 class Doctor:
@@ -176,9 +184,14 @@ class Doctor:
         return Check("downlink", Health.OK, "everything the hub sent was taken in")
 
     async def _clock_trust(self) -> Check:
-        if self._clock.trust() is ClockTrust.TRUSTED:
+        doubts, held = self._clock.doubts(), await self._store.held_reads.count()
+        if not doubts:
             return Check("clock", Health.OK, "trusted")
-        return Check("clock", Health.WARN, "in doubt: nobody is cut", "check NTP on this machine")
+        bounds, known = self._clock.bounds(), self._clock.trust() is ClockTrust.TRUSTED
+        named = " and ".join(doubt.value.replace("_", " ") for doubt in doubts)
+        span = f"it is between {rfc3339(bounds.earliest)} and {rfc3339(bounds.latest)}"
+        told = "others tell the time" if known else f"{span}; {held} reads wait for their hour"
+        return Check("clock", Health.WARN, f"{named}: nobody is cut; {told}", _CLOCK_HINTS[doubts[0]])
 
     async def _policy(self) -> Check:
         missing = self._rules.missing()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge_node.bundle_verbs import BundleVerbs
+from edge_node.clock_memory import remind
 from edge_node.compare_verbs import CompareVerbs
 from edge_node.config import NodeConfig
 from edge_node.console.areas import hour_areas
@@ -21,7 +22,6 @@ from edge_node.rooms import Ports, Rooms, build_rooms
 from edge_node.store.opening import EdgeStore, StoreKeys, open_store
 from edge_node.store.photos import Photos
 from edge_node.store.registries import LetGo
-from edge_node.store.state import Mark
 from edge_node.supply.explain import explain
 from edge_node.supply.preview import preview
 from edge_node.uplink.bundles import NodeBundleKeys
@@ -263,16 +263,6 @@ async def build(
     except BaseException:
         await store.close()
         raise
-
-
-async def remind(clock: ToldClock, store: EdgeStore) -> None:
-    """Tell the clock what an earlier run knew."""
-    floor = await store.state.get(Mark.CLOCK_FLOOR)
-    if floor is not None:
-        clock.raise_floor(int(floor))
-    never_sure = floor is None and store.registries.newest is not None  # its hub spoke, and it died before the mark
-    if never_sure or await store.state.get(Mark.CLOCK_DOUBTED) is not None:
-        clock.doubt()
 
 
 async def _open(config: NodeConfig, ports: Ports) -> EdgeStore:

@@ -29,7 +29,7 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
             ("cuts stopped", _stops(status)),
             ("mandate", _mandate(status, zone)),
             ("reconciled", _agreement(status["agreement"])),
-            ("clock", "trusted" if status["clock_trusted"] else "in doubt: nobody is cut"),
+            ("clock", _clock(status["clock"], zone)),
         ]
     )
     lines += ["", *table(_lane_rows(status, zone), ("lane", "waiting", "sent", "oldest"))]
@@ -97,6 +97,16 @@ def _recalled(told: Mapping[str, Any]) -> str:
 def _stops(status: Mapping[str, Any]) -> str:
     stops = status["stops"]
     return f"yes, by {stops[0]['stopped_by']}: {stops[0]['why']}" if stops else "no"
+
+
+def _clock(clock: Mapping[str, Any], zone: str) -> str:
+    if not clock["doubts"]:
+        return "trusted"
+    named = " and ".join(doubt.replace("_", " ") for doubt in clock["doubts"])
+    if clock["time_known"]:
+        return f"{named}: nobody is cut; others tell the time"
+    span = f"{moment(clock['earliest'], zone)} to {moment(clock['latest'], zone)}"
+    return f"{named}: nobody is cut; it is {span}; reads that wait for their hour: {clock['held_reads']}"
 
 
 def _mandate(status: Mapping[str, Any], zone: str) -> str:

@@ -24,9 +24,9 @@ from edge_node.metering.late_exchanges import LateExchanges
 from edge_node.metering.late_links import LateLinks
 from edge_node.metering.outage_watch import OutageWatch
 from edge_node.metering.plans import Plans
-from edge_node.metering.rounds import Rounds
 from edge_node.metering.visits import Grounds
 from edge_node.money.payments import Desk
+from edge_node.polling_wiring import rounds_of
 from edge_node.store.opening import EdgeStore
 from edge_node.store.registries import LetGo
 from edge_node.supply.enforcement import Enforcement
@@ -222,17 +222,8 @@ def enforcement_of(
 
 
 def _collector(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups, plans: Plans) -> Collector:
-    rounds = Rounds(
-        control=store.control,
-        readings=store.readings,
-        alarms=store.alarms,
-        relays=store.relays,
-        clock=ports.clock,
-        wakeups=wakeups,
-        time_witnessed=None if ports.told_clock is None else ports.told_clock.witness,
-    )
     return Collector(
-        rounds,
+        rounds_of(store, plans, clock=ports.clock, wakeups=wakeups, told=ports.told_clock),
         store.registries,
         drivers=ports.drivers,
         plans=plans,
@@ -343,6 +334,7 @@ def _status(config: NodeConfig, ports: Ports, store: EdgeStore, wakeups: Wakeups
         clock=ports.clock,
         wakeups=wakeups,
         period_s=config.hub.status_period_s,
+        anchor=None if ports.told_clock is None else ports.told_clock.anchor,
     )
 
 

@@ -21,12 +21,46 @@ class ClockFault(Fault):
 
 
 class ClockTrust(StrEnum):
-    """Whether permissions may be based on a clock."""
+    """Whether the time is known well enough to stamp what is read."""
 
     TRUSTED = "trusted"
-    """Agrees with another source within limits."""
+    """Two sources agree on it."""
     DOUBTFUL = "doubtful"
-    """No second source, or it jumped: nothing is cut on it."""
+    """They do not: nothing is stamped, nobody is cut."""
+
+
+class ClockDoubt(StrEnum):
+    """What speaks against a clock. While any of them stands nobody is cut."""
+
+    UNCONFIRMED = "unconfirmed"
+    """The machine started anew, and no other source has agreed with its wall yet."""
+    AHEAD = "ahead"
+    """The wall shows a later time than the clock that never jumps, or than two sources that agree."""
+    BEHIND = "behind"
+    """The wall shows an earlier time than they do."""
+    BELOW_FLOOR = "below_floor"
+    """The wall shows a time before something that is durable already: 1970, or a day gone by."""
+    HUB_DISAGREES = "hub_disagrees"
+    """The hub shows another time than this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class SteadyMoment:
+    """A moment of one boot of one machine, by the clock that never jumps. It lies in time once the time is known."""
+
+    boot: str
+    """Of the machine; empty where that cannot be told."""
+    steady_s: float
+    """Real seconds of the monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What a confirmed clock hands on to the next process of the same boot."""
+
+    moment: SteadyMoment
+    at: float
+    """Utility seconds at that moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +87,15 @@ class UtilityClock(Protocol):
         ...
 
     def trust(self) -> ClockTrust:
-        """Whether permissions may be based on it."""
+        """Whether what is read may be stamped by it."""
+        ...
+
+    def doubts(self) -> tuple[ClockDoubt, ...]:
+        """What speaks against it; some of them leave the time known."""
         ...
 
     def confirmed(self) -> bool:
-        """Whether another source has agreed since this process began: a wall alone may have been wrong all along."""
+        """Whether the hub has agreed since this process began, and nothing speaks against it: permissions need both."""
         ...
 
     def bounds(self) -> TimeBounds:
@@ -91,8 +129,20 @@ class ToldClock(Protocol):
         """An earlier run was certain that it was `at` (UTC seconds) or later."""
         ...
 
-    def doubt(self) -> None:
-        """An earlier run ended in doubt."""
+    def resume(self, anchor: Anchor) -> bool:
+        """What an earlier process of this boot knew; False, and nothing is changed, when the machine booted since."""
+        ...
+
+    def anchor(self) -> Anchor | None:
+        """For the next process; None while the time is not known, or was never confirmed."""
+        ...
+
+    def moment(self) -> SteadyMoment:
+        """This moment, whatever the wall shows."""
+        ...
+
+    def when(self, moment: SteadyMoment) -> int | None:
+        """UTC seconds of a moment; None while the time is not known, and of another boot for ever."""
         ...
 
 

@@ -243,7 +243,7 @@ def against_by_hours(rules: PolicyRules, zone: str, now: TimeBounds) -> tuple[Re
     """What the calendar alone forbids at any moment of the present, for everybody in `zone`."""
     against = []
     moments = [local_time(moment, zone) for moment in (now.earliest, now.latest)]
-    if not any(
+    if moments[0].date() != moments[1].date() or not any(
         all(opens <= moment.hour * 60 + moment.minute < closes for moment in moments)
         for opens, closes in rules.allowed_minutes
     ):

@@ -37,6 +37,7 @@ LABELLED = (
     ("gridmodel.absence", "Absence"),
     ("gridmodel.account", "EntryKind"),
     ("gridmodel.balance", "LossUnknown"),
+    ("gridmodel.clock", "ClockDoubt"),
     ("gridmodel.clock", "ClockTrust"),
     ("gridmodel.control", "Cause"),
     ("gridmodel.control", "RelayEvent"),

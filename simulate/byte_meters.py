@@ -73,6 +73,7 @@ class ByteMeters:
         `state` has the latency, which may change at any time.
         """
         self._truth = faces.truth
+        self._model = model.name
         self._state = state
         self._rng = rng
         self._owner = owner
@@ -120,6 +121,12 @@ class ByteMeters:
         """Another meter stands there now; whoever is connected is cut off."""
         self._fleet.renewed(index)
         self._wires.cut(self._owner)
+
+    def set_clocks(self, error_s: int) -> None:
+        """Every DLMS meter's clock is wrong by so much from now on; 0: right again, but for its drift."""
+        for index in self._place:
+            if self._truth.grid.profile_of(index) == self._model:
+                self._fleet.meddle(index, "clock", {"error_s": error_s, "drift_ppm": 0})
 
     def delay(self, meter: str, seconds: float) -> None:
         """Everything at the meter's address takes so much longer, one way; 0: as usual again."""

@@ -29,7 +29,26 @@ class WallSpan:
     over: int
     """When it is, or will be, set right; the first second after it."""
     step_s: float
-    """Wall minus world: positive when it is ahead."""
+    """Wall minus world when it went wrong: positive when it is ahead."""
+    drift_s: float = 0.0
+    """How much further it goes off until `over`: it drifts, or stands still."""
+    behind_s: float = 0.0
+    """How far behind the world a process may stamp that knows no better than its floor."""
+
+    @property
+    def low_s(self) -> float:
+        """Wall minus world at its lowest."""
+        return min(self.step_s, self.step_s + self.drift_s)
+
+    @property
+    def high_s(self) -> float:
+        """Wall minus world at its highest."""
+        return max(self.step_s, self.step_s + self.drift_s)
+
+    def shown(self, at: float) -> float:
+        """What the wall shows at a world time within the span."""
+        part = (at - self.begin) / max(1, self.over - self.begin)
+        return at + self.step_s + self.drift_s * min(1.0, max(0.0, part))
 
 
 class NodeWall:
@@ -48,6 +67,10 @@ class NodeWall:
     def step(self, seconds: float) -> None:
         """Set it forward or back at once, as a careless `date` does."""
         self._offset_s += seconds
+
+    def set_right(self) -> None:
+        """It shows the world's time again, and runs as it should."""
+        self._offset_s, self._rate = 0.0, 1.0
 
     def drift(self, ppm: float) -> None:
         """From now on it runs fast (positive) or slow by so many parts in a million."""
@@ -71,10 +94,17 @@ class VirtualIoClock:
         await asyncio.sleep(seconds)
 
 
-def node_clock(loop: VirtualLoop, wall: NodeWall, start_utility: int) -> ScaledClock:
+def node_clock(loop: VirtualLoop, wall: NodeWall, start_utility: int, boot: str = "") -> ScaledClock:
     """The product's clock over a node's wall; it shows `start_utility` (UTC seconds) when the loop shows zero."""
     return ScaledClock(
-        start_utility, 0.0, 1.0, wall=wall.read, monotonic=loop.time, sleep=asyncio.sleep, sleep_s_max=SLEEP_S_MAX
+        start_utility,
+        0.0,
+        1.0,
+        wall=wall.read,
+        monotonic=loop.time,
+        sleep=asyncio.sleep,
+        sleep_s_max=SLEEP_S_MAX,
+        boot=boot,
     )
 
 

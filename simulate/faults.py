@@ -14,7 +14,7 @@ from simulate.clock import stream
 from simulate.scenario import AtEvent, InTime, Scenario
 
 DAY_S = 86_400.0
-HUB_FAULTS = frozenset({InTime.HUB_DOWN, InTime.HUB_PUT_BACK, InTime.FEED_DEAD})
+HUB_FAULTS = frozenset({InTime.HUB_DOWN, InTime.HUB_PUT_BACK, InTime.FEED_DEAD, InTime.HUB_CLOCK})
 """These befall the centre, not each node."""
 
 

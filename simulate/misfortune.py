@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from simulate.clock import WallSpan, stream
+from simulate.clock import stream
 from simulate.network import cut_for
 from simulate.scenario import InTime
 from simulate.site import DLMS_PROFILE, Site
+from simulate.wrong_clocks import WrongClocks
 
 if TYPE_CHECKING:
     from simulate.world import Rehearsal
@@ -29,14 +30,6 @@ GATEWAY_LATE_S = (1.5, 6.0)
 SILENT_PART = 0.3
 """Part of a node's meters that fall silent together: a gateway died."""
 HUNG_PART = 0.1
-MINUTES_OFF_S = 1_800.0
-"""A wall is mostly wrong by less than this, either way: a careless hand."""
-HOURS_OFF_S = (3_600.0, 12 * 3_600.0)
-"""Sometimes by hours: a hardware clock in local time, a wrong zone."""
-DAY_OFF_S = 86_400.0
-"""Sometimes it is a day ahead, and then right: a wrong date, mended by whoever sees it."""
-HOURS_OFF, DAY_OFF = 0.2, 0.15
-"""Parts of all wrong walls."""
 
 
 class Misfortune:
@@ -45,6 +38,7 @@ class Misfortune:
     def __init__(self, world: "Rehearsal") -> None:
         self._world = world
         self._dice = stream(world.spec.seed, "misfortune")
+        self._clocks = WrongClocks(world, self._dice)
         self._tasks: list[asyncio.Task[None]] = []
 
     def begin(self) -> list[asyncio.Task[None]]:
@@ -58,6 +52,7 @@ class Misfortune:
         self._task(world.faults.befall(InTime.HUB_DOWN, "hub", world.hub.keep_down))
         self._task(world.faults.befall(InTime.HUB_PUT_BACK, "hub", world.backups.strike_hub))
         self._task(world.faults.befall(InTime.FEED_DEAD, "feed", self._feed_dead))
+        self._task(world.faults.befall(InTime.HUB_CLOCK, "hub", self._clocks.hub))
         return self._tasks
 
     async def mend(self) -> None:
@@ -96,7 +91,7 @@ class Misfortune:
             InTime.METERS_SWAPPED: lambda seconds: self._swapped(site, seconds),
             InTime.METER_EXCHANGED: lambda seconds: self._world.crew.strike(site, seconds),
             InTime.COURIER: lambda seconds: self._world.couriers.strike(site, seconds),
-            InTime.CLOCK_STEP: lambda seconds: self._clock(site, seconds),
+            **self._clocks.strikes(site),
         }
 
     async def _noted(self, work: Awaitable[None]) -> None:
@@ -216,26 +211,6 @@ class Misfortune:
             await asyncio.sleep(seconds)
         finally:
             self._world.office.feed_dead -= 1
-
-    async def _clock(self, site: Site, seconds: float) -> None:
-        step_s = self._wall_step_s()
-        began = self._world.now()
-        span = WallSpan(began, began + int(seconds) + 1, step_s)
-        site.wall_wrong.append(span)
-        site.wall.step(step_s)
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            site.wall.step(-step_s)
-            span.over = self._world.now() + 1
-
-    def _wall_step_s(self) -> float:
-        odds = self._dice.random()
-        if odds < DAY_OFF:
-            return DAY_OFF_S
-        if odds < DAY_OFF + HOURS_OFF:
-            return self._dice.choice((-1, 1)) * self._dice.uniform(*HOURS_OFF_S)
-        return self._dice.uniform(-MINUTES_OFF_S, MINUTES_OFF_S)
 
 
 async def _over(work: Awaitable[None]) -> None:

@@ -11,6 +11,12 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
+from simulate.clock_mutations import (
+    held_reads_stamped_when_told,
+    hub_believed_alone,
+    jump_believed,
+    start_believes_its_wall,
+)
 from simulate.mutations import (
     acknowledge_before_commit,
     clock_doubt_ignored,
@@ -58,6 +64,8 @@ PAYERS = PeopleMix(debtors=1.0, protected=0.0, unnoticed=0.0, pays=1.0, by_app=0
 EXCHANGES = {InTime.METER_EXCHANGED: Spell(24.0, (60.0, 180.0))}
 COURIERS = {InTime.COURIER: Spell(12.0, (40.0, 200.0)), InTime.LINK_CUT: Spell(6.0, (600.0, 1_200.0))}
 """Days without a link: couriers instead, who bring old files and the same file twice."""
+NO_LINE = {InTime.LINK_CUT: Spell(24.0, (200.0, 600.0))}
+"""Nobody tells the time but the machine itself."""
 CUT_DAY = ("2026-05-12",)
 """A Tuesday after the holidays: cuts are allowed from the first morning on."""
 
@@ -194,6 +202,42 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         checkers=frozenset({"clock_doubt"}),
         first_seed=7,
+    ),
+    Mutant(
+        name="start_believes_its_wall",
+        what="a process that starts believes its wall, whatever it remembers",
+        plant=start_believes_its_wall,
+        scenario=_scenario(
+            "start_believes_its_wall", in_time={InTime.MACHINE_REBOOT: Spell(6.0, (60.0, 200.0)), **NO_LINE}
+        ),
+        checkers=frozenset({"hour_is_right"}),
+        first_seed=2,
+    ),
+    Mutant(
+        name="jump_believed",
+        what="a wall that jumps is believed",
+        plant=jump_believed,
+        scenario=_scenario("jump_believed", in_time={InTime.CLOCK_STEP: Spell(12.0, (60.0, 200.0)), **NO_LINE}),
+        checkers=frozenset({"hour_is_right"}),
+        first_seed=6,
+    ),
+    Mutant(
+        name="hub_believed_alone",
+        what="the hub's word alone is the time",
+        plant=hub_believed_alone,
+        scenario=_scenario("hub_believed_alone", in_time={InTime.HUB_CLOCK: Spell(12.0, (60.0, 200.0))}),
+        checkers=frozenset({"hour_is_right"}),
+        first_seed=1,
+    ),
+    Mutant(
+        name="held_reads_stamped_when_told",
+        what="reads that waited for the time are stamped with the moment at which it became known",
+        plant=held_reads_stamped_when_told,
+        scenario=_scenario(
+            "held_reads_stamped_when_told", in_time={InTime.CLOCK_YEARS: Spell(12.0, (60.0, 200.0)), **NO_LINE}
+        ),
+        checkers=frozenset({"hour_is_right"}),
+        first_seed=2,
     ),
     Mutant(
         name="protected_stays_dark",

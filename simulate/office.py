@@ -7,11 +7,12 @@ brings the same file again.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Protocol, TypeVar
 
 from gridmodel.account import LedgerEntry
+from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from gridmodel.period import HOUR_S, local_day, rfc3339
 from gridmodel.record import Notice, Protection
@@ -19,6 +20,7 @@ from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_to_document
 from protocols.authority.mandate import Mandate, SignedMandate, sign_mandate
 from protocols.authority.signatures import Signer
+from simulate.clock import WallSpan
 from simulate.crash import SimulatedCrash
 from simulate.faults import Faults
 from simulate.judges.sight import Verdicts
@@ -73,6 +75,7 @@ class Office:
         verdicts: Verdicts,
         faults: Faults,
         dice: Random,
+        hub_wrong: Sequence[WallSpan] = (),
     ) -> None:
         self._hub = hub
         self._people = people
@@ -83,6 +86,7 @@ class Office:
         self._verdicts = verdicts
         self._faults = faults
         self._dice = dice
+        self.hub_wrong = hub_wrong
         self._zone = {
             str(district): registry.zone for registry in registries.values() for district in registry.districts
         }
@@ -229,19 +233,33 @@ class Office:
             await self._until_done(lambda hub: hub.import_records(kind, data))
 
     async def _until_done(self, bring: Callable[[HubOffice], Awaitable[Any]]) -> None:
-        """Bring it until the hub says that it keeps it; a hub that dies under it is asked again."""
+        """Bring it until the hub says that it keeps it; a hub that dies under it is asked again.
+
+        So is one whose clock is behind: to it what is brought is of the future.
+        """
         while True:
             hub = self._hub()
             if hub is not None:
                 try:
                     report = await bring(hub)
+                    held_back = getattr(report, "done", True) is False
                 except SimulatedCrash:
                     self._verdicts.happened("import_interrupted")
+                except Fault:
+                    if not self._hub_lied():
+                        raise
+                    self._verdicts.happened("import_refused_by_a_wrong_clock")
                 else:
-                    if getattr(report, "done", True) is False:
+                    if not held_back:
+                        return
+                    if not self._hub_lied():
                         self._verdicts.against("import_taken", "hub", "import", f"held back: {report}"[:300])
-                    return
+                        return
+                    self._verdicts.happened("import_refused_by_a_wrong_clock")
             await asyncio.sleep(TRIES_AGAIN_S)
+
+    def _hub_lied(self) -> bool:
+        return bool(self.hub_wrong) and self.hub_wrong[-1].over + TRIES_AGAIN_S >= self._verdicts.now()
 
 
 def _entry(entry: LedgerEntry) -> dict[str, Any]:

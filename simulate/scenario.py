@@ -85,6 +85,20 @@ class InTime(StrEnum):
     """Payments by app are taken, but their feed to the hub is dead."""
     CLOCK_STEP = "clock_step"
     """The node's wall clock is set wrong by some seconds to minutes, and back at the end."""
+    CLOCK_YEARS = "clock_years"
+    """The wall jumps ahead by years, as from a hardware clock that was set wrongly."""
+    CLOCK_BACK = "clock_back"
+    """The wall is set back by hours or days."""
+    CLOCK_DRIFT = "clock_drift"
+    """The wall runs fast or slow, minutes in the end."""
+    CLOCK_STANDS = "clock_stands"
+    """The wall stands still."""
+    MACHINE_REBOOT = "machine_reboot"
+    """The machine starts anew: by 1970, in local time, as long behind as it was without current, or right."""
+    HUB_CLOCK = "hub_clock"
+    """The hub's wall is wrong by minutes to a day."""
+    METER_CLOCKS = "meter_clocks"
+    """All DLMS meters of a node show another time, as after a wrong setting from the head-end; over bytes alone."""
 
 
 class Depth(StrEnum):

@@ -154,6 +154,8 @@ class Site:
         self.wall = NodeWall(world.loop)
         self.wall_wrong: list[WallSpan] = []
         """When and by how much the wall was wrong; one after the other."""
+        self.boots = 1
+        """How often its machine was started."""
         self.line = LineState()
         self.meters = MeterFaults(latency_s=world.scenario.meter_latency_s)
         self.command_s_max = {Depth.CONCENTRATOR: BEHIND_S_MAX, Depth.DLMS: ASSOCIATED_S_MAX}.get(
@@ -170,6 +172,11 @@ class Site:
         self.signer = signer_of(world.seed, self.node)
         self.rules = rules_of(world.scenario)
         self.config = self._config(approvers_of(world.seed))
+
+    @property
+    def boot(self) -> str:
+        """Which start of its machine this is."""
+        return f"{self.node}/{self.boots}"
 
     def ill(self) -> frozenset[str]:
         """Meters that do not answer now."""
@@ -217,7 +224,7 @@ class Site:
                 [self.faces], clock=clock, io_clock=io, rng=rng, faults=self.meters, bytes_every=BYTES_EVERY
             )
             return {"modbus": watch(driver, driver)}, None
-        way, clock = self.bytes, node_clock(world.loop, self.wall, world.start)
+        way, clock = self.bytes, node_clock(world.loop, self.wall, world.start, self.boot)
         modbus = watch(ModbusDriver(self.profiles, clock=clock, io_clock=io, rng=rng), way)
         if self.depth is Depth.MODBUS:
             return {"modbus": modbus}, None
@@ -257,7 +264,7 @@ class Site:
         """The product's node over this site, as `edge_node.serving` builds it."""
         world, name = self._world, f"{self.node}/{incarnation}"
         drivers, drivers_over = self._drivers(incarnation, watch)
-        clock = node_clock(world.loop, self.wall, world.start)
+        clock = node_clock(world.loop, self.wall, world.start, self.boot)
         return await build_node(
             self.config,
             clock=clock,

@@ -22,6 +22,8 @@ class Trace:
         self._last: deque[tuple[float, str, str, str]] = deque(maxlen=KEPT_MAX)
         self.counts: Counter[str] = Counter()
         """Events by kind."""
+        self.heard: list[Callable[[str, str, str], None]] = []
+        """Told of (kind, who, detail) of each."""
 
     def add(self, kind: str, who: str, detail: str = "") -> None:
         """One event: what happened, to whom, and what tells it from another."""
@@ -29,6 +31,8 @@ class Trace:
         self.counts[kind] += 1
         self._hash.update(f"{at:.6f}\t{kind}\t{who}\t{detail}\n".encode())
         self._last.append((at, kind, who, detail))
+        for listener in self.heard:
+            listener(kind, who, detail)
 
     def sha256(self) -> str:
         """The hash over all events so far, hexadecimal."""

@@ -22,7 +22,7 @@ from protocols.authority.signatures import key_to_text
 from protocols.driver import MeterDriver
 from simulate.backups import Backups
 from simulate.book import Book
-from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
+from simulate.clock import NodeWall, SeededEntropy, WallSpan, io_clock, node_clock, stream
 from simulate.courier import Couriers, hub_keys
 from simulate.crew import Crew
 from simulate.disk import SimDisk
@@ -82,6 +82,9 @@ class Rehearsal:
     crew: Crew = field(init=False)
     couriers: Couriers = field(init=False)
     backups: Backups = field(init=False)
+    hub_wall: NodeWall = field(init=False)
+    hub_wrong: list[WallSpan] = field(default_factory=list)
+    """When and by how much the hub's wall was wrong."""
 
     def __post_init__(self) -> None:
         spec, scenario = self.spec, self.spec.scenario
@@ -159,6 +162,7 @@ class Rehearsal:
                 self.court.links_clean_since[node] = self.loop.time()
 
     def _wire_hub(self) -> None:
+        self.hub_wall = NodeWall(self.loop)
         folder = self.folder / "hub"
         folder.mkdir(mode=0o700)
         config = self._hub_config(folder)
@@ -169,7 +173,7 @@ class Rehearsal:
             async def built() -> Hub:
                 return await build_hub(
                     config,
-                    clock=node_clock(self.loop, NodeWall(self.loop), self.start),
+                    clock=node_clock(self.loop, self.hub_wall, self.start),
                     io_clock=io_clock(self.loop),
                     rng=stream(seed, name),
                     entropy=SeededEntropy(seed, name),
@@ -222,6 +226,7 @@ class Rehearsal:
             start=self.start,
             present_pct=self.spec.scenario.present_pct,
             hub_file=self.folder / "hub" / "hub.db",
+            hub_wrong=self.hub_wrong,
         )
         self.hub.on_start += [self.court.money.marks, self.court.money.kept]
 
@@ -296,6 +301,7 @@ class Rehearsal:
             verdicts=self.verdicts,
             faults=self.faults,
             dice=stream(spec.seed, "office"),
+            hub_wrong=self.hub_wrong,
         )
         self.crew = Crew(self)
         self.couriers = Couriers(self)

@@ -13,7 +13,7 @@ from edge_node.store.opening import EdgeStore
 from edge_node.store.operations import Movement
 from edge_node.store.state import Mark, agreement_of
 from edge_node.uplink.hub_link import LinkView
-from gridmodel.clock import UtilityClock
+from gridmodel.clock import ClockTrust, UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.identity import NodeId
 from gridmodel.period import day_bounds, local_day
@@ -72,6 +72,7 @@ class StatusBoard:
             "reconciled": await store.state.reconciled(),
             "agreement": _agreement(marks),
             "clock_trusted": self._clock.trust().value == "trusted",
+            "clock": await self._clock_told(),
             "registry_version": 0 if registry is None else registry.version,
             "usage_points": 0 if registry is None else len(registry.usage_points),
             "meters": 0 if registry is None else len(registry.meters),
@@ -138,6 +139,18 @@ class StatusBoard:
         counts, today = self._store.readings.rule_counts, local_day(now + 1, self._zone)
         yesterday = local_day(day_bounds(today, self._zone)[0], self._zone)
         return {"today": await counts.of_day(today), "yesterday": await counts.of_day(yesterday)}
+
+    async def _clock_told(self) -> dict[str, Any]:
+        """The present as an interval, what speaks against the clock, and what waits for the time."""
+        bounds = self._clock.bounds()
+        return {
+            "earliest": bounds.earliest,
+            "latest": bounds.latest,
+            "time_known": self._clock.trust() is ClockTrust.TRUSTED,
+            "confirmed": self._clock.confirmed(),
+            "doubts": [doubt.value for doubt in self._clock.doubts()],
+            "held_reads": await self._store.held_reads.count(),
+        }
 
     async def _mandate(self) -> Mandate | None:
         bounds = self._clock.bounds()

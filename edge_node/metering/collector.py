@@ -201,19 +201,20 @@ class Collector:
             self._failed(one, Absence.INTERVAL_OVER, "the interval ended during the read", may_retry=False)
             return
         self._answered.add(poll.target.meter)
-        # A doubtful clock stamps no register: the next trusted read spreads the same energy over its true hours.
-        registers = snapshot.registers if self._trusted() else {}
+        # A doubtful clock stamps no register: it waits for the time, or the next trusted read spreads its energy.
+        stamped = self._trusted()
         await self._rounds.add(
             Answer(
                 poll,
                 one.end,
                 asked_at,
-                registers,
+                snapshot.registers if stamped else {},
                 snapshot.relay,
                 snapshot.serial,
                 snapshot.measurements,
                 snapshot.meter_time,
                 self._clock.now(),
+                unstamped={} if stamped else snapshot.registers,
             )
         )
 

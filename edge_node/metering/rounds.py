@@ -8,14 +8,16 @@ readings: a crash in between raises them again at the next read, the other way r
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from edge_node.metering.clock_witnesses import ClockWitnesses
 from edge_node.metering.estimating import Estimator, Sum
 from edge_node.metering.freshness import Freshness
+from edge_node.metering.holding import Holding, Placed
 from edge_node.metering.plausibility import COMPARED, clock_is_off, implausible_energies, implausible_values
 from edge_node.metering.polling import PollTarget
+from edge_node.metering.takeovers import exchange_between, of_old_multiplier
 from edge_node.metering.waiting import others_first, until
 from edge_node.store.absences import Absences
 from edge_node.store.alarms import Alarms, clear_alarm, raise_alarm
@@ -25,11 +27,11 @@ from edge_node.store.readings import Readings
 from edge_node.store.relays import Relays, Sighting
 from edge_node.wakeups import Wakeups
 from gridmodel.absence import Absence
-from gridmodel.clock import ClockTrust, UtilityClock
+from gridmodel.clock import ClockTrust, SteadyMoment, UtilityClock
 from gridmodel.event import AlarmKind
 from gridmodel.identity import UsagePointId
 from gridmodel.reading import Channel, IntervalReading, Mark, RegisterRead, Revision
-from gridmodel.vee import RULES, Baseline, Exchange, LastRegister, counted_wh, exchanged, validate
+from gridmodel.vee import RULES, LastRegister, exchanged, validate
 from hosting.database import Connection, Database
 from protocols.driver import RelayContact, RelayReading
 
@@ -77,6 +79,10 @@ class Answer:
     """The meter's own clock."""
     answered_at: int | None = None
     """When the answer was whole; None: at once."""
+    unstamped: Mapping[Channel, int | None] = field(default_factory=dict)
+    """Registers of a time that is not known: they wait for it, and `registers` is empty."""
+    moment: SteadyMoment | None = None
+    """When they were read, by the clock that never jumps."""
 
 
 @dataclass(slots=True)
@@ -115,8 +121,12 @@ class Rounds:
         clock: UtilityClock,
         wakeups: Wakeups,
         time_witnessed: Callable[[int], object] | None = None,
+        holding: Holding | None = None,
     ) -> None:
-        """`time_witnessed` is told the time that enough meters agree on, while the clock is in doubt."""
+        """`time_witnessed` is told the time that enough meters agree on, while the clock is in doubt.
+
+        `holding` keeps what is read meanwhile; without it the next register with a stamp books the energy.
+        """
         self._control = control
         self._readings = readings
         self._estimator = Estimator(readings)
@@ -131,6 +141,7 @@ class Rounds:
         self._standing: set[tuple[AlarmKind, str]] = set()
         self._witnesses = ClockWitnesses()
         self._time_witnessed = time_witnessed
+        self._holding = holding
         self._freshness = Freshness(Absences(control))
 
     async def load(self) -> None:
@@ -142,6 +153,8 @@ class Rounds:
 
     async def add(self, answer: Answer) -> None:
         """Hand in an answer; it is durable after the next round."""
+        if answer.unstamped and self._holding is not None:
+            answer = replace(answer, moment=self._holding.moment())
         await self._room.acquire()
         self._waiting.append(answer)
         self._some.set()
@@ -184,18 +197,33 @@ class Rounds:
     async def flush(self) -> None:
         """Book what waits, in rounds."""
         self._some.clear()
-        while self._waiting:
+        await self._bring_back()
+        await self._book_all(self._waiting, self._room.release)
+        if self._holding is not None:
+            await self._holding.flush(self._clock.doubts())
+        self._ask_witnesses()
+        await self._freshness.flush()
+
+    async def _book_all(self, waiting: deque[Answer], taken_one: Callable[[], object]) -> None:
+        while waiting:
             work = _Work()
             taken = 0
-            while self._waiting and taken < ANSWERS_PER_ROUND_MAX and work.room and self._take(self._waiting[0], work):
-                self._waiting.popleft()
-                self._room.release()
+            while waiting and taken < ANSWERS_PER_ROUND_MAX and work.room and self._take(waiting[0], work):
+                waiting.popleft()
+                taken_one()
                 taken += 1
                 if taken % ANSWERS_AT_ONCE_MAX == 0:
                     await others_first()
             await self._book(work)
-        self._ask_witnesses()
-        await self._freshness.flush()
+
+    async def _bring_back(self) -> None:
+        """Stamp and book what was read before the time was known: before anything later, in the order of reading."""
+        while self._holding is not None and (row := await self._holding.next_row()) is not None:
+            placed = await self._holding.placed(row)
+            await self._book_all(deque(map(_brought_back, placed)), lambda: None)
+            counts = self._readings.rule_counts.rows(self._clock.now(), {"rebased": len(placed)} if placed else {})
+            await self._readings.rule_counts.add(counts)
+            await self._holding.forget(row)
 
     def _ask_witnesses(self) -> None:
         now = self._clock.now()
@@ -219,6 +247,8 @@ class Rounds:
         self._clear(work, AlarmKind.WRONG_METER, meter)
         if answer.meter_time is not None and self._time_witnessed is not None:
             self._witnesses.heard(meter, answer.meter_time, answer.asked_at, answer.answered_at or answer.asked_at)
+        if answer.moment is not None and self._holding is not None:
+            self._holding.keep(poll, answer.moment, answer.unstamped)
         judged = self._judge_all(answer, work)
         self._sight(answer, work)
         if judged:
@@ -269,9 +299,9 @@ class Rounds:
         read = RegisterRead(poll.point, poll.target.meter, channel, answer.at, wh)
         if last is not None and poll.rebased_at is not None and last.at <= poll.rebased_at < answer.at:
             base = None
-        elif last is not None and _of_old_multiplier(poll, channel, last, read):
+        elif last is not None and of_old_multiplier(poll, channel, last, read):
             base = None  # the paper came after it: `late_exchanges` books what was taken times the wrong number
-        exchange = _exchange(poll, channel, last, answer.at)
+        exchange = exchange_between(poll, channel, last, answer.at)
         if last is not None and exchange is not None:
             result = exchanged(last, exchange, read, poll.rules)
         else:
@@ -340,34 +370,8 @@ class Rounds:
         self._wakeups.outbox.set()
 
 
-def _exchange(poll: PollTarget, channel: Channel, last: LastRegister | None, at: int) -> Exchange | None:
-    """The exchange that lies between the last register and a read at `at`, if its registers are known."""
-    exchange = poll.exchanges.get(channel)
-    if exchange is None or last is None or last.meter != exchange.old_meter:
-        return None
-    if last.meter == poll.target.meter and not last.at <= exchange.began_at < at:
-        return None  # the same meter under another multiplier, and its new count is under way
-    return exchange
-
-
-def _of_old_multiplier(poll: PollTarget, channel: Channel, last: LastRegister, read: RegisterRead) -> bool:
-    """Whether the same meter's last register was taken times the multiplier that the papers end before it.
-
-    Then it fits the paper before, not the one after, and the read does not follow it.
-    """
-    exchange = poll.exchanges.get(channel)
-    if exchange is None or poll.rebased_at is None or last.at <= poll.rebased_at:
-        return False
-    if not last.meter == poll.target.meter == exchange.old_meter:
-        return False
-    if isinstance(counted_wh(Baseline(last.at, last.register_wh), read, poll.rules), int):
-        return False
-    known = RegisterRead(poll.point, last.meter, channel, last.at, last.register_wh)
-    length = poll.rules.interval_minutes * 60
-    since = exchange.began_at // length * length
-    fits = counted_wh(Baseline(since, exchange.start_register_wh), known, poll.rules)
-    before = counted_wh(Baseline(since, exchange.final_register_wh), known, exchange.old_rules)
-    return not isinstance(fits, int) and isinstance(before, int)
+def _brought_back(placed: Placed) -> Answer:
+    return Answer(placed.poll, placed.end, placed.at, placed.registers, None, None)
 
 
 async def _alarms_verb(changes: Sequence[tuple[tuple[AlarmKind, str], str | None]], now: int, conn: Connection) -> None:

@@ -14,6 +14,7 @@ from hashlib import sha256
 
 from edge_node.store.ledger import Ledger, PaymentTaken, RequestConflict
 from edge_node.store.registries import Registries
+from edge_node.store.stamping import stamp_of
 from edge_node.wakeups import Wakeups
 from gridmodel.account import EntryKind, LedgerEntry
 from gridmodel.clock import UtilityClock
@@ -98,18 +99,18 @@ class Desk:
         known = registry is not None and account in registry.account
         if not known and not await self._ledger.known_account(account):
             raise PaymentFault("TQ-PY-01", f"there is no account {account} at this office", "check the number again")
-        now = self._clock.now()
+        stamp = stamp_of(self._clock)
         entry = LedgerEntry(
             id=entry_of(self._channel, request_id),
             account=account,
             kind=EntryKind.PAYMENT,
             amount_tiyin=amount_tiyin,
-            at=now,
+            at=stamp.at,
             due_at=None,
             channel=self._channel,
             recorded_by=cashier,
         )
-        taken = await self._ledger.take_payment(entry, request_id, now)
+        taken = await self._ledger.take_payment(entry, request_id, stamp)
         if isinstance(taken, RequestConflict):
             raise PaymentFault(
                 "TQ-PY-05",

@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_node.store.alarms import raise_alarm
 from edge_node.store.outbox import append_record
+from edge_node.store.stamping import Stamp, keep_stamp
 from gridmodel.account import AccountFault, EntryKind, LedgerEntry, credit_tiyin, open_debts
 from gridmodel.event import AlarmKind
 from gridmodel.fault import Fault
@@ -136,8 +137,9 @@ class Ledger:
             await self._work_out(conn, AccountId(row[1]), 0)
         return Inserted.NEW
 
-    async def take_payment(self, entry: LedgerEntry, request: str, now: int) -> PaymentTaken | RequestConflict:
+    async def take_payment(self, entry: LedgerEntry, request: str, stamp: Stamp) -> PaymentTaken | RequestConflict:
         """Make a desk's payment durable together with its record for the hub; a repeated request gives the first."""
+        now = stamp.at
 
         async def verb(conn: Connection) -> PaymentTaken | RequestConflict:
             asked = await conn.fetch_one("SELECT entry FROM payment_request WHERE request = ?", (request,))
@@ -157,6 +159,7 @@ class Ledger:
                 raise RuntimeError(f"the fresh entry id {entry.id} is in use")
             await conn.execute("INSERT INTO payment_request (request, entry) VALUES (?, ?)", (request, entry.id))
             await append_record(conn, Lane.LEDGER, LEDGER_ENTRY, entry.id, ledger_entry_to_body(entry), now)
+            await keep_stamp(conn, entry.id, stamp)
             state = await self.account_state(conn, entry.account)
             return PaymentTaken(entry, credit_tiyin(state.entries), repeated=False)
 

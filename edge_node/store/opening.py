@@ -14,6 +14,7 @@ from edge_node.store.alarms import Alarms
 from edge_node.store.batches import Outbox
 from edge_node.store.downlink import Downlink
 from edge_node.store.field_works import FieldWorks
+from edge_node.store.held_reads import HeldReads
 from edge_node.store.hours import Hours
 from edge_node.store.ledger import Ledger
 from edge_node.store.mandates import mandate_checker
@@ -71,6 +72,7 @@ class EdgeStore:
     meter_events: MeterEvents
     outages: Outages
     absences: Absences
+    held_reads: HeldReads
     fresh: bool
     """Made by this very opening: an empty machine, or a lost disk."""
 
@@ -233,5 +235,6 @@ def _composed(
         meter_events=MeterEvents(control),
         outages=Outages(control),
         absences=Absences(control),
+        held_reads=HeldReads(control),
         fresh=fresh,
     )

@@ -42,6 +42,8 @@ class Mark(StrEnum):
     """UTC seconds since when marks of node and hub agree; absent in a new or rebuilt store."""
     CLOCK_FLOOR = "clock_floor"
     """UTC seconds: the present was never before it."""
+    CLOCK_ANCHOR = "clock_anchor"
+    """What the next process of this boot may go on from: JSON {boot, steady_s, at}."""
     COMPARE_WANTED = "compare_wanted"
     """The comparison of days that was asked for (by the hub or here) and is not done yet: JSON {id, first, last}."""
     COMPARED = "compared"

@@ -5,11 +5,11 @@ clock is made durable, and old acknowledged batches go.
 
 The clock's floor is a time that the present cannot be before. A clock that nobody else confirmed may be wrong from the
 start (a board without a battery): by itself it moves the floor no further than the program has run, for a floor in the
-future would make bills look overdue and protections ended. A doubt is remembered until another source confirms. How far
-a later start may be from the floor decides whether its wall is believed, so the floor is kept more often than a hub may
-want a status.
+future would make bills look overdue and protections ended. A doubt is remembered until another source confirms. The
+floor is kept more often than a hub may want a status, and beside it what the next process of this boot goes on from.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -18,12 +18,12 @@ from edge_node.store.outbox import append_latest
 from edge_node.store.state import Mark, forget_mark, read_mark, write_mark
 from edge_node.store.upkeep import purge_control
 from edge_node.wakeups import Wakeups
-from gridmodel.clock import ClockTrust, UtilityClock
+from gridmodel.clock import Anchor, ClockDoubt, ClockTrust, UtilityClock
 from hosting.database import Connection, Database
 from protocols.sync.facts import NODE_STATUS
 
 FLOOR_S = 900
-"""Utility seconds between two looks at the clock, at most: a small part of `hosting.clocks.UNCONFIRMED_S_MAX`."""
+"""Utility seconds between two looks at the clock, at most: a power cut takes little of it."""
 FIRST_FLOOR_S = 60
 """The same before there is any floor: a process that dies without one leaves the next one in doubt."""
 PRUNES_PER_TURN_MAX = 20
@@ -42,13 +42,16 @@ class StatusRoom:
         clock: UtilityClock,
         wakeups: Wakeups,
         period_s: int,
+        anchor: Callable[[], Anchor | None] | None = None,
     ) -> None:
+        """`anchor`: what the clock hands on to the next process of this boot."""
         self._control = control
         self._outbox = outbox
         self._collect = collect
         self._clock = clock
         self._wakeups = wakeups
         self._period_s = period_s
+        self._anchor = anchor
         self._ran_s = 0
         """Utility seconds by the steady clock since the floor was last looked at."""
         self._has_floor = False
@@ -81,13 +84,23 @@ class StatusRoom:
     async def remember(self, now: int) -> bool:
         """Make durable what is known of the clock; gives whether it is trusted."""
         trusted, confirmed = self._clock.trust() is ClockTrust.TRUSTED, self._clock.confirmed()
-        earliest, ran_s = self._clock.bounds().earliest, self._ran_s
+        earliest, ran_s, anchor = (
+            self._clock.bounds().earliest,
+            self._ran_s,
+            None if self._anchor is None else self._anchor(),
+        )
+        contradicted = ClockDoubt.HUB_DISAGREES in self._clock.doubts()
 
         async def verb(conn: Connection) -> bool:
             known = await read_mark(conn, Mark.CLOCK_FLOOR)
+            if contradicted:  # the next process must not take it for granted
+                await forget_mark(conn, Mark.CLOCK_ANCHOR)
             if not trusted:
                 await write_mark(conn, Mark.CLOCK_DOUBTED, str(now))
                 return known is not None
+            if anchor is not None and not contradicted:
+                told = {"boot": anchor.moment.boot, "steady_s": anchor.moment.steady_s, "at": anchor.at}
+                await write_mark(conn, Mark.CLOCK_ANCHOR, json.dumps(told))
             if confirmed:
                 await forget_mark(conn, Mark.CLOCK_DOUBTED)
             if not confirmed and known is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from edge_node.node import Node
 from gridmodel.period import HOUR_S
 from simulate.book import Book
+from simulate.clock import WallSpan
 from simulate.judges.energy import EnergyChecker
 from simulate.judges.exchanges import ExchangeChecker
 from simulate.judges.intervals import IntervalChecker
@@ -42,6 +43,8 @@ class Court:
     present_pct: tuple[float, float]
     """See `Scenario.present_pct`."""
     hub_file: Path
+    hub_wrong: list[WallSpan] = field(default_factory=list)
+    """When the hub's wall was wrong."""
     links_clean_since: dict[str, float | None] = field(default_factory=dict)
     """Virtual second since when each line has been clean."""
     sights: dict[str, NodeSight] = field(default_factory=dict)
@@ -86,6 +89,8 @@ class Court:
             command_s_max=site.command_s_max,
             link_clean_since=lambda: self.links_clean_since.get(node),
             clock_spans=lambda: site.wall_wrong,
+            hub_spans=lambda: self.hub_wrong,
+            boot=lambda: site.boot,
         )
 
     async def watch(self, note_lines: Callable[[], None], trace: Trace) -> None:
@@ -140,6 +145,7 @@ class Court:
         for node in self.sites:
             self.energy.compare_hours(node, upto)
             self.energy.compare_truth(node, upto)
+            self.intervals.hours(node)
             self._intervals(node)
             self.exchanges.compare(node)
 

@@ -223,7 +223,7 @@ def clouded(sight: NodeSight, end: int) -> bool:
     Wrong by a step it shows [begin + step, over + step]; ahead, it has the ends until then behind it.
     """
     return any(
-        span.begin + min(0, span.step_s) - ANCHOR_S <= end <= span.over + max(0, span.step_s) + ANCHOR_S
+        span.begin + min(0, span.low_s) - ANCHOR_S <= end <= span.over + max(0, span.high_s) + ANCHOR_S
         for span in sight.clock_spans()
     )
 

@@ -45,6 +45,39 @@ class IntervalChecker:
                     )
         return compared
 
+    def hours(self, node: str) -> int:
+        """Every register stands at the interval end at which the meter showed it; gives how many.
+
+        Where a wall was wrong a read may fall beside an interval's end: then it stands at the end next to it.
+        """
+        sight, compared = self.sights[node], 0
+        step_s = sight.grid.spec.interval_minutes * 60
+        first = {str(meter): index for index, meter in enumerate(sight.grid.meters)}
+        meters = {point: first[meter] for meter, point in sight.measured.items() if meter in first}
+        for eye in sight.segments():
+            rows = eye.rows(
+                "SELECT p.point, r.end, r.register_wh FROM reading AS r JOIN point AS p ON p.number = r.point"
+                " WHERE r.register_wh IS NOT NULL AND p.channel = ?",
+                (int(Channel.IMPORT),),
+            )
+            for point, end, register_wh in rows:
+                if point not in meters:
+                    continue
+                beside = (0, -step_s, step_s) if clouded(sight, end) else (0,)
+                compared += 1
+                if end > sight.truth.end:
+                    self.verdicts.against("hour_is_right", node, point, f"a register stands at {end}, in the future")
+                    continue
+                ends = [min(end + off_s, sight.truth.end) for off_s in beside]
+                if all(register_wh != self._register_wh(sight, meters[point], one) for one in ends):
+                    true_wh = self._register_wh(sight, meters[point], end)
+                    what = f"{register_wh} Wh stands at {end}, the meter showed {true_wh} then"
+                    self.verdicts.against("hour_is_right", node, point, what)
+        return compared
+
+    def _register_wh(self, sight: NodeSight, index: int, end: int) -> int:
+        return sight.truth.registers_at(index, end).import_wh * sight.truth.multiplier(index)
+
     def filled(self, node: str) -> int:
         """Intervals that were read out of meters' memories."""
         return sum(

@@ -75,15 +75,18 @@ def why_doubtful(sight: NodeSight, at: int, now_s: float) -> str:
     if span is None:
         return ""
     began_s = now_s - (at - span.begin)
-    off = f"its wall is {span.step_s:+.0f} s off"
-    if abs(span.step_s) <= CONTRADICTED_S and sight.answered_s >= began_s:
+    step_s = span.shown(at) - at
+    off = f"its wall is {step_s:+.0f} s off"
+    if span.drift_s and abs(step_s) <= CONTRADICTED_S:
+        return ""  # it went there by and by
+    if abs(step_s) <= CONTRADICTED_S and sight.answered_s >= began_s:
         return ""  # the hub's answer agreed with it, as far as an answer can tell
-    if up_since < began_s and abs(span.step_s) > STEPPED_S:
+    if up_since < began_s and abs(step_s) > STEPPED_S:
         return f"{off}, and was set so under this process"
-    if began_s <= up_since and abs(span.step_s) > CONTRADICTED_S:
+    if began_s <= up_since and abs(step_s) > CONTRADICTED_S:
         return f"{off} since before this process began, and the hub answered"
     floor = sight.control.value(FLOOR_KNOWN)
-    if floor is not None and at + span.step_s < int(floor) - FLOOR_SLACK_S:
+    if floor is not None and at + step_s < int(floor) - FLOOR_SLACK_S:
         return f"{off}, and shows less than the floor {floor}"
     return ""
 

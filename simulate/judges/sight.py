@@ -81,6 +81,10 @@ class NodeSight:
     """When its wall clock was wrong; the last one may still run."""
     folder: Path
     """Where its databases are."""
+    hub_spans: Callable[[], list[WallSpan]] = list
+    """When the hub's wall was wrong."""
+    boot: Callable[[], str] = str
+    """Which start of its machine this is."""
     command_s_max: int = 15
     """How long a command to open may be on its way: the longest race, and what the way itself takes."""
     never_read: frozenset[str] = frozenset()
@@ -114,14 +118,16 @@ class NodeSight:
 
     def stamped_within(self, stamp: int, since: int, until: int) -> bool:
         """Whether its wall may have shown `stamp` at any world time from `since` to `until` (UTC seconds)."""
-        spans = [span for span in self.clock_spans() if span.begin <= until and span.over >= since]
-        wrong_all_along = any(span.begin < since and span.over > until for span in spans)
-        if not wrong_all_along and since <= stamp <= until:
-            return True
-        return any(
-            max(since, span.begin) - 1 <= stamp - span.step_s <= min(until, span.over) + 1  # walls are read in whole s
-            for span in spans
-        )
+        if since <= stamp <= until:
+            return True  # others may have told it the time, whatever its wall shows
+        for span in self.clock_spans():
+            if span.begin > until or span.over < since:
+                continue
+            low = span.shown(max(since, span.begin)) - span.behind_s
+            high = span.shown(min(until, span.over))
+            if low - 1 <= stamp <= max(high, until if span.behind_s else high) + 1:  # walls are read in whole seconds
+                return True
+        return False
 
     def segment(self, end: int) -> Eye:
         """The readings of the local month of the interval ending at `end`."""

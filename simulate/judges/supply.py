@@ -5,6 +5,7 @@ only while it could be done (process up, meter answering, line and hub clean), a
 ends. Time is the world's: a node whose wall is wrong may refuse to stamp a reading, and asks its meters all the same.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ METER_S_MAX = 5_400
 LOOKS_PER_METERS = 6
 """Meters are looked at every half hour: it reads a few hundred rows."""
 DOUBT_KNOWN = "SELECT count(*) FROM node_state WHERE key = 'clock_doubted'"
+ANCHOR_KNOWN = "SELECT value FROM node_state WHERE key = 'clock_anchor'"
 DRAIN_S_MAX = 3 * HOUR_S
 """On a clean line nothing sealed or waiting is older than this: a day's backlog drains in minutes."""
 
@@ -149,12 +151,15 @@ class SupplyChecker:
         now = self.verdicts.now()
         started, answered = (now - self.time_s() + moment_s for moment_s in (up_since, sight.answered_s))
         for span in sight.clock_spans():
-            little = abs(span.step_s) <= CONTRADICTED_S and span.begin < answered
+            little = max(-span.low_s, span.high_s) <= CONTRADICTED_S and span.begin < answered
             if span.over > now or (started < span.over > answered and (span.begin < started or little)):
                 return True
             if span.over <= started and answered < started and sight.control.value(DOUBT_KNOWN):
                 return True
-        return False
+        if any(span.begin <= now and span.over >= answered for span in sight.hub_spans()):
+            return True  # the last word that it heard was wrong
+        anchor = sight.control.value(ANCHOR_KNOWN)
+        return answered < started and (anchor is None or json.loads(anchor)["boot"] != sight.boot())
 
     def _meters_read(self, sight: NodeSight) -> None:
         """Every meter that answers is read: one hung call must not starve it for ever."""

@@ -13,7 +13,7 @@ from central_sync.hub import Hub, build
 from central_sync.ingest.bundles import HubBundleKeys
 from gridmodel.account import EntryKind, LedgerEntry
 from gridmodel.balance import HourCell
-from gridmodel.clock import ClockTrust, TimeBounds
+from gridmodel.clock import ClockDoubt, ClockTrust, TimeBounds
 from gridmodel.identity import (
     AccountId,
     ChannelId,
@@ -81,6 +81,9 @@ class HandClock:
 
     def confirmed(self) -> bool:
         return True
+
+    def doubts(self) -> tuple[ClockDoubt, ...]:
+        return ()
 
     def trust(self) -> ClockTrust:
         return ClockTrust.TRUSTED

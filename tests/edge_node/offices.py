@@ -1,5 +1,6 @@
 """Offices for tests of the whole node: configuration, keys and a registry in a folder, a fleet of meters beside it."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +16,14 @@ from edge_node.store.opening import StoreKeys, open_store
 from edge_node.store.state import Mark
 from gridmodel.registry import Registry
 from gridmodel.registry_document import registry_to_document
-from hosting.clocks import ScaledClock, SystemEntropy, SystemIoClock, clock_to_environment, seeded_rng
+from hosting.clocks import (
+    ScaledClock,
+    SystemEntropy,
+    SystemIoClock,
+    clock_from_environment,
+    clock_to_environment,
+    seeded_rng,
+)
 from hosting.compute import InlineCompute
 from hosting.config import load_toml
 from hosting.database import open_database
@@ -104,7 +112,8 @@ async def office(
 ) -> Office:
     """An office whose registry is in its store (if it is `registered`); the fleet is made, not started."""
     wall, hub = ScaledClock().now(), "http://127.0.0.1:9"
-    clock, environ = ScaledClock(born, wall, speed), clock_to_environment(born, wall, speed)
+    environ = clock_to_environment(born, wall, speed)
+    clock = clock_from_environment(environ)
     given = spec(points)
     people = {"cashier": CASHIER_SECRET, "chief": CHIEF_SECRET, "fitter": FITTER_SECRET}
     hashes = {role: CHEAP.hash(secret) for role, secret in people.items()}
@@ -130,6 +139,9 @@ async def office(
     if registered:
         await store.registries.put(registry_to_document(registry), born)
         await store.state.put(Mark.CLOCK_FLOOR, str(born))  # the hub that sent it confirmed the clock
+        moment = clock.moment()
+        anchor = {"boot": moment.boot, "steady_s": moment.steady_s, "at": clock.now()}
+        await store.state.put(Mark.CLOCK_ANCHOR, json.dumps(anchor))
     await store.close()
     return Office(folder, config, registry, Fleet(faces, listen, clock), clock, environ)
 

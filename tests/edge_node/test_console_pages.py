@@ -10,6 +10,7 @@ import pytest
 
 from edge_node.reports import status_lines
 from edge_node.store.absences import Missing
+from edge_node.store.meter_clocks import DAY_S
 from gridmodel.absence import Absence
 from gridmodel.account import credit_tiyin
 from gridmodel.identity import UsagePointId
@@ -146,6 +147,31 @@ def test_one_consumer_says_why_there_is_no_fresh_reading(tmp_path: Path) -> None
         assert "no fresh reading unreachable 1" in lines
 
     told(tmp_path, story)
+
+
+def test_a_doubt_of_the_clock_has_a_name_on_the_page_in_status_and_in_the_check_up(tmp_path: Path) -> None:
+    async def story(at: Furnished, session: aiohttp.ClientSession) -> None:
+        clock = at.office.clock
+        assert 'data-part="clock"' not in await page(session, "/")
+        clock.confirm(clock.now() + DAY_S)
+        at.node.store.held_reads.count = _seven  # type: ignore[method-assign]
+        banner = (await page(session, "/")).split('data-part="clock"')[1].split("</p>")[0]
+        assert "The hub shows another time." in banner
+        assert "7 readings wait for their hour." in banner
+        told = (await at.node.status())["clock"]
+        assert (told["doubts"], told["time_known"], told["confirmed"]) == (["hub_disagrees"], False, False)
+        assert told["latest"] - told["earliest"] >= DAY_S
+        line = next(line for line in status_lines(await at.node.status()) if line.startswith("clock "))
+        assert "hub disagrees: nobody is cut; it is" in line
+        checks = {check["name"]: check for check in (await at.node.doctor())["checks"]}
+        assert "hub disagrees: nobody is cut" in checks["clock"]["what"]
+        assert "compare this machine's clock and the hub's" in checks["clock"]["hint"]
+
+    told(tmp_path, story)
+
+
+async def _seven() -> int:
+    return 7
 
 
 def test_the_day_says_what_it_does_not_know(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from edge_node.console.app import console_app, serve_console
 from edge_node.node import Node
 from edge_node.store.state import Mark
 from gridmodel.clock import ClockTrust
-from hosting.clocks import SystemEntropy
+from hosting.clocks import SystemEntropy, clock_from_environment
 from hosting.door import DoorFault, call_door, serve_door
 from hosting.supervision import SupervisionFault, TaskCondition
 from protocols.sync.lanes import Lane
@@ -268,6 +268,8 @@ def test_a_restart_alone_clears_no_doubt_of_the_clock(tmp_path: Path) -> None:
         async with built(given) as node:
             assert given.clock.trust() is ClockTrust.TRUSTED
             await node.store.state.put(Mark.CLOCK_DOUBTED, "1")
+            await node.store.state.put(Mark.CLOCK_ANCHOR, '{"boot": "before", "steady_s": 1.0, "at": 1.0}')
+        given = replace(given, clock=clock_from_environment(given.environ))
         async with built(given):
             assert given.clock.trust() is ClockTrust.DOUBTFUL
 

@@ -14,7 +14,7 @@ from gridmodel.account import Overdue
 from gridmodel.clock import TimeBounds
 from gridmodel.control import Cause, RelayState
 from gridmodel.identity import AccountId, DistrictId, UsagePointId
-from gridmodel.policy import Action, Facts, Reason, decide, reasons_against_cut
+from gridmodel.policy import Action, Facts, Reason, against_by_hours, decide, reasons_against_cut
 from gridmodel.policy_rules import PolicyRules, rules_from_parameters
 from gridmodel.record import Notice, NoticeEvidence, Protection, ProtectionKind, WeatherForecast
 
@@ -318,3 +318,9 @@ def test_one_more_hindrance_never_permits_a_cut(facts: Facts, worse: str, data: 
     }
     if worse in hindered:
         assert decide(replace(facts, **{worse: hindered[worse]}), RULES, PRESENT).action is not Action.CUT
+
+
+def test_a_present_of_days_is_within_no_hours() -> None:
+    """Both its ends lay within the hours of two days, and the night and the holiday between them were forgotten."""
+    assert Reason.OUTSIDE_HOURS in against_by_hours(RULES, DEBTOR.zone, TimeBounds(NOW, NOW + DAY + 600))
+    assert not against_by_hours(RULES, DEBTOR.zone, PRESENT)

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from edge_node.metering.collector import READ_S_MAX, Collector
 from edge_node.metering.day_close import DayClose
+from edge_node.metering.holding import Holding
 from edge_node.metering.hour_close import HourClose
 from edge_node.metering.plans import Plans
+from edge_node.metering.polling import PollPlan
 from edge_node.metering.rounds import Rounds
 from edge_node.store.alarms import Alarms
 from edge_node.store.field_works import FieldWorks
+from edge_node.store.held_reads import HeldReads
 from edge_node.store.hours import Hours
 from edge_node.store.readings import Readings
 from edge_node.store.registries import Registries, pack_document
@@ -280,6 +283,13 @@ class Office:
         return found
 
 
+def _holding(control: Database, registries: Registries, plans: Plans, clock: ScaledClock | None) -> Holding | None:
+    async def plan_at(at: int) -> PollPlan | None:
+        return None if registries.newest is None else await plans.of(registries.newest, at)
+
+    return None if clock is None else Holding(HeldReads(control), clock, plan_at)
+
+
 @asynccontextmanager
 async def office(
     folder: Path,
@@ -288,10 +298,11 @@ async def office(
     hooks: CommitHooks | None = None,
     opener: DatabaseOpener | None = None,
     day_grace_s: int = 3_600,
+    holds: ScaledClock | None = None,
 ) -> AsyncIterator[Office]:
-    """A node's metering as a process finds it at utility time `now`; leaving the block is the process's end."""
+    """A node's metering as a process finds it at utility time `now`; by the clock `holds` reads are held in doubt."""
     loop = asyncio.get_running_loop()
-    clock = ScaledClock(
+    clock = holds or ScaledClock(
         now, loop.time(), 1.0, wall=loop.time, monotonic=loop.time, sleep=asyncio.sleep, sleep_s_max=600
     )
     open_database = opener or SimDisk(seeded_rng(1), hooks)
@@ -304,7 +315,9 @@ async def office(
     registries = Registries(control, NODE, compute, FieldWorks(control, ROW_KEY))
     await registries.load()
     await readings.load()
-    common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness}
+    plans = Plans(PROFILES, compute)
+    holding = _holding(control, registries, plans, holds)
+    common = {"clock": clock, "wakeups": wakeups, "time_witnessed": clock.witness, "holding": holding}
     rounds = Rounds(control=control, readings=readings, alarms=alarms, relays=relays, **common)  # type: ignore[arg-type]
     rests: list[int] = []
     closing = {"readings": readings, "hours": hours, "registries": registries, "clock": clock, "wakeups": wakeups}
@@ -324,7 +337,7 @@ async def office(
                 rounds,
                 registries,
                 drivers={"modbus": meters},
-                plans=Plans(PROFILES, compute),
+                plans=plans,
                 clock=clock,
                 compute=compute,
                 at_rest=lambda: rests.append(clock.now()),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_node.money.payments import LOCKED_S, PAYMENT_TIYIN_MAX, WRONG_SECRETS_MAX, PaymentFault
+from edge_node.store.state import Mark, NodeState
 from gridmodel.identity import AccountId
 from tests.edge_node.supply.network import account_id
 from tests.edge_node.supply.office import Office, opened
@@ -39,6 +40,28 @@ def test_a_payment_is_durable_told_to_the_hub_and_wakes_supply(tmp_path: Path) -
         assert office.wakeups.outbox.is_set()
         rows = await office.control.read(lambda conn: conn.fetch_all("SELECT lane, kind, id FROM outbox_record"))
         assert rows == [("ledger", "ledger_entry", taken.entry.id)]
+
+    told(tmp_path, story)
+
+
+def test_a_payment_of_an_unknown_time_is_taken_and_keeps_its_interval(tmp_path: Path) -> None:
+    async def story(office: Office) -> None:
+        office.clock.doubtful = True
+        taken = await office.desk.take(account_id(1), 30_000, "cashier-1", "req-1")
+        bounds = office.clock.bounds()
+        rows = await office.control.read(lambda conn: conn.fetch_all("SELECT * FROM payment_time"))
+        assert rows == [(taken.entry.id, bounds.earliest, bounds.latest, "unconfirmed")]
+        assert taken.entry.at == bounds.earliest, "never of the future, whatever the wall shows"
+        assert await NodeState(office.control).get(Mark.CLOCK_FLOOR) is None
+
+    told(tmp_path, story)
+
+
+def test_a_payment_holds_every_later_clock_to_its_time(tmp_path: Path) -> None:
+    async def story(office: Office) -> None:
+        await office.desk.take(account_id(1), 30_000, "cashier-1", "req-1")
+        assert await NodeState(office.control).get(Mark.CLOCK_FLOOR) == str(office.clock.bounds().earliest)
+        assert await count(office, "payment_time") == 0
 
     told(tmp_path, story)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from edge_node.store.readings import Latest
-from gridmodel.clock import ClockTrust, TimeBounds
+from gridmodel.clock import ClockDoubt, ClockTrust, TimeBounds
 from gridmodel.identity import MeterId
 from gridmodel.reading import Quality
 from protocols.driver import MeterSnapshot, MeterTarget, RelayCommand, RelayContact, RelayReading, WritePermit
@@ -28,6 +28,9 @@ class HandClock:
 
     def confirmed(self) -> bool:
         return True
+
+    def doubts(self) -> tuple[ClockDoubt, ...]:
+        return (ClockDoubt.UNCONFIRMED,) if self.doubtful else ()
 
     def trust(self) -> ClockTrust:
         return ClockTrust.DOUBTFUL if self.doubtful else ClockTrust.TRUSTED

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gridmodel.clock import ClockTrust, TimeBounds
+from gridmodel.clock import ClockDoubt, ClockTrust, TimeBounds
 from hosting.clocks import ScaledClock
 from tests.edge_node.supply.office import opened
 from tests.edge_node.supply.ports import MORNING, HandClock, Meters
@@ -31,6 +31,9 @@ class Machine(HandClock):
 
     def confirmed(self) -> bool:
         return self.real.confirmed()
+
+    def doubts(self) -> tuple[ClockDoubt, ...]:
+        return self.real.doubts()
 
     def trust(self) -> ClockTrust:
         return self.real.trust()

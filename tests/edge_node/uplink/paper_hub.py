@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from gridmodel.clock import ClockTrust, TimeBounds
+from gridmodel.clock import ClockDoubt, ClockTrust, TimeBounds
 from gridmodel.identity import NodeId
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import KeyRing, NamedKey, Role, Verified
@@ -30,6 +30,9 @@ class JumpClock:
 
     def confirmed(self) -> bool:
         return True
+
+    def doubts(self) -> tuple[ClockDoubt, ...]:
+        return ()
 
     def trust(self) -> ClockTrust:
         return ClockTrust.TRUSTED

@@ -14,6 +14,7 @@ from central_sync.hub import Hub
 from edge_node.money.payments import Desk as CashDesk
 from edge_node.store.chunks import sealed_chunk
 from edge_node.store.operations import Movement, Operation, Outcome
+from edge_node.store.stamping import stamp_of
 from edge_node.store.state import Mark
 from edge_node.uplink.hub_link import HubLink
 from gridmodel.control import Cause
@@ -89,7 +90,7 @@ class Node:
 
     async def pay(self, number: int, **changes: Any) -> None:
         entry = payment(A, number, **changes)
-        await self.office.store.ledger.take_payment(entry, f"request-{number}", self.office.clock.at)
+        await self.office.store.ledger.take_payment(entry, f"request-{number}", stamp_of(self.office.clock))
         self.office.wakeups.outbox.set()
 
     async def move(self, number: int, movement: Movement = Movement.CUT, outcome: Outcome | None = None) -> Operation:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gridmodel.clock import ClockTrust, IoClock, TimeBounds
+from gridmodel.clock import ClockDoubt, ClockTrust, IoClock, TimeBounds
 from hosting.clocks import SystemIoClock, seeded_rng
 from protocols.modbus.bus import Bus, Timing
 from protocols.modbus.codec import Framing, encode_frame, split_rtu_request
@@ -28,6 +28,9 @@ class HandClock:
 
     def confirmed(self) -> bool:
         return True
+
+    def doubts(self) -> tuple[ClockDoubt, ...]:
+        return ()
 
     def trust(self) -> ClockTrust:
         return ClockTrust.TRUSTED

@@ -1,5 +1,6 @@
 """Duties that run in time: who must have light, who must be asked, and what a wrong wall excuses."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def test_a_doubt_outlasts_the_wrong_wall(
         checker = checker_of(one)
         one.walls.append(WallSpan(TEN - 3_600, TEN, 1_200.0))
         one.up_since, one.sight.answered_s = float(TEN - MIDNIGHT + began_s), answered_s
+        one.sql("INSERT INTO node_state VALUES ('clock_anchor', '{\"boot\": \"\"}')")
         if doubted:
             one.sql("INSERT INTO node_state VALUES ('clock_doubted', '1')")
         found = lives(one, checker, 2 * POLL_S_MAX, stamps=False)
@@ -77,8 +79,39 @@ def test_a_confirmed_wall_that_was_a_little_wrong_leaves_a_doubt(tmp_path: Path)
         assert lives(one, checker, 2 * POLL_S_MAX, stamps=False) == set()
 
 
+def test_a_machine_that_started_anew_has_to_be_told_the_time(tmp_path: Path) -> None:
+    for boot, excused in (("b-1", False), ("b-0", True)):
+        (tmp_path / boot).mkdir()
+        with scene(tmp_path / boot) as one:
+            checker = checker_of(one)
+            one.sight.boot = lambda: "b-1"
+            one.up_since, one.sight.answered_s = 2.0, 1.0
+            one.sql("INSERT INTO node_state VALUES ('clock_anchor', ?)", json.dumps({"boot": boot}))
+            assert ("polling" not in lives(one, checker, 2 * POLL_S_MAX, stamps=False)) == excused
+
+
+def test_a_hub_that_was_wrong_excuses_until_it_speaks_again(tmp_path: Path) -> None:
+    for answered_s, excused in ((TEN - MIDNIGHT - 1_900.0, True), (TEN - MIDNIGHT - 1_700.0, False)):
+        folder = tmp_path / str(answered_s)
+        folder.mkdir()
+        with scene(folder) as one:
+            checker = checker_of(one)
+            one.sight.hub_spans = lambda: [WallSpan(TEN - 3_600, TEN - 1_800, 5_000.0)]
+            one.up_since, one.sight.answered_s = 1.0, answered_s
+            assert ("polling" not in lives(one, checker, 2 * POLL_S_MAX, stamps=False)) == excused
+
+
+def test_a_wall_that_drifts_shows_all_between(tmp_path: Path) -> None:
+    with scene(tmp_path) as one:
+        one.walls.append(WallSpan(1_000, 2_000, 0.0, drift_s=-1_000.0))  # it stands still
+        within = one.sight.stamped_within
+        assert within(1_000, 1_500, 1_600)
+        assert not within(1_100, 1_500, 1_600)
+
+
 def test_a_right_wall_excuses_nothing(tmp_path: Path) -> None:
     with scene(tmp_path) as one:
+        one.sql("INSERT INTO node_state VALUES ('clock_anchor', ?)", json.dumps({"boot": one.sight.boot()}))
         assert "polling" in lives(one, checker_of(one), POLL_S_MAX + 2 * LOOK_S, stamps=False)
 
 
@@ -125,7 +158,7 @@ def test_a_stamp_is_taken_back_to_the_worlds_time(tmp_path: Path) -> None:
         assert within(900, 890, 910)
         assert not within(900, 910, 920)
         assert within(1_600, 1_050, 1_150)  # it was 1,100
-        assert not within(1_100, 1_050, 1_150)  # the wall never showed that then
+        assert within(1_100, 1_050, 1_150)  # the wall never showed that then, but others may have told the time
         assert within(5_200, 5_490, 5_510)
         assert within(990, 990, 1_010)  # before the step
         assert within(1_505, 990, 1_010)  # after it
