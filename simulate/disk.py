@@ -22,9 +22,24 @@ T = TypeVar("T")
 
 TURNS_BEFORE_ANSWER_MAX = 2
 """Turns of the loop before a statement runs, at most: three orders for each pair of awaits, and campaigns multiply."""
+PAGE_BYTES = 1024
+"""A commit of a rehearsal touches a few rows; four times the page is four times the bytes to sum up and to write."""
 _OWN_SETTINGS = {"synchronous": "PRAGMA synchronous = OFF", "busy_timeout": "PRAGMA busy_timeout = 0"}
-TWIN_SETTINGS = tuple(_OWN_SETTINGS.get(setting.split()[1], setting) for setting in CONNECTION_SETTINGS)
-"""What differs from production: no flushing, and no real waiting for a lock."""
+TWIN_SETTINGS = (
+    f"PRAGMA page_size = {PAGE_BYTES}",
+    *(_OWN_SETTINGS.get(setting.split()[1], setting) for setting in CONNECTION_SETTINGS),
+)
+"""What differs from production: no flushing, no real waiting for a lock, small pages."""
+
+
+def connect(path: Path, mode: str = "rwc") -> sqlite3.Connection:
+    """A connection to a file that this process alone uses: locks as ever, but kept in memory.
+
+    All connections of a rehearsal are opened here. Each asks the others, and none asks the kernel, which at every
+    statement was asked twice. Another process finds such a file locked.
+    """
+    uri = f"{path.absolute().as_uri()}?mode={mode}&vfs=unix-excl"
+    return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, cached_statements=STATEMENTS_CACHED)
 
 
 class CommitHooks(Protocol):
@@ -202,7 +217,7 @@ class SimDisk:
         """Open (or make) the database at `path`; see `hosting.database.open_database`."""
         if not path.parent.is_dir():
             raise DatabaseFault("TQ-DB-01", f"the folder {path.parent} for {name} is missing", "make it first")
-        inner = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=STATEMENTS_CACHED)
+        inner = connect(path)
         connection = SimConnection(inner, name, self._rng, self._hooks)
         try:
             await prepare(connection, name, migrations, TWIN_SETTINGS)
@@ -224,7 +239,7 @@ class SimDisk:
 
 def committed_rows(path: Path, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """What a stranger sees in a database now: committed rows only. For checkers, at once and without turns."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    connection = connect(path, "ro")
     try:
         return connection.execute(sql, parameters).fetchall()
     finally:

@@ -15,6 +15,7 @@ from gridmodel.period import local_day, rfc3339
 from gridmodel.policy_rules import PolicyRules
 from gridmodel.reading import Channel
 from simulate.clock import WallSpan
+from simulate.disk import connect
 from simulate.faults import Faults
 from simulate.grid import Grid
 from simulate.truth import GridTruth
@@ -37,9 +38,7 @@ class Eye:
         if self._connection is None:
             if not self.path.is_file():
                 return []
-            self._connection = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None
-            )
+            self._connection = connect(self.path, "rw")
             self._connection.execute("PRAGMA query_only = ON")
         try:
             return self._connection.execute(sql, parameters).fetchall()
