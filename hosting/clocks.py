@@ -149,10 +149,13 @@ class ScaledClock:
 
         A wall that is set back ends the wait: whoever worked `at` out works it out anew.
         """
-        before = math.inf
-        while 0 < (left := at - self._utility()) < before + JUMP_S_MAX * self.speed:
-            before = left
-            await self._sleep(min(max(left / self.speed, SLEEP_S_MIN), self._sleep_s_max))
+        left_s = (at - self._utility()) / self.speed
+        while left_s > 0:
+            over = self._monotonic() + left_s
+            await self._sleep(min(max(left_s, SLEEP_S_MIN), self._sleep_s_max))
+            left_s = (at - self._utility()) / self.speed
+            if left_s > over - self._monotonic() + JUMP_S_MAX:
+                return
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many utility seconds by the monotonic clock, whatever the wall does meanwhile."""

@@ -6,15 +6,16 @@ chance is derived from the seed and a name, so that one more throw in one place 
 
 import asyncio
 import hashlib
+import math
 import random
 from dataclasses import dataclass
 
 from gridmodel.clock import IoClock
-from hosting.clocks import ScaledClock
+from hosting.clocks import SLEEP_S_MAX, ScaledClock
 from simulate.loop import VirtualLoop
 
-SLEEP_S_MAX = 300.0
-"""One virtual sleep at most: a stepped wall is noticed within it. Longer than in production, where waking is free."""
+DRIFTING_NAP_S_MAX = 300.0
+"""One nap at most by a wall that drifts: its calendar and the loop's time part while one sleeps."""
 
 
 @dataclass(slots=True)
@@ -40,6 +41,8 @@ class NodeWall:
         self._offset_s = 0.0
         self._rate = 1.0
         self._since_s = loop.time()
+        self._naps: dict[asyncio.Future[None], float] = {}
+        """Who sleeps by this wall, and since when; a table, because a set would be walked in another order each run."""
 
     def read(self) -> float:
         """Seconds on this wall."""
@@ -48,12 +51,39 @@ class NodeWall:
     def step(self, seconds: float) -> None:
         """Set it forward or back at once, as a careless `date` does."""
         self._offset_s += seconds
+        self._stir()
 
     def drift(self, ppm: float) -> None:
         """From now on it runs fast (positive) or slow by so many parts in a million."""
         self._offset_s = self.read() - self._loop.time()
         self._since_s = self._loop.time()
         self._rate = 1.0 + ppm / 1e6
+        self._stir()
+
+    async def nap(self, seconds: float) -> None:
+        """Wait for so many seconds of the loop, less when the wall is touched meanwhile.
+
+        Production wakes every few seconds to look at the wall. Here nothing can be seen until somebody touches it, so
+        nobody wakes; whoever sleeps then is woken when production's next look would be.
+        """
+        over: asyncio.Future[None] = self._loop.create_future()
+        timer = self._loop.call_later(seconds if self._rate == 1.0 else min(seconds, DRIFTING_NAP_S_MAX), _wake, over)
+        self._naps[over] = self._loop.time()
+        try:
+            await over
+        finally:
+            timer.cancel()
+            del self._naps[over]
+
+    def _stir(self) -> None:
+        now_s = self._loop.time()
+        for over, since_s in self._naps.items():
+            self._loop.call_later(SLEEP_S_MAX - (now_s - since_s) % SLEEP_S_MAX, _wake, over)
+
+
+def _wake(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 class VirtualIoClock:
@@ -74,7 +104,7 @@ class VirtualIoClock:
 def node_clock(loop: VirtualLoop, wall: NodeWall, start_utility: int) -> ScaledClock:
     """The product's clock over a node's wall; it shows `start_utility` (UTC seconds) when the loop shows zero."""
     return ScaledClock(
-        start_utility, 0.0, 1.0, wall=wall.read, monotonic=loop.time, sleep=asyncio.sleep, sleep_s_max=SLEEP_S_MAX
+        start_utility, 0.0, 1.0, wall=wall.read, monotonic=loop.time, sleep=wall.nap, sleep_s_max=math.inf
     )
 
 

@@ -89,6 +89,33 @@ class LightHandle(asyncio.Handle):
         self._source_traceback = None
 
 
+class LightTimer(asyncio.TimerHandle):
+    """A timer without those looks; most are cancelled, because every sleep cancels its own at its end."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, when: float, callback: Callable[..., object], args: Sequence[Any], loop: Any, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = True
+
+    def cancel(self) -> None:
+        """See `asyncio.TimerHandle.cancel`."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._callback, self._args = _nothing, ()
+            if self._scheduled:
+                self._loop._timer_cancelled_count += 1  # noqa: SLF001
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """See the module. `start_s` is where its monotonic time begins; with `measure` slow callbacks are counted."""
 
@@ -103,7 +130,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._thread = threading.get_ident()
         self._turns_at_this_instant = 0
         self._measure = measure
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, LightTimer]] = []
         """A heap in place of the base's list: tuples compare without a call."""
         self._timers_made = 0
         self.turns = 0
@@ -156,10 +183,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """As the base's, without its checks."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = LightTimer(when, callback, args, self, context)
         self._timers_made += 1
         heapq.heappush(self._timers, (when, self._timers_made, timer))
-        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001
         return timer
 
     def call_later(
@@ -203,9 +229,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         raise RefusedInVirtualTime("a real listening socket")
 
     def _run_once(self) -> None:
-        self._drop_cancelled_timers()
         ready, timers = self._ready, self._timers
         if not ready and not self._stopping:
+            self._drop_cancelled_timers()
             if not timers:
                 raise VirtualDeadlock(f"no event can ever come; {_waiting(self)}")
             self._now_s = max(self._now_s, timers[0][0])
@@ -217,7 +243,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         due = self._now_s + RESOLUTION_S
         while timers and timers[0][0] < due:
             timer = heapq.heappop(timers)[2]
-            timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+            timer._scheduled = False  # noqa: SLF001
             ready.append(timer)
         if self._measure:
             for _ in range(len(ready)):
@@ -243,7 +269,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             kept = []
             for entry in timers:
                 if entry[2]._cancelled:  # noqa: SLF001
-                    entry[2]._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+                    entry[2]._scheduled = False  # noqa: SLF001
                 else:
                     kept.append(entry)
             heapq.heapify(kept)
@@ -251,7 +277,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._timer_cancelled_count = 0
         while timers and timers[0][2]._cancelled:  # noqa: SLF001
             self._timer_cancelled_count -= 1
-            heapq.heappop(timers)[2]._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+            heapq.heappop(timers)[2]._scheduled = False  # noqa: SLF001
 
     def _run_measured(self, handle: asyncio.Handle) -> None:
         before = time.perf_counter()
@@ -289,6 +315,10 @@ def run_virtual(main: Coroutine[Any, Any, T], start_s: float = 0.0, *, loop: Vir
     if loop.troubles:
         raise VirtualTrouble("; ".join(loop.troubles))
     return result
+
+
+def _nothing() -> None:
+    """What a cancelled timer would do; it lets go of what it held."""
 
 
 def _note_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

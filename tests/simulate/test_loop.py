@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hosting.clocks import SLEEP_S_MAX
 from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
 from simulate.crash import SimulatedCrash
 from simulate.loop import (
@@ -260,3 +261,33 @@ def test_streams_are_independent_and_repeat() -> None:
     one, two = SeededEntropy(1, "a"), SeededEntropy(1, "a")
     assert [one.token(8), one.token(8)] == [two.token(8), two.token(8)]
     assert one.token(8) != one.token(8)
+
+
+def test_who_sleeps_by_a_wall_sees_it_touched_when_production_would_look_and_not_before_it_is() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        wall = NodeWall(loop)
+        clock, woken = node_clock(loop, wall, 1_763_956_800), list[float]()
+
+        async def wait(after_s: float) -> None:
+            await asyncio.sleep(after_s)
+            await clock.sleep_until(1_763_956_800 + 86_400)
+            woken.append(loop.time())
+
+        waiting = [asyncio.ensure_future(wait(after_s)) for after_s in (1.0, 3.5)]
+        turns = loop.turns
+        await asyncio.sleep(50_000)
+        assert loop.turns - turns < 10
+        wall.step(-7_200)  # set back: whoever worked a moment out works it out anew
+        await asyncio.wait(waiting)
+        assert woken == [50_001.0, 50_003.5]
+        wall.step(7_200)
+        late = asyncio.ensure_future(wait(0.0))
+        await asyncio.sleep(10_000)
+        wall.step(40_000)
+        await late
+        assert woken[-1] - 60_003.5 <= SLEEP_S_MAX
+        assert not wall._naps
+
+    run_virtual(main())
