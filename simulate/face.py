@@ -41,21 +41,6 @@ class MeterFaces:
         self._drawn[index] = (*as_of, image)
         return image
 
-    def plain(self, index: int, now: int) -> dict[str, int | None]:
-        """The registers, power, serial and relay of a meter at `now` (UTC seconds), by field key, without bytes."""
-        truth = self.truth
-        energy = truth.shown_at(index, now)
-        relay = self.relay_of(index)
-        values: dict[str, int | None] = {
-            "register.import": energy.import_wh,
-            "register.export": energy.export_wh,
-            POWER: truth.load_w(index, now),
-            "serial": int(truth.serial_of(index)),
-        }
-        if relay is not None:
-            values["relay"] = relay.closed if truth.connected(index) else relay.open
-        return values
-
     def _values(self, index: int, now: int, *, connected: bool) -> dict[str, int | None]:
         truth = self.truth
         energy = truth.shown_at(index, now)
