@@ -80,7 +80,7 @@ class ScaledClock:
 
     def now(self) -> int:
         """UTC seconds of utility time, from the wall clock as it is, trusted or not."""
-        return math.floor(self._utility())
+        return math.floor(self._origin_utility + (self._wall() - self._origin_wall) * self.speed)
 
     def trust(self) -> ClockTrust:
         """Doubtful after a jump or contradiction, below the persisted floor, or begun in doubt and nobody agrees."""
@@ -170,6 +170,9 @@ class ScaledClock:
         """How far wall and monotonic clock have parted (real seconds; positive: wall ahead), honest drift followed."""
         steady = self._monotonic()
         parted_s = self._wall() - steady - self._offset
+        if not parted_s:  # always so in virtual time
+            self._seen_at = steady
+            return 0.0
         drift_s_max = (steady - self._seen_at) * SLEW_S_PER_S_MAX
         drift_s = max(-drift_s_max, min(drift_s_max, parted_s))
         if abs(parted_s - drift_s) <= JUMP_S_MAX:  # never by a doubtful clock: it would follow its own jump

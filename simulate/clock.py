@@ -46,7 +46,7 @@ class NodeWall:
 
     def read(self) -> float:
         """Seconds on this wall."""
-        return self._since_s + self._offset_s + (self._loop.time() - self._since_s) * self._rate
+        return self._since_s + self._offset_s + (self._loop.now_s - self._since_s) * self._rate
 
     def step(self, seconds: float) -> None:
         """Set it forward or back at once, as a careless `date` does."""

@@ -11,7 +11,7 @@ import sqlite3
 import types
 from collections.abc import Coroutine, Generator, Iterable, Sequence, Sized
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from gridmodel.clock import Rng
 from hosting.database import CONNECTION_SETTINGS, STATEMENTS_CACHED, Database, prepare
@@ -162,9 +162,13 @@ class SimDatabase(Database):
     So a verb sets itself no time limit here (it would cancel its caller); no verb of the product does.
     """
 
+    def __init__(self, connection: SimConnection, name: str) -> None:
+        super().__init__(connection, name)
+        self._loop = asyncio.get_running_loop()
+
     async def _finished(self, work: Coroutine[Any, Any, T]) -> T:
         interruptions: list[asyncio.CancelledError] = []
-        self._holder = asyncio.current_task()
+        self._holder = asyncio.current_task(self._loop)
         try:
             result = await _to_its_end(work, interruptions)
         except BaseException as error:
@@ -191,7 +195,7 @@ def _to_its_end(work: Coroutine[Any, Any, T], interruptions: list[asyncio.Cancel
         try:
             waited = work.send(None)
         except StopIteration as end:
-            return cast("T", end.value)
+            return end.value  # type: ignore[no-any-return]
         if waited is None:
             try:
                 yield

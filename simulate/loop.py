@@ -85,8 +85,14 @@ class LightHandle(asyncio.Handle):
         self._callback = callback
         self._args = args
         self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
+
+    def cancel(self) -> None:
+        """See `asyncio.Handle.cancel`."""
+        self._cancelled = True
+        self._callback, self._args = _nothing, ()
+
+    def __repr__(self) -> str:
+        return f"<{'cancelled ' if self._cancelled else ''}{self._callback!r}>"
 
 
 class LightTimer(asyncio.TimerHandle):
@@ -102,10 +108,11 @@ class LightTimer(asyncio.TimerHandle):
         self._callback = callback
         self._args = args
         self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
         self._when = when
         self._scheduled = True
+
+    def __repr__(self) -> str:
+        return f"<{'cancelled ' if self._cancelled else ''}{self._callback!r} at {self._when}>"
 
     def cancel(self) -> None:
         """See `asyncio.TimerHandle.cancel`."""
@@ -126,7 +133,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self, start_s: float = 0.0, *, measure: bool = False) -> None:
         super().__init__()
-        self._now_s = start_s
+        self.now_s = start_s
+        """Virtual seconds, for those who ask ten thousand times a day; only the loop moves them."""
         self._thread = threading.get_ident()
         self._turns_at_this_instant = 0
         self._measure = measure
@@ -161,7 +169,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         """Virtual seconds; they pass only when nothing is left to do."""
-        return self._now_s
+        return self.now_s
 
     def call_soon_threadsafe(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
@@ -192,7 +200,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """As the base's, without its checks."""
-        return self.call_at(self._now_s + delay, callback, *args, context=context)
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
 
     def run_in_executor(  # type: ignore[override]  # typeshed gives it a Future of its own type variable
         self,
@@ -234,13 +242,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._drop_cancelled_timers()
             if not timers:
                 raise VirtualDeadlock(f"no event can ever come; {_waiting(self)}")
-            self._now_s = max(self._now_s, timers[0][0])
+            self.now_s = max(self.now_s, timers[0][0])
             self._turns_at_this_instant = 0
         self.turns += 1
         self._turns_at_this_instant += 1
         if self._turns_at_this_instant > TURNS_AT_ONE_INSTANT_MAX:
-            raise VirtualLivelock(f"time stands at {self._now_s}; {_waiting(self)}")
-        due = self._now_s + RESOLUTION_S
+            raise VirtualLivelock(f"time stands at {self.now_s}; {_waiting(self)}")
+        due = self.now_s + RESOLUTION_S
         while timers and timers[0][0] < due:
             timer = heapq.heappop(timers)[2]
             timer._scheduled = False  # noqa: SLF001

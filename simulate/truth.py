@@ -211,6 +211,10 @@ class GridTruth:
         """Whether the meter's relay is closed; meters without one always are."""
         return index not in self._open_since
 
+    def dark(self) -> frozenset[int]:
+        """The meters whose relay is open."""
+        return frozenset(self._open_since)
+
     def move_relay(self, meter: str, *, closed: bool, at: int) -> None:
         """Open or close the meter's relay at `at`, or at the last interval end if that is later.
 

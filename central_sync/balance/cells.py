@@ -9,7 +9,7 @@ so an hour that comes twice moves nothing, and a late correction replaces and ne
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import zstandard
@@ -135,7 +135,7 @@ def _rebooked(old: Sequence[Booking], new: Sequence[Booking], taken: Iterable[in
             continue
         last = spans[-1] if spans else None
         if last is not None and last.areas == areas and last.first + last.count == hour:
-            spans[-1] = replace(last, count=last.count + 1)
+            spans[-1] = Booking(last.first, last.count + 1, areas)
         else:
             spans.append(Booking(hour, 1, areas))
     return tuple(spans)

@@ -91,6 +91,8 @@ class EnergyChecker:
     hub: Eye
     verdicts: Verdicts
     _places: dict[str, list[Place]] = field(default_factory=dict)
+    _read: dict[tuple[str, str, str], tuple[bytes, dict[int, tuple[int, ...]]]] = field(default_factory=dict)
+    """By node, place and day: the hub's last state, and the hours in it. Other bytes are read anew."""
 
     def places(self, node: str) -> list[Place]:
         """The node's places."""
@@ -108,14 +110,20 @@ class EnergyChecker:
     def hub_hours(self, node: str) -> dict[str, dict[int, tuple[int, ...]]]:
         """Hours in force at the hub: place to {hour end: cell}."""
         found: dict[str, dict[int, tuple[int, ...]]] = {}
-        zone = self.sights[node].grid.spec.zone
         for place, day, state in self.hub.rows("SELECT place, day, state FROM place_day WHERE node = ?", (node,)):
-            begin, _ = day_bounds(day, zone)
-            hours = unpack(bytes(state), HOURS, PLACE_COLUMNS)
-            for hour in np.flatnonzero(hours[:, KNOWN]).tolist():
-                cell = tuple(int(value) for value in hours[hour, :CELL])
-                found.setdefault(place, {})[begin + (hour + 1) * HOUR_S] = cell
+            held = self._read.get((node, place, day))
+            if held is None or held[0] != state:
+                held = self._read[node, place, day] = (state, self._hours_in(node, day, state))
+            found.setdefault(place, {}).update(held[1])
         return found
+
+    def _hours_in(self, node: str, day: str, state: bytes) -> dict[int, tuple[int, ...]]:
+        begin, _ = day_bounds(day, self.sights[node].grid.spec.zone)
+        hours = unpack(bytes(state), HOURS, PLACE_COLUMNS)
+        return {
+            begin + (hour + 1) * HOUR_S: tuple(hours[hour, :CELL].tolist())
+            for hour in np.flatnonzero(hours[:, KNOWN]).tolist()
+        }
 
     def closed_to(self, node: str) -> int:
         """The last closed hour's end at the edge; 0 when none is."""
