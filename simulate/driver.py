@@ -64,10 +64,10 @@ class SimDriver:
         faces, index = self._find(target)
         await self._arrive(target)
         self._reads += 1
-        plan = faces.image_of(index).plan
         if self._reads % self._bytes_every:
             snapshot = self._plain(faces, index)
         else:
+            plan = faces.image_of(index).plan
             values, raw = self._decode(faces, index, plan.poll)
             snapshot = snapshot_of(plan, values, raw)
             if self._bytes_every > 1:
@@ -135,7 +135,7 @@ class SimDriver:
         for faces in self._faces:
             index = faces.truth.place_of(target.meter)
             if index is not None:
-                if faces.truth.grid.profile_of(index) != target.profile:
+                if faces.image_of(index).profile.name != target.profile:
                     break
                 return faces, index
         else:

@@ -18,11 +18,15 @@ class MeterFaces:
 
     def __init__(self, truth: GridTruth) -> None:
         self.truth = truth
+        self._images = [truth.images.get(truth.grid.profile_of(index)) for index in range(len(truth.grid.meters))]
         self._drawn: dict[int, tuple[int, bool, str, RegisterImage]] = {}
 
     def image_of(self, index: int) -> ProfileImage:
         """The register map of that meter's model."""
-        return self.truth.images[self.truth.grid.profile_of(index)]
+        image = self._images[index]
+        if image is None:
+            raise KeyError(self.truth.grid.profile_of(index))
+        return image
 
     def relay_of(self, index: int) -> RelayMap | None:
         """The relay of that meter's model."""

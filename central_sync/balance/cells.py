@@ -119,8 +119,12 @@ def revise(old: PlaceDay, new: NewHours) -> Revised:
     return Revised(PlaceDay(new.kind, state, _rebooked(old.booked, new.booked, taken)), True, contradiction)
 
 
-def _rebooked(old: Sequence[Booking], new: Sequence[Booking], taken: Iterable[int]) -> tuple[Booking, ...]:
+def _rebooked(old: Sequence[Booking], new: Sequence[Booking], taken: Sequence[int]) -> tuple[Booking, ...]:
     """The bookings by hour, those of `taken` hours from `new`, joined into spans again."""
+    if len(old) == len(new) == 1 and old[0].areas == new[0].areas:  # one more hour of a day that is all alike
+        hours = {*range(old[0].first, old[0].first + old[0].count), *taken}
+        if new[0].count == HOURS and len(hours) == max(hours) - min(hours) + 1:
+            return (Booking(min(hours), len(hours), old[0].areas),)
     by_hour: list[tuple[tuple[str, str, int], ...]] = [()] * HOURS
     for booking in old:
         by_hour[booking.first : booking.first + booking.count] = [booking.areas] * booking.count

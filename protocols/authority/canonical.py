@@ -102,7 +102,14 @@ def _mapping(out: bytearray, value: Mapping[object, object], depth: int) -> None
     out += b"m" + _SIZE(len(keyed))
     for encoded, item in keyed:
         out += b"s" + _SIZE(len(encoded)) + encoded
-        _value(out, item, depth + 1)
+        kind = type(item)
+        if kind is int:
+            data = b"%d" % item  # type: ignore[str-format]
+            out += b"i" + _SIZE(len(data)) + data
+        elif kind is bytes:
+            out += b"b" + _SIZE(len(item)) + item  # type: ignore[arg-type, operator]
+        else:
+            _value(out, item, depth + 1)
 
 
 def _text(out: bytearray, value: str) -> None:
