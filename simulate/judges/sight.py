@@ -15,13 +15,14 @@ from gridmodel.period import local_day, rfc3339
 from gridmodel.policy_rules import PolicyRules
 from gridmodel.reading import Channel
 from simulate.clock import WallSpan
-from simulate.disk import connect
 from simulate.faults import Faults
 from simulate.grid import Grid
 from simulate.truth import GridTruth
 
 LOOK_BACK_S = 6 * 3_600
 """A reading older than this is too old for whatever it is asked for."""
+ONE_PROCESS = "unix-excl"
+"""How a rehearsal's files are locked (see `simulate.disk.connect`): in memory, between connections of this process."""
 VIOLATIONS_MAX = 200
 """More say nothing new; the first ones matter."""
 
@@ -38,7 +39,9 @@ class Eye:
         if self._connection is None:
             if not self.path.is_file():
                 return []
-            self._connection = connect(self.path, "rw")
+            self._connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=rw&vfs={ONE_PROCESS}", uri=True, isolation_level=None
+            )
             self._connection.execute("PRAGMA query_only = ON")
         try:
             return self._connection.execute(sql, parameters).fetchall()
