@@ -7,6 +7,7 @@ supply; loss = supplied + exported − delivered. All integer Wh.
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import add, attrgetter, sub
 
 COMPLETENESS_PCT_MIN = 98.0
 """Below this share of known usage-point intervals a loss is not told: what is missing would be called theft."""
@@ -30,18 +31,20 @@ class HourCell:
     points_missing: int = 0
 
     def __add__(self, other: "HourCell") -> "HourCell":
-        return HourCell(*(getattr(self, name) + getattr(other, name) for name in CELL_FIELDS))
+        return HourCell(*map(add, self.as_tuple(), other.as_tuple()))
 
     def __sub__(self, other: "HourCell") -> "HourCell":
-        return HourCell(*(getattr(self, name) - getattr(other, name) for name in CELL_FIELDS))
+        return HourCell(*map(sub, self.as_tuple(), other.as_tuple()))
 
     def as_tuple(self) -> tuple[int, ...]:
         """The values in the order of `CELL_FIELDS`: the order on the wire and in stores."""
-        return tuple(getattr(self, name) for name in CELL_FIELDS)
+        values: tuple[int, ...] = _VALUES(self)
+        return values
 
 
 CELL_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(HourCell))
 """The order of a cell's values on the wire and in stores; it only ever grows at the end."""
+_VALUES = attrgetter(*CELL_FIELDS)
 
 NO_ENERGY = HourCell()
 

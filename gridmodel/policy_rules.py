@@ -7,6 +7,7 @@ while anything is missing nobody is cut. Basis of each default: configs/policy/d
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any
 
 from gridmodel.fault import Fault
@@ -56,7 +57,14 @@ class PolicyRules:
 
     def missing(self) -> tuple[str, ...]:
         """The parameters without which nobody is cut."""
-        return tuple(field.name for field in fields(self) if getattr(self, field.name) is None)
+        values = _VALUES(self)
+        return (
+            tuple(name for name, value in zip(_NAMES, values, strict=True) if value is None) if None in values else ()
+        )
+
+
+_NAMES: tuple[str, ...] = tuple(field.name for field in fields(PolicyRules))
+_VALUES = attrgetter(*_NAMES)
 
 
 def _whole(low: int, high: int) -> Callable[[object], int]:

@@ -206,10 +206,13 @@ class ScaledClock:
 
         A clock that is set back ends the wait: whoever worked `at` out works it out anew.
         """
-        before = math.inf
-        while 0 < (left := at - self._present()) < before + JUMP_S_MAX * self.speed:
-            before = left
-            await self._sleep(min(max(left / self.speed, SLEEP_S_MIN), self._sleep_s_max))
+        left_s = (at - self._present()) / self.speed
+        while left_s > 0:
+            over = self._monotonic() + left_s
+            await self._sleep(min(max(left_s, SLEEP_S_MIN), self._sleep_s_max))
+            left_s = (at - self._present()) / self.speed
+            if left_s > over - self._monotonic() + JUMP_S_MAX:
+                return
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many utility seconds by the monotonic clock, whatever the wall does meanwhile."""
@@ -288,6 +291,9 @@ class ScaledClock:
         """How far wall and monotonic clock have parted (real seconds; positive: wall ahead), honest drift followed."""
         steady = self._monotonic()
         parted_s = self._wall() - steady - self._offset
+        if not parted_s:  # always so in virtual time
+            self._seen_at = steady
+            return 0.0
         drift_s_max = (steady - self._seen_at) * SLEW_S_PER_S_MAX
         drift_s = max(-drift_s_max, min(drift_s_max, parted_s))
         if abs(parted_s - drift_s) <= JUMP_S_MAX:  # never by a doubtful clock: it would follow its own jump

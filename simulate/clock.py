@@ -6,15 +6,13 @@ chance is derived from the seed and a name, so that one more throw in one place 
 
 import asyncio
 import hashlib
+import math
 import random
 from dataclasses import dataclass
 
 from gridmodel.clock import IoClock
-from hosting.clocks import ScaledClock
+from hosting.clocks import SLEEP_S_MAX, ScaledClock
 from simulate.loop import VirtualLoop
-
-SLEEP_S_MAX = 300.0
-"""One virtual sleep at most: a stepped wall is noticed within it. Longer than in production, where waking is free."""
 
 
 @dataclass(slots=True)
@@ -54,15 +52,17 @@ class WallSpan:
 class NodeWall:
     """A wall clock over virtual time that can be stepped and made to drift."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, *, may_lie: bool = True) -> None:
+        """`may_lie`: whether it, or who is asked about it, can be wrong in this run; else nobody wakes to look at it."""
         self._loop = loop
+        self.may_lie = may_lie
         self._offset_s = 0.0
         self._rate = 1.0
         self._since_s = loop.time()
 
     def read(self) -> float:
         """Seconds on this wall."""
-        return self._since_s + self._offset_s + (self._loop.time() - self._since_s) * self._rate
+        return self._since_s + self._offset_s + (self._loop.now_s - self._since_s) * self._rate
 
     def step(self, seconds: float) -> None:
         """Set it forward or back at once, as a careless `date` does."""
@@ -103,7 +103,7 @@ def node_clock(loop: VirtualLoop, wall: NodeWall, start_utility: int, boot: str 
         wall=wall.read,
         monotonic=loop.time,
         sleep=asyncio.sleep,
-        sleep_s_max=SLEEP_S_MAX,
+        sleep_s_max=SLEEP_S_MAX if wall.may_lie else math.inf,
         boot=boot,
     )
 

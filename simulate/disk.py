@@ -11,7 +11,7 @@ import sqlite3
 import types
 from collections.abc import Coroutine, Generator, Iterable, Sequence, Sized
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from gridmodel.clock import Rng
 from hosting.database import CONNECTION_SETTINGS, STATEMENTS_CACHED, Database, prepare
@@ -22,9 +22,26 @@ T = TypeVar("T")
 
 TURNS_BEFORE_ANSWER_MAX = 2
 """Turns of the loop before a statement runs, at most: three orders for each pair of awaits, and campaigns multiply."""
+STATEMENTS_THAT_WAIT = 1 / 3
+"""The part of the statements that let others go first; a verb has several, and each of them may be the one."""
+PAGE_BYTES = 1024
+"""A commit of a rehearsal touches a few rows; four times the page is four times the bytes to sum up and to write."""
 _OWN_SETTINGS = {"synchronous": "PRAGMA synchronous = OFF", "busy_timeout": "PRAGMA busy_timeout = 0"}
-TWIN_SETTINGS = tuple(_OWN_SETTINGS.get(setting.split()[1], setting) for setting in CONNECTION_SETTINGS)
-"""What differs from production: no flushing, and no real waiting for a lock."""
+TWIN_SETTINGS = (
+    f"PRAGMA page_size = {PAGE_BYTES}",
+    *(_OWN_SETTINGS.get(setting.split()[1], setting) for setting in CONNECTION_SETTINGS),
+)
+"""What differs from production: no flushing, no real waiting for a lock, small pages."""
+
+
+def connect(path: Path, mode: str = "rwc") -> sqlite3.Connection:
+    """A connection to a file that this process alone uses: locks as ever, but kept in memory.
+
+    All connections of a rehearsal are opened here. Each asks the others, and none asks the kernel, which at every
+    statement was asked twice. Another process finds such a file locked.
+    """
+    uri = f"{path.absolute().as_uri()}?mode={mode}&vfs=unix-excl"
+    return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, cached_statements=STATEMENTS_CACHED)
 
 
 class CommitHooks(Protocol):
@@ -68,32 +85,32 @@ class SimConnection:
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """See `Connection.execute`."""
-        if self._ready or self._dead is not None:
+        if (self._ready and self._rng.random() < STATEMENTS_THAT_WAIT) or self._dead is not None:
             await self._turns()
         return self._connection.execute(sql, parameters).rowcount
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See `Connection.execute_many`."""
-        if self._ready or self._dead is not None:
+        if (self._ready and self._rng.random() < STATEMENTS_THAT_WAIT) or self._dead is not None:
             await self._turns()
         self._connection.executemany(sql, rows)
 
     async def fetch_all(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See `Connection.fetch_all`."""
-        if self._ready or self._dead is not None:
+        if (self._ready and self._rng.random() < STATEMENTS_THAT_WAIT) or self._dead is not None:
             await self._turns()
         return self._connection.execute(sql, parameters).fetchall()
 
     async def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """See `Connection.fetch_one`."""
-        if self._ready or self._dead is not None:
+        if (self._ready and self._rng.random() < STATEMENTS_THAT_WAIT) or self._dead is not None:
             await self._turns()
         rows = self._connection.execute(sql, parameters).fetchall()
         return rows[0] if rows else None
 
     async def commit(self) -> None:
         """See `Connection.commit`; the hooks are asked on both sides of it."""
-        if self._ready or self._dead is not None:
+        if (self._ready and self._rng.random() < STATEMENTS_THAT_WAIT) or self._dead is not None:
             await self._turns()
         try:
             self._hooks.before_commit(self.name)
@@ -102,8 +119,8 @@ class SimConnection:
         except SimulatedCrash as crash:
             self.die(crash)
             raise
-        if self._ready:  # what a commit set off may queue up behind it before its caller goes on
-            await self._turns()
+        if self._ready and self._rng.random() < STATEMENTS_THAT_WAIT:
+            await self._turns()  # what a commit set off may queue up behind it before its caller goes on
 
     async def rollback(self) -> None:
         """See `Connection.rollback`; a dead process has rolled back already."""
@@ -134,8 +151,8 @@ class SimConnection:
     async def _turns(self) -> None:
         """Let others come in between, a seeded number of times. Who has nobody beside him has no order to choose."""
         if self._ready:
-            for _ in range(int(self._rng.random() * (TURNS_BEFORE_ANSWER_MAX + 1))):
-                await asyncio.sleep(0)
+            for _ in range(1 + int(self._rng.random() * TURNS_BEFORE_ANSWER_MAX)):
+                await _one_turn()
         if self._dead is not None:
             raise self._dead
 
@@ -147,9 +164,13 @@ class SimDatabase(Database):
     So a verb sets itself no time limit here (it would cancel its caller); no verb of the product does.
     """
 
+    def __init__(self, connection: SimConnection, name: str) -> None:
+        super().__init__(connection, name)
+        self._loop = asyncio.get_running_loop()
+
     async def _finished(self, work: Coroutine[Any, Any, T]) -> T:
         interruptions: list[asyncio.CancelledError] = []
-        self._holder = asyncio.current_task()
+        self._holder = asyncio.current_task(self._loop)
         try:
             result = await _to_its_end(work, interruptions)
         except BaseException as error:
@@ -164,13 +185,19 @@ class SimDatabase(Database):
 
 
 @types.coroutine
+def _one_turn() -> Generator[None, None, None]:
+    """As `asyncio.sleep(0)`, without the coroutine around it."""
+    yield
+
+
+@types.coroutine
 def _to_its_end(work: Coroutine[Any, Any, T], interruptions: list[asyncio.CancelledError]) -> Generator[Any, Any, T]:
     """Await `work`, which never hears that its task is cancelled: that is only noted."""
     while True:
         try:
             waited = work.send(None)
         except StopIteration as end:
-            return cast("T", end.value)
+            return end.value  # type: ignore[no-any-return]
         if waited is None:
             try:
                 yield
@@ -202,7 +229,7 @@ class SimDisk:
         """Open (or make) the database at `path`; see `hosting.database.open_database`."""
         if not path.parent.is_dir():
             raise DatabaseFault("TQ-DB-01", f"the folder {path.parent} for {name} is missing", "make it first")
-        inner = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=STATEMENTS_CACHED)
+        inner = connect(path)
         connection = SimConnection(inner, name, self._rng, self._hooks)
         try:
             await prepare(connection, name, migrations, TWIN_SETTINGS)
@@ -224,7 +251,7 @@ class SimDisk:
 
 def committed_rows(path: Path, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """What a stranger sees in a database now: committed rows only. For checkers, at once and without turns."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    connection = connect(path, "ro")
     try:
         return connection.execute(sql, parameters).fetchall()
     finally:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gridmodel.clock import IoClock, Rng, UtilityClock
-from protocols.driver import MeterSnapshot, MeterTarget, RelayCommand, RelayReading, WritePermit
+from gridmodel.reading import Channel
+from protocols.driver import MeterSnapshot, MeterTarget, RelayCommand, RelayContact, RelayReading, WritePermit
 from protocols.modbus.codec import ModbusFault, local_fault, remote_fault
 from protocols.modbus.driver import relay_reading, snapshot_of
 from protocols.modbus.section import POWER, Block, RelayMap
@@ -63,29 +64,31 @@ class SimDriver:
         faces, index = self._find(target)
         await self._arrive(target)
         self._reads += 1
-        plan = faces.image_of(index).plan
         if self._reads % self._bytes_every:
             snapshot = self._plain(faces, index)
         else:
+            plan = faces.image_of(index).plan
             values, raw = self._decode(faces, index, plan.poll)
             snapshot = snapshot_of(plan, values, raw)
-            if self._bytes_every > 1 and snapshot.registers != (plain := self._plain(faces, index)).registers:
-                raise RuntimeError(f"{target.meter} shows {snapshot.registers} in bytes, {plain.registers} without")
+            if self._bytes_every > 1:
+                _must_agree(snapshot, self._plain(faces, index))
         await self._return(target)
         return snapshot
 
     def _plain(self, faces: MeterFaces, index: int) -> MeterSnapshot:
         """The same as through bytes, but for the measurements that nobody books."""
-        plan = faces.image_of(index).plan
-        values = faces.plain(index, self._clock.now())
+        image, truth, now = faces.image_of(index), faces.truth, self._clock.now()
+        shown, power_w = truth.shown_at(index, now), truth.load_w(index, now)
+        counted = {Channel.IMPORT: shown.import_wh, Channel.EXPORT: shown.export_wh}
+        contact = RelayContact.CLOSED if truth.connected(index) else RelayContact.OPEN
         return MeterSnapshot(
-            serial=str(values["serial"]) if faces.image_of(index).tells_serial else None,
+            serial=str(int(truth.serial_of(index))) if image.tells_serial else None,
             meter_time=None,
-            relay=relay_reading(plan.relay, values) if plan.relay else None,
-            registers={channel: values[key] for key, channel in plan.channels.items()},
-            measurements={POWER: values[POWER]},
+            relay=RelayReading(contact, power_w) if image.has_relay else None,
+            registers={channel: counted[channel] for channel in image.plan.channels.values()},
+            measurements={POWER: power_w},
             raw={},
-            places=plan.places,
+            places=image.plan.places,
         )
 
     async def read_relay(self, target: MeterTarget) -> RelayReading:
@@ -129,13 +132,15 @@ class SimDriver:
     def _find(self, target: MeterTarget) -> tuple[MeterFaces, int]:
         if self._closed:
             raise _closed()
-        faces = next((one for one in self._faces if one.truth.knows(str(target.meter))), None)
-        if faces is None:
+        for faces in self._faces:
+            index = faces.truth.place_of(target.meter)
+            if index is not None:
+                if faces.image_of(index).profile.name != target.profile:
+                    break
+                return faces, index
+        else:
             raise local_fault("TQ-MB-50", f"there is no meter {target.meter} in this rehearsal", "mend the registry")
-        index = faces.truth.index(str(target.meter))
-        if faces.truth.grid.profile_of(index) != target.profile:
-            raise local_fault("TQ-MB-50", f"meter {target.meter} is no {target.profile!r:.60}", "mend the registry")
-        return faces, index
+        raise local_fault("TQ-MB-50", f"meter {target.meter} is no {target.profile!r:.60}", "mend the registry")
 
     async def _arrive(self, target: MeterTarget) -> None:
         """The way there; the meter has the request when this returns."""
@@ -176,6 +181,13 @@ class SimDriver:
                 values[field.key] = field.value(data)
                 raw[field.key] = field.raw(data).hex()
         return values, raw
+
+
+def _must_agree(drawn: MeterSnapshot, plain: MeterSnapshot) -> None:
+    """The short way tells what the bytes tell, where a node looks. Raises RuntimeError: the short way is wrong."""
+    told, short = ((one.serial, one.relay, one.registers, one.measurements[POWER]) for one in (drawn, plain))
+    if told != short:
+        raise RuntimeError(f"a meter shows {told} in bytes, {short} without")
 
 
 def _relay_of(faces: MeterFaces, index: int, target: MeterTarget) -> RelayMap:

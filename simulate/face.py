@@ -18,11 +18,15 @@ class MeterFaces:
 
     def __init__(self, truth: GridTruth) -> None:
         self.truth = truth
+        self._images = [truth.images.get(truth.grid.profile_of(index)) for index in range(len(truth.grid.meters))]
         self._drawn: dict[int, tuple[int, bool, str, RegisterImage]] = {}
 
     def image_of(self, index: int) -> ProfileImage:
         """The register map of that meter's model."""
-        return self.truth.images[self.truth.grid.profile_of(index)]
+        image = self._images[index]
+        if image is None:
+            raise KeyError(self.truth.grid.profile_of(index))
+        return image
 
     def relay_of(self, index: int) -> RelayMap | None:
         """The relay of that meter's model."""
@@ -40,21 +44,6 @@ class MeterFaces:
         image = self.image_of(index).draw(self._values(index, now, connected=connected))
         self._drawn[index] = (*as_of, image)
         return image
-
-    def plain(self, index: int, now: int) -> dict[str, int | None]:
-        """The registers, power, serial and relay of a meter at `now` (UTC seconds), by field key, without bytes."""
-        truth = self.truth
-        energy = truth.shown_at(index, now)
-        relay = self.relay_of(index)
-        values: dict[str, int | None] = {
-            "register.import": energy.import_wh,
-            "register.export": energy.export_wh,
-            POWER: truth.load_w(index, now),
-            "serial": int(truth.serial_of(index)),
-        }
-        if relay is not None:
-            values["relay"] = relay.closed if truth.connected(index) else relay.open
-        return values
 
     def _values(self, index: int, now: int, *, connected: bool) -> dict[str, int | None]:
         truth = self.truth

@@ -80,6 +80,8 @@ class ProfileImage:
         self._energy = {channel: energy[key] for key, channel in self.plan.channels.items()}
         self._counts_max = {channel: (1 << 8 * field.size - 1) - 1 for channel, field in self._energy.items()}
         """Below it a count is neither cut to the register's end nor a null pattern."""
+        self._nothing_wh = {channel: self._through_bytes(field, 0) for channel, field in self._energy.items()}
+        """What a register that counted nothing shows: export, at most meters."""
 
     @property
     def has_relay(self) -> bool:
@@ -91,13 +93,19 @@ class ProfileImage:
         field = self._energy.get(channel)
         if field is None:
             return 0
+        if not register_wh:
+            return self._nothing_wh[channel]
         value = self._wrapped(register_wh)
         if (
             field.type[0] in "iu"
             and 0 <= (count := value * field.denominator // field.numerator) < self._counts_max[channel]
         ):
             return count * field.numerator // field.denominator  # what the bytes say, without making them
-        return field.value(bytes(field.offset) + encode_value(field, value)) or 0
+        return self._through_bytes(field, value)
+
+    @staticmethod
+    def _through_bytes(field: ValueField, register_wh: int) -> int:
+        return field.value(bytes(field.offset) + encode_value(field, register_wh)) or 0
 
     def draw(self, values: Mapping[str, int | None]) -> "RegisterImage":
         """The registers that show these values, keyed as the profile's fields; a missing one shows "no value"."""

@@ -73,20 +73,49 @@ class OrderedTask(asyncio.Task[Any]):
 
 
 class LightHandle(asyncio.Handle):
-    """A handle without the look whether the loop is debugged: one is made for every step of every task."""
+    """A handle without the look whether the loop is debugged: `VirtualLoop.call_soon` makes one for every step."""
+
+    __slots__ = ()
+
+    def cancel(self) -> None:
+        """See `asyncio.Handle.cancel`."""
+        self._cancelled = True
+        self._callback, self._args = _nothing, ()
+
+    def __repr__(self) -> str:
+        return f"<{'cancelled ' if self._cancelled else ''}{self._callback!r}>"
+
+
+class LightTimer(asyncio.TimerHandle):
+    """A timer without those looks; most are cancelled, because every sleep cancels its own at its end."""
 
     __slots__ = ()
 
     def __init__(
-        self, callback: Callable[..., object], args: Sequence[Any], loop: Any, context: Context | None
+        self, when: float, callback: Callable[..., object], args: Sequence[Any], loop: Any, context: Context | None
     ) -> None:
         self._context = copy_context() if context is None else context
         self._loop = loop
         self._callback = callback
         self._args = args
         self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
+        self._when = when
+        self._scheduled = True
+
+    def __repr__(self) -> str:
+        return f"<{'cancelled ' if self._cancelled else ''}{self._callback!r} at {self._when}>"
+
+    def cancel(self) -> None:
+        """See `asyncio.TimerHandle.cancel`."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._callback, self._args = _nothing, ()
+            if self._scheduled:
+                self._loop._timer_cancelled_count += 1  # noqa: SLF001
+
+
+_new_handle = LightHandle.__new__
+"""Making one without a call of its `__init__`."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -99,11 +128,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self, start_s: float = 0.0, *, measure: bool = False) -> None:
         super().__init__()
-        self._now_s = start_s
+        self.now_s = start_s
+        """Virtual seconds, for those who ask ten thousand times a day; only the loop moves them."""
         self._thread = threading.get_ident()
         self._turns_at_this_instant = 0
         self._measure = measure
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, LightTimer]] = []
         """A heap in place of the base's list: tuples compare without a call."""
         self._timers_made = 0
         self.turns = 0
@@ -134,7 +164,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         """Virtual seconds; they pass only when nothing is left to do."""
-        return self._now_s
+        return self.now_s
 
     def call_soon_threadsafe(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
@@ -148,7 +178,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """As the base's, without its checks: half of a rehearsal's time is spent in here."""
-        handle = LightHandle(callback, args, self, context)
+        handle = _new_handle(LightHandle)
+        handle._context = copy_context() if context is None else context  # type: ignore[attr-defined]  # noqa: SLF001
+        handle._loop = self  # type: ignore[attr-defined]  # noqa: SLF001
+        handle._callback = callback  # type: ignore[assignment]  # noqa: SLF001
+        handle._args = args  # noqa: SLF001
+        handle._cancelled = False  # noqa: SLF001
         self._ready.append(handle)
         return handle
 
@@ -156,17 +191,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """As the base's, without its checks."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = LightTimer(when, callback, args, self, context)
         self._timers_made += 1
         heapq.heappush(self._timers, (when, self._timers_made, timer))
-        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001
         return timer
 
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """As the base's, without its checks."""
-        return self.call_at(self._now_s + delay, callback, *args, context=context)
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
 
     def run_in_executor(  # type: ignore[override]  # typeshed gives it a Future of its own type variable
         self,
@@ -203,21 +237,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
         raise RefusedInVirtualTime("a real listening socket")
 
     def _run_once(self) -> None:
-        self._drop_cancelled_timers()
         ready, timers = self._ready, self._timers
         if not ready and not self._stopping:
+            self._drop_cancelled_timers()
             if not timers:
                 raise VirtualDeadlock(f"no event can ever come; {_waiting(self)}")
-            self._now_s = max(self._now_s, timers[0][0])
+            self.now_s = max(self.now_s, timers[0][0])
             self._turns_at_this_instant = 0
         self.turns += 1
         self._turns_at_this_instant += 1
         if self._turns_at_this_instant > TURNS_AT_ONE_INSTANT_MAX:
-            raise VirtualLivelock(f"time stands at {self._now_s}; {_waiting(self)}")
-        due = self._now_s + RESOLUTION_S
+            raise VirtualLivelock(f"time stands at {self.now_s}; {_waiting(self)}")
+        due = self.now_s + RESOLUTION_S
         while timers and timers[0][0] < due:
             timer = heapq.heappop(timers)[2]
-            timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+            timer._scheduled = False  # noqa: SLF001
             ready.append(timer)
         if self._measure:
             for _ in range(len(ready)):
@@ -243,7 +277,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             kept = []
             for entry in timers:
                 if entry[2]._cancelled:  # noqa: SLF001
-                    entry[2]._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+                    entry[2]._scheduled = False  # noqa: SLF001
                 else:
                     kept.append(entry)
             heapq.heapify(kept)
@@ -251,7 +285,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._timer_cancelled_count = 0
         while timers and timers[0][2]._cancelled:  # noqa: SLF001
             self._timer_cancelled_count -= 1
-            heapq.heappop(timers)[2]._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+            heapq.heappop(timers)[2]._scheduled = False  # noqa: SLF001
 
     def _run_measured(self, handle: asyncio.Handle) -> None:
         before = time.perf_counter()
@@ -289,6 +323,10 @@ def run_virtual(main: Coroutine[Any, Any, T], start_s: float = 0.0, *, loop: Vir
     if loop.troubles:
         raise VirtualTrouble("; ".join(loop.troubles))
     return result
+
+
+def _nothing() -> None:
+    """What a cancelled timer would do; it lets go of what it held."""
 
 
 def _note_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

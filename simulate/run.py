@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from simulate.loop import VirtualLoop, run_virtual
-from simulate.patches import repeatable_libraries
+from simulate.patches import own_signatures_known, repeatable_libraries
 from simulate.report import RunReport
 from simulate.world import Rehearsal, RunSpec
 
@@ -24,6 +24,7 @@ def run(spec: RunSpec) -> RunReport:
         _rare_collections(),
         tempfile.TemporaryDirectory(prefix="rehearsal-", dir=_memory()) as folder,
         repeatable_libraries(spec.seed),
+        own_signatures_known(),
     ):
         rehearsals: list[Rehearsal] = []
 

@@ -101,6 +101,21 @@ class InTime(StrEnum):
     """All DLMS meters of a node show another time, as after a wrong setting from the head-end; over bytes alone."""
 
 
+CLOCK_FAULTS = frozenset(
+    {
+        InTime.CLOCK_STEP,
+        InTime.CLOCK_YEARS,
+        InTime.CLOCK_BACK,
+        InTime.CLOCK_DRIFT,
+        InTime.CLOCK_STANDS,
+        InTime.MACHINE_REBOOT,
+        InTime.HUB_CLOCK,
+        InTime.METER_CLOCKS,
+    }
+)
+"""After which a machine's clock, or one that it asks, may be wrong."""
+
+
 class Depth(StrEnum):
     """How deep a node's meters are simulated."""
 
@@ -181,6 +196,11 @@ class Scenario:
     """How long after a crash a process is started again."""
     down_hours_max: float = 24.0
     """No fault lasts longer than this, whatever its spell says."""
+
+    @property
+    def clocks_lie(self) -> bool:
+        """Whether any clock can be wrong in it."""
+        return not CLOCK_FAULTS.isdisjoint(self.in_time)
 
 
 def scenario_names() -> list[str]:

@@ -151,7 +151,7 @@ class Site:
         self.registry: Registry = registry_of(self.grid, listens["modbus"], elsewhere={DLMS_PROFILE: listens["dlms"]})
         self.folder = world.folder / self.node
         self.folder.mkdir(mode=0o700)
-        self.wall = NodeWall(world.loop)
+        self.wall = NodeWall(world.loop, may_lie=world.scenario.clocks_lie)
         self.wall_wrong: list[WallSpan] = []
         """When and by how much the wall was wrong; one after the other."""
         self.boots = 1
@@ -207,7 +207,7 @@ class Site:
             listens=listens,
             model=self.profiles[DLMS_PROFILE],
             wires=world.wires,
-            clock=node_clock(world.loop, NodeWall(world.loop), world.start),
+            clock=node_clock(world.loop, NodeWall(world.loop, may_lie=False), world.start),
             state=self.meters,
             entropy=SeededEntropy(world.seed, f"fleet/{self.node}"),
             rng=stream(world.seed, f"wires/{self.node}"),
@@ -219,7 +219,7 @@ class Site:
         name, io = f"meters/{self.node}/{incarnation}", io_clock(world.loop)
         rng = stream(world.seed, name)
         if self.bytes is None:
-            clock = node_clock(world.loop, NodeWall(world.loop), world.start)
+            clock = node_clock(world.loop, NodeWall(world.loop, may_lie=False), world.start)
             driver = SimDriver(
                 [self.faces], clock=clock, io_clock=io, rng=rng, faults=self.meters, bytes_every=BYTES_EVERY
             )

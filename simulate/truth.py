@@ -80,6 +80,7 @@ class GridTruth:
         """The register maps of the Modbus profiles in this grid."""
         self.displays: dict[str, Display] = {name: given.get(name) or self.images[name] for name in names}
         """What each model shows."""
+        self._display_of = [self.displays[grid.profile_of(index)] for index in range(len(grid.meters))]
         spec = grid.spec
         self._step_s = spec.interval_minutes * 60
         self._index = {meter: n for n, meter in enumerate(grid.meters)}
@@ -98,6 +99,8 @@ class GridTruth:
         self._day = ""
         self._day_loads: Ints = np.zeros((points, 1), dtype=np.int64)
         self._day_sun: list[float] = []
+        self._running_w: tuple[int, list[int]] = (-1, [])
+        """Mean power (meter-side W) behind each point's contact in the interval that begins at that time."""
         self._open_since: dict[int, int] = {}
         self._open_s = np.zeros(points, dtype=np.int64)
         self._keep()
@@ -112,9 +115,9 @@ class GridTruth:
         while self._end + self._step_s <= now:
             self._step()
 
-    def knows(self, meter: str) -> bool:
-        """Whether that meter stands in this grid, stood or is to stand."""
-        return MeterId(meter) in self._index
+    def place_of(self, meter: str) -> int | None:
+        """The meter's place in `Grid.meters` if it stands in this grid, stood or is to stand."""
+        return self._index.get(MeterId(meter))
 
     def index(self, meter: str) -> int:
         """The meter's place in `Grid.meters`. Raises TruthFault TQ-SM-01."""
@@ -178,12 +181,14 @@ class GridTruth:
 
     def _stay(self, index: int, at: int) -> Stay | None:
         """Who stood there at `at`; None while it was the first meter."""
-        return next((one for one in reversed(self._stays.get(index, ())) if one.since <= at), None)
+        if index not in self._stays:
+            return None
+        return next((one for one in reversed(self._stays[index]) if one.since <= at), None)
 
     def _served(self, index: int, at: int, shift: Registers) -> Registers:
         self.advance(at)
-        step = self._steps[self._position(at)]
-        display = self.displays[self.grid.profile_of(index)]
+        step = self._steps[-1 if at >= self._end else self._position(at)]
+        display = self._display_of[index]
         return Registers(
             display.served_wh(Channel.IMPORT, int(step.imported[index]) + shift.import_wh),
             display.served_wh(Channel.EXPORT, int(step.exported[index]) + shift.export_wh),
@@ -206,13 +211,17 @@ class GridTruth:
         """Whether the meter's relay is closed; meters without one always are."""
         return index not in self._open_since
 
+    def dark(self) -> frozenset[int]:
+        """The meters whose relay is open."""
+        return frozenset(self._open_since)
+
     def move_relay(self, meter: str, *, closed: bool, at: int) -> None:
         """Open or close the meter's relay at `at`, or at the last interval end if that is later.
 
         Raises TruthFault TQ-SM-01, 03 (no relay).
         """
         index = self.index(meter)
-        if not self.displays[self.grid.profile_of(index)].has_relay:
+        if not self._display_of[index].has_relay:
             raise TruthFault("TQ-SM-03", f"meter {meter} has no relay", "its profile says so")
         self.advance(at)
         at = max(at, self._end)
@@ -229,8 +238,17 @@ class GridTruth:
             return int(last.imported[index] - before.imported[index]) * 3600 // self._step_s
         if not self.connected(index):
             return 0
-        wh = int(self._loads(self._end + self._step_s)[index])
-        return wh * 3600 // self._step_s // int(self._multiplier[index])
+        begin, watts = self._running_w
+        if begin != self._end:
+            loads = (
+                self._loads(self._end + self._step_s)
+                * 3600
+                // self._step_s
+                // self._multiplier[: len(self.grid.points)]
+            )
+            watts = loads.tolist()
+            self._running_w = (self._end, watts)
+        return watts[index]
 
     def _position(self, at: int) -> int:
         back = (self._end - max(interval_end(at, self._step_s // 60), self.grid.spec.origin)) // self._step_s

@@ -9,7 +9,7 @@ so an hour that comes twice moves nothing, and a late correction replaces and ne
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import zstandard
@@ -119,8 +119,12 @@ def revise(old: PlaceDay, new: NewHours) -> Revised:
     return Revised(PlaceDay(new.kind, state, _rebooked(old.booked, new.booked, taken)), True, contradiction)
 
 
-def _rebooked(old: Sequence[Booking], new: Sequence[Booking], taken: Iterable[int]) -> tuple[Booking, ...]:
+def _rebooked(old: Sequence[Booking], new: Sequence[Booking], taken: Sequence[int]) -> tuple[Booking, ...]:
     """The bookings by hour, those of `taken` hours from `new`, joined into spans again."""
+    if len(old) == len(new) == 1 and old[0].areas == new[0].areas:  # one more hour of a day that is all alike
+        hours = {*range(old[0].first, old[0].first + old[0].count), *taken}
+        if new[0].count == HOURS and len(hours) == max(hours) - min(hours) + 1:
+            return (Booking(min(hours), len(hours), old[0].areas),)
     by_hour: list[tuple[tuple[str, str, int], ...]] = [()] * HOURS
     for booking in old:
         by_hour[booking.first : booking.first + booking.count] = [booking.areas] * booking.count
@@ -135,7 +139,7 @@ def _rebooked(old: Sequence[Booking], new: Sequence[Booking], taken: Iterable[in
             continue
         last = spans[-1] if spans else None
         if last is not None and last.areas == areas and last.first + last.count == hour:
-            spans[-1] = replace(last, count=last.count + 1)
+            spans[-1] = Booking(last.first, last.count + 1, areas)
         else:
             spans.append(Booking(hour, 1, areas))
     return tuple(spans)

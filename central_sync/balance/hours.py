@@ -51,11 +51,7 @@ class _Day:
         self.known = known
         self.day = day
         self.start, self.end = day_bounds(day, known.registry.zone)
-        self.topologies: list[Topology] = []
-        for end in known.day_ends(day):
-            topology = known.registry.topology(end)
-            if not self.topologies or self.topologies[-1] is not topology:
-                self.topologies.append(topology)
+        self.topologies: list[Topology] = [topology for _, _, topology in known.day_spans(day)]
         self._bookings: dict[str, tuple[Booking, ...]] = {}
         self._points_max: dict[str, int] = {}
         self._meters = Counter(

@@ -84,18 +84,23 @@ class KnownRegistry:
     def bookings(self, place: str, day: str) -> tuple[Booking, ...]:
         """How the 24 hours of a known place are booked."""
         spans: list[Booking] = []
-        areas: Areas = ()
-        shared: Topology | None = None
-        for hour, end in enumerate(self.day_ends(day)):
-            topology = self.registry.topology(end)
-            if topology is not shared:
-                shared, areas = topology, self._areas(place, topology)
+        for first, count, topology in self.day_spans(day):
+            areas = self._areas(place, topology)
             if spans and spans[-1].areas == areas:
-                last = spans[-1]
-                spans[-1] = Booking(last.first, last.count + 1, areas)
+                spans[-1] = Booking(spans[-1].first, spans[-1].count + count, areas)
             else:
-                spans.append(Booking(hour, 1, areas))
+                spans.append(Booking(first, count, areas))
         return tuple(spans)
+
+    def day_spans(self, day: str) -> list[tuple[int, int, Topology]]:
+        """(index of the first hour, hours, who hung on whom) of the spans of a local day; mostly there is one."""
+        ends = self.day_ends(day)
+        cuts = sorted({bisect_left(ends, moment + 1) for moment in self._changes if ends[0] <= moment < ends[-1]})
+        firsts = [0, *cuts]
+        return [
+            (first, after - first, self.registry.topology(ends[first]))
+            for first, after in zip(firsts, [*cuts, len(ends)], strict=True)
+        ]
 
     def _areas(self, place: str, topology: Topology) -> Areas:
         registry = self.registry

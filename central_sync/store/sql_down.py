@@ -26,7 +26,10 @@ class SqlDown:
         self, node: NodeId, lane: DownLane, items: Sequence[tuple[str, str, bytes]], now: int
     ) -> None:
         """See `port`."""
-        first = (await self.down_heads(node))[lane] + 1
+        head = await self._connection.fetch_one(
+            "SELECT max(number) FROM down_item WHERE node = ? AND lane = ?", (node, lane.value)
+        )
+        first = 1 + int((head and head[0]) or 0)
         await self._connection.execute_many(
             inserted("down_item", "node, lane, number, kind, id, body, created_at"),
             (

@@ -325,7 +325,7 @@ class Enforcement:
                 await control.write(lambda conn, point=plan.usage_point: operations.drop_plan(conn, point))  # type: ignore[misc]
             elif (
                 plan.not_before <= now.earliest
-                and self.room.patience.due(plan.usage_point, Movement.CUT, now.latest)
+                and self.room.patience.due(plan.usage_point, Movement.CUT, self._clock.now())
                 and self._start(group, place, self.room.cut(place), cut=True)
             ):
                 report.cuts += 1

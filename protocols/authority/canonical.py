@@ -19,6 +19,8 @@ The form, version 1 (all lengths and counts are unsigned 32-bit, big-endian):
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from operator import itemgetter
+from struct import Struct
 
 from protocols.errors import Blame, Hope, ProtocolFault
 
@@ -29,6 +31,8 @@ DEPTH_MAX = 16
 """No statement of ours nests deeper than 5; a loop in a value must not hang the signer."""
 
 _HEAD = b"tarmoq-sign/1\0"
+_SIZE = Struct(">I").pack
+_first = itemgetter(0)
 
 
 class Domain(StrEnum):
@@ -69,18 +73,19 @@ def _value(out: bytearray, value: object, depth: int) -> None:
         raise CanonicalFault(f"a statement is nested deeper than {DEPTH_MAX}")
     if value is None:
         out += b"n"
+    elif isinstance(value, str):
+        _text(out, value)
     elif isinstance(value, bool):
         out += b"t" if value else b"f"
     elif isinstance(value, int):
-        _sized(out, b"i", b"%d" % value)
-    elif isinstance(value, str):
-        _text(out, value)
+        data = b"%d" % value
+        out += b"i" + _SIZE(len(data)) + data
     elif isinstance(value, bytes):
-        _sized(out, b"b", value)
+        out += b"b" + _SIZE(len(value)) + value
     elif isinstance(value, Mapping):
         _mapping(out, value, depth)
     elif isinstance(value, (list, tuple)):
-        out += b"l" + len(value).to_bytes(4, "big")
+        out += b"l" + _SIZE(len(value))
         for item in value:
             _value(out, item, depth + 1)
     else:
@@ -88,28 +93,32 @@ def _value(out: bytearray, value: object, depth: int) -> None:
 
 
 def _mapping(out: bytearray, value: Mapping[object, object], depth: int) -> None:
-    keyed: list[tuple[bytes, str, object]] = []
+    keyed: list[tuple[bytes, object]] = []
     for key, item in value.items():
         if not isinstance(key, str):
             raise CanonicalFault(f"a key is a {type(key).__name__}, not a text")
-        keyed.append((_utf8(key), key, item))
-    keyed.sort(key=lambda entry: entry[0])
-    out += b"m" + len(keyed).to_bytes(4, "big")
-    for encoded, _, item in keyed:
-        _sized(out, b"s", encoded)
-        _value(out, item, depth + 1)
+        keyed.append((_utf8(key), item))
+    keyed.sort(key=_first)
+    out += b"m" + _SIZE(len(keyed))
+    for encoded, item in keyed:
+        out += b"s" + _SIZE(len(encoded)) + encoded
+        kind = type(item)
+        if kind is int:
+            data = b"%d" % item  # type: ignore[str-format]
+            out += b"i" + _SIZE(len(data)) + data
+        elif kind is bytes:
+            out += b"b" + _SIZE(len(item)) + item  # type: ignore[arg-type, operator]
+        else:
+            _value(out, item, depth + 1)
 
 
 def _text(out: bytearray, value: str) -> None:
-    _sized(out, b"s", _utf8(value))
+    encoded = _utf8(value)
+    out += b"s" + _SIZE(len(encoded)) + encoded
 
 
 def _utf8(value: str) -> bytes:
     try:
-        return value.encode("utf-8")
+        return value.encode()
     except UnicodeEncodeError as error:
         raise CanonicalFault("a text cannot be written as UTF-8") from error
-
-
-def _sized(out: bytearray, tag: bytes, data: bytes) -> None:
-    out += tag + len(data).to_bytes(4, "big") + data

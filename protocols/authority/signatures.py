@@ -192,14 +192,14 @@ class KeyRing:
             return SignatureRefused(RefusalReason.UNKNOWN_KEY, signature.key_id)
         key, public = held
         if role not in key.roles:
-            return SignatureRefused(RefusalReason.WRONG_ROLE, key.key_id)
+            return SignatureRefused(RefusalReason.WRONG_ROLE, signature.key_id)
         if now.earliest < key.not_before:
-            return SignatureRefused(RefusalReason.NOT_YET_VALID, key.key_id)
+            return SignatureRefused(RefusalReason.NOT_YET_VALID, signature.key_id)
         if now.latest >= key.not_after:
-            return SignatureRefused(RefusalReason.EXPIRED, key.key_id)
+            return SignatureRefused(RefusalReason.EXPIRED, signature.key_id)
         if not self._fits(public, signature, statement):
-            return SignatureRefused(RefusalReason.BAD_SIGNATURE, key.key_id)
-        return Verified(key.name, key.key_id)
+            return SignatureRefused(RefusalReason.BAD_SIGNATURE, signature.key_id)
+        return Verified(key.name, signature.key_id)
 
     def _fits(self, public: Ed25519PublicKey, signature: Signature, statement: bytes) -> bool:
         """Whether the signature is right; a right one is remembered, because a mandate is asked for at every use."""

@@ -6,6 +6,7 @@ without the signature: a key that was renewed signs on without a fork.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Self
 
@@ -20,6 +21,9 @@ FRAME_BYTES_MAX = 8_192
 """A whole batch of a small lane: one second at 64 kbit/s."""
 BATCH_BYTES_MAX = CHUNK_BYTES_MAX + 1_024
 """A whole interval batch: chunk and header."""
+
+HEADERS_KEPT_MAX = 128
+"""Canonical bytes remembered, half a kilobyte each: those of the batches that are being judged."""
 
 _LIMITS = wire.Limits(
     bytes_max=BATCH_BYTES_MAX, items_max=16, containers_max=4, octets_max=CHUNK_BYTES_MAX, text_max=128
@@ -55,21 +59,7 @@ class BatchHeader:
 
     def canonical_bytes(self) -> bytes:
         """What is signed, and what the next header's `previous` is the hash of."""
-        return canonical(
-            "sync.batch",
-            {
-                "created_at": self.created_at,
-                "digest": self.digest,
-                "epoch": self.epoch,
-                "key_id": self.key_id,
-                "lane": self.lane.value,
-                "node": self.node,
-                "previous": self.previous,
-                "protocol": self.protocol,
-                "registry_version": self.registry_version,
-                "seq": self.seq,
-            },
-        )
+        return _canonical(self)
 
     def hash(self) -> bytes:
         """SHA-256 of the canonical bytes (the signature is not in it)."""
@@ -82,6 +72,26 @@ class BatchHeader:
     def signed(self, signature: bytes) -> "BatchHeader":
         """The same header with its signature."""
         return replace(self, signature=signature)
+
+
+@lru_cache(maxsize=HEADERS_KEPT_MAX)
+def _canonical(header: BatchHeader) -> bytes:
+    """A header never changes, and is signed, checked, chained and marked within a moment."""
+    return canonical(
+        "sync.batch",
+        {
+            "created_at": header.created_at,
+            "digest": header.digest,
+            "epoch": header.epoch,
+            "key_id": header.key_id,
+            "lane": header.lane.value,
+            "node": header.node,
+            "previous": header.previous,
+            "protocol": header.protocol,
+            "registry_version": header.registry_version,
+            "seq": header.seq,
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class AlarmFact:
 
     def to_body(self) -> dict[str, Any]:
         """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Self:
@@ -168,7 +168,7 @@ class RelayOperationFact:
 
     def to_body(self) -> dict[str, Any]:
         """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Self:

@@ -58,6 +58,9 @@ class Fields:
 
     def integer(self, name: str, low: int, high: int) -> int:
         """An integer in [low, high]."""
+        value = self._value[name]
+        if type(value) is int and low <= value <= high:
+            return value
         return integer(f"{self._what}.{name}", self._value[name], low, high)
 
     def time(self, name: str) -> int:
@@ -66,6 +69,9 @@ class Fields:
 
     def text(self, name: str, characters_max: int = TEXT_MAX) -> str:
         """A text."""
+        value = self._value[name]
+        if type(value) is str and len(value) <= characters_max:
+            return value
         return text(f"{self._what}.{name}", self._value[name], characters_max)
 
     def identity(self, name: str) -> str:
@@ -74,6 +80,9 @@ class Fields:
 
     def octets(self, name: str, size: int) -> bytes:
         """Exactly `size` bytes."""
+        value = self._value[name]
+        if type(value) is bytes and len(value) == size:
+            return value
         return octets(f"{self._what}.{name}", self._value[name], size, size)
 
     def blob(self, name: str, bytes_max: int) -> bytes:

@@ -19,6 +19,8 @@ from protocols.errors import Blame, Hope, ProtocolFault
 
 KEY_CHARACTERS_MAX = 64
 """Field names and identifiers are the only keys; identifiers end at 64 (gridmodel.identity)."""
+_CONTAINERS = frozenset({dict, list})
+_INTEGERS, _TEXTS, _FLAGS = frozenset({int}), frozenset({str, type(None)}), frozenset({bool, type(None)})
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**64 - 1
 """What msgpack can carry."""
 
@@ -138,11 +140,18 @@ class _Checked:
         if isinstance(value, dict):
             self._container(len(value), depth)
             for key in value:
-                self._key(key)
-            return {key: self.plain(value[key], depth + 1) for key in sorted(value)}
+                if type(key) is not str or len(key) > KEY_CHARACTERS_MAX:
+                    self._key(key)
+            return {key: self._inner(value[key], depth) for key in sorted(value)}
         if isinstance(value, (list, tuple)):
             self._container(len(value), depth)
-            return value if self._column(value) else [self.plain(item, depth + 1) for item in value]
+            return value if self._column(value) else [self._inner(item, depth) for item in value]
+        self._scalar(value)
+        return value
+
+    def _inner(self, value: object, depth: int) -> object:
+        if isinstance(value, (dict, list, tuple)):
+            return self.plain(value, depth + 1)
         self._scalar(value)
         return value
 
@@ -153,12 +162,20 @@ class _Checked:
             if type(item) is dict:
                 self._container(len(item), depth)
                 for key, inner in item.items():
-                    self._key(key)
-                    waiting.append((inner, depth + 1))
+                    if type(key) is not str or len(key) > KEY_CHARACTERS_MAX:
+                        self._key(key)
+                    if type(inner) in _CONTAINERS:
+                        waiting.append((inner, depth + 1))
+                    else:
+                        self._scalar(inner)
             elif type(item) is list:
                 self._container(len(item), depth)
                 if not self._column(item):
-                    waiting.extend((inner, depth + 1) for inner in item)
+                    for inner in item:
+                        if type(inner) in _CONTAINERS:
+                            waiting.append((inner, depth + 1))
+                        else:
+                            self._scalar(inner)
             else:
                 self._scalar(item)
 
@@ -174,20 +191,25 @@ class _Checked:
     def _column(self, items: Sequence[Any]) -> bool:
         """Whether these are texts or numbers and no more, looked at together: the columns of a table are long."""
         kinds = set(map(type, items))
-        if kinds == {int}:
+        if kinds == _INTEGERS:
             self._scalar(min(items))
             self._scalar(max(items))
             return True
-        if kinds <= {str, type(None)}:
+        if kinds <= _TEXTS:
             self._scalar(max(filter(None, items), key=len, default=""))
             return True
-        return kinds <= {bool, type(None)}
+        return kinds <= _FLAGS
 
     def _key(self, key: object) -> None:
         if not isinstance(key, str) or len(key) > KEY_CHARACTERS_MAX:
             raise _fault("05", f"{key!r:.40} is not a text of at most {KEY_CHARACTERS_MAX} characters", self._blame)
 
     def _scalar(self, value: object) -> None:
+        kind = type(value)
+        if kind is str and len(value) <= self._limits.text_max:  # type: ignore[arg-type]
+            return
+        if (kind is int and INTEGER_MIN <= value <= INTEGER_MAX) or value is None:  # type: ignore[operator]
+            return
         match value:
             case None | bool():
                 return

@@ -7,7 +7,9 @@ by hour (its levels with its places: `levels`). Registers are those that the met
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,8 @@ ANCHOR_S = 900
 """How long after an interval's end its registers are read at the latest."""
 CLEAR_HOURS_MIN = 6
 """Of more hours than this that no wrong wall clouds, two are read whole; a day that is off may leave fewer."""
+CELLS_READ_MAX = 50_000
+"""Cells remembered as read: three nodes of seven places over a month."""
 SUPPLIED, DELIVERED, EXPORTED = 0, 1, 2
 """Where energy stands in a cell: `gridmodel.balance.CELL_FIELDS`."""
 
@@ -91,6 +95,8 @@ class EnergyChecker:
     hub: Eye
     verdicts: Verdicts
     _places: dict[str, list[Place]] = field(default_factory=dict)
+    _read: dict[tuple[str, str, str], tuple[bytes, dict[int, tuple[int, ...]]]] = field(default_factory=dict)
+    """By node, place and day: the hub's last state, and the hours in it. Other bytes are read anew."""
 
     def places(self, node: str) -> list[Place]:
         """The node's places."""
@@ -102,20 +108,26 @@ class EnergyChecker:
         """Closed hours at the edge: place to {hour end: cell}."""
         found: dict[str, dict[int, tuple[int, ...]]] = {}
         for place, end, cell in self.sights[node].control.rows("SELECT place, hour_end, cell FROM hour_cell"):
-            found.setdefault(place, {})[end] = tuple(wire.unpack(bytes(cell), wire.FRAME))
+            found.setdefault(place, {})[end] = _cell_in(bytes(cell))
         return found
 
     def hub_hours(self, node: str) -> dict[str, dict[int, tuple[int, ...]]]:
         """Hours in force at the hub: place to {hour end: cell}."""
         found: dict[str, dict[int, tuple[int, ...]]] = {}
-        zone = self.sights[node].grid.spec.zone
         for place, day, state in self.hub.rows("SELECT place, day, state FROM place_day WHERE node = ?", (node,)):
-            begin, _ = day_bounds(day, zone)
-            hours = unpack(bytes(state), HOURS, PLACE_COLUMNS)
-            for hour in np.flatnonzero(hours[:, KNOWN]).tolist():
-                cell = tuple(int(value) for value in hours[hour, :CELL])
-                found.setdefault(place, {})[begin + (hour + 1) * HOUR_S] = cell
+            held = self._read.get((node, place, day))
+            if held is None or held[0] != state:
+                held = self._read[node, place, day] = (state, self._hours_in(node, day, state))
+            found.setdefault(place, {}).update(held[1])
         return found
+
+    def _hours_in(self, node: str, day: str, state: bytes) -> dict[int, tuple[int, ...]]:
+        begin, _ = day_bounds(day, self.sights[node].grid.spec.zone)
+        hours = unpack(bytes(state), HOURS, PLACE_COLUMNS)
+        return {
+            begin + (hour + 1) * HOUR_S: tuple(hours[hour, :CELL].tolist())
+            for hour in np.flatnonzero(hours[:, KNOWN]).tolist()
+        }
 
     def closed_to(self, node: str) -> int:
         """The last closed hour's end at the edge; 0 when none is."""
@@ -171,9 +183,17 @@ class EnergyChecker:
         """Edge sums between anchors are the meters'; gives the watt-hours compared."""
         sight, compared = self.sights[node], 0
         edge = self.edge_hours(node)
+
+        @cache
+        def read_at(end: int) -> frozenset[tuple[Any, ...]] | None:
+            return _read_at(sight, end)
+
         for place in self.places(node):
             hours = edge.get(place.id, {})
-            anchors = [end for end in sorted(hours) if end <= upto and self._anchored(sight, place, end)]
+            wanted = _wanted(sight, place)
+            anchors = [
+                end for end in sorted(hours) if end <= upto and (there := read_at(end)) is not None and wanted <= there
+            ]
             if len(anchors) < 2:
                 clear = sum(1 for end in hours if end <= upto and not clouded(sight, end))
                 if clear > CLEAR_HOURS_MIN and not _has_dead(sight, place):
@@ -196,21 +216,35 @@ class EnergyChecker:
                     )
         return compared
 
-    def _anchored(self, sight: NodeSight, place: Place, end: int) -> bool:
-        """Whether every register of the place was read at `end`, by a node whose clock was right."""
-        if clouded(sight, end):
-            return False
-        grid = sight.grid
-        wanted = {(str(grid.points[index].id), int(Channel.IMPORT)) for index in place.points}
-        wanted |= {(str(grid.points[i].id), int(Channel.EXPORT)) for i in place.points if grid.points[i].solar_w}
-        base = len(grid.points)
-        wanted |= {(str(grid.supplies[index - base].id), int(Channel.IMPORT)) for index in place.supply}
-        read = sight.segment(end).rows(
+
+def _wanted(sight: NodeSight, place: Place) -> frozenset[tuple[Any, ...]]:
+    """(point, channel) of every register that makes a place's balance."""
+    grid, base = sight.grid, len(sight.grid.points)
+    own = [grid.points[index] for index in place.points]
+    return frozenset(
+        [(str(one.id), int(Channel.IMPORT)) for one in own]
+        + [(str(one.id), int(Channel.EXPORT)) for one in own if one.solar_w]
+        + [(str(grid.supplies[index - base].id), int(Channel.IMPORT)) for index in place.supply]
+    )
+
+
+def _read_at(sight: NodeSight, end: int) -> frozenset[tuple[Any, ...]] | None:
+    """(point, channel) of every register that was read at `end`; None where no clock was sure to be right."""
+    if clouded(sight, end):
+        return None
+    return frozenset(
+        sight.segment(end).rows(
             "SELECT p.point, p.channel FROM reading AS r JOIN point AS p ON p.number = r.point"
             " WHERE r.end = ? AND r.register_wh IS NOT NULL",
             (end,),
         )
-        return wanted <= set(read)
+    )
+
+
+@lru_cache(maxsize=CELLS_READ_MAX)
+def _cell_in(packed: bytes) -> tuple[int, ...]:
+    """A packed cell; the same bytes are the same cell in every run."""
+    return tuple(wire.unpack(packed, wire.FRAME))
 
 
 def _has_dead(sight: NodeSight, place: Place) -> bool:

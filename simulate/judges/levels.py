@@ -19,9 +19,12 @@ from simulate.grid import Grid, SupplyPlan
 from simulate.judges.sight import Eye, NodeSight, Verdicts
 
 Hours = NDArray[np.int64]
+Rows = list[tuple[str, str, bytes]]
+"""(level, area, state) of areas, ("", place, state) of places."""
 
 SUPPLIED = CELL_FIELDS.index("supplied_wh")
 SUPPLY = [CELL_FIELDS.index(name) for name in ("supplied_wh", "supply_expected", "supply_missing")]
+_NOTHING: Hours = np.zeros((HOURS, CELL), np.int64)
 POINTS = [number for number in range(CELL) if number not in SUPPLY]
 
 
@@ -80,6 +83,8 @@ class LevelChecker:
     hub: Eye
     verdicts: Verdicts
     _areas: dict[str, Areas] = field(default_factory=dict)
+    _added: dict[tuple[str, str], tuple[Rows, Rows]] = field(default_factory=dict)
+    """By node and day: the rows of places and areas that were last added up. Other rows are added up anew."""
 
     def add_up(self) -> None:
         """Compare every area's every day with its places."""
@@ -89,36 +94,38 @@ class LevelChecker:
             self._node(node, self._areas[node])
 
     def _node(self, node: str, areas: Areas) -> None:
-        places: dict[tuple[str, str], Hours] = {
-            (place, day): unpack(bytes(state), HOURS, PLACE_COLUMNS)[:, :CELL]
-            for place, day, state in self.hub.rows("SELECT place, day, state FROM place_day WHERE node = ?", (node,))
-        }
-        moved: dict[tuple[str, str, str], Hours] = {
-            (level, area, day): unpack(bytes(state), HOURS, AREA_COLUMNS)[:, :CELL]
-            for level, area, day, state in self.hub.rows(
-                "SELECT level, area, day, state FROM balance_day WHERE node = ?", (node,)
-            )
-        }
-        for level, area, _ in sorted(moved):
-            if (level, area) not in areas:
-                self.verdicts.against("counted_once", node, f"{level} {area}", "it is no area of this node")
-        for day in sorted({day for _, day in places}):
-            for (level, area), parts in areas.items():
-                should = sum_of(parts, places, day)
-                apart = moved.get((level, area, day), np.zeros_like(should)) - should
-                if apart.any():
-                    self._tell(node, f"{level} {area} {day}", apart.sum(axis=0))
+        places: dict[str, Rows] = defaultdict(list)
+        moved: dict[str, Rows] = defaultdict(list)
+        for place, day, state in self.hub.rows("SELECT place, day, state FROM place_day WHERE node = ?", (node,)):
+            places[day].append(("", place, state))
+        for day, *row in self.hub.rows("SELECT day, level, area, state FROM balance_day WHERE node = ?", (node,)):
+            moved[day].append((row[0], row[1], row[2]))
+        for day in sorted(places.keys() | moved.keys()):
+            rows = (places[day], moved[day])
+            if self._added.get((node, day)) != rows:
+                self._added[node, day] = rows
+                self._day(node, day, areas, *rows)
+
+    def _day(self, node: str, day: str, areas: Areas, places: Rows, moved: Rows) -> None:
+        hours = {place: unpack(bytes(state), HOURS, PLACE_COLUMNS)[:, :CELL] for _, place, state in places}
+        stands = {(level, area): unpack(bytes(state), HOURS, AREA_COLUMNS)[:, :CELL] for level, area, state in moved}
+        for level, area in sorted(stands.keys() - areas.keys()):
+            self.verdicts.against("counted_once", node, f"{level} {area}", "it is no area of this node")
+        for (level, area), parts in areas.items():
+            apart = stands.get((level, area), _NOTHING) - sum_of(parts, hours)
+            if places and apart.any():
+                self._tell(node, f"{level} {area} {day}", apart.sum(axis=0))
 
     def _tell(self, node: str, about: str, apart: Hours) -> None:
         fields = ", ".join(f"{CELL_FIELDS[n]} {int(value):+}" for n, value in enumerate(apart) if value)
         self.verdicts.against("counted_once", node, about, f"it is off its places: {fields or 'hours are exchanged'}")
 
 
-def sum_of(parts: list[Part], places: Mapping[tuple[str, str], Hours], day: str) -> Hours:
+def sum_of(parts: list[Part], places: Mapping[str, Hours]) -> Hours:
     """What the places of an area make together on a day: [24, CELL]; a place of which nothing is known adds nothing."""
     total: Hours = np.zeros((HOURS, CELL), np.int64)
     for part in parts:
-        hours = places.get((part.place, day))
+        hours = places.get(part.place)
         if hours is not None:
             columns = list(part.columns)
             total[:, columns] += hours[:, columns]

@@ -21,6 +21,8 @@ from simulate.truth import GridTruth
 
 LOOK_BACK_S = 6 * 3_600
 """A reading older than this is too old for whatever it is asked for."""
+ONE_PROCESS = "unix-excl"
+"""How a rehearsal's files are locked (see `simulate.disk.connect`): in memory, between connections of this process."""
 VIOLATIONS_MAX = 200
 """More say nothing new; the first ones matter."""
 
@@ -38,7 +40,7 @@ class Eye:
             if not self.path.is_file():
                 return []
             self._connection = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None
+                f"{self.path.absolute().as_uri()}?mode=rw&vfs={ONE_PROCESS}", uri=True, isolation_level=None
             )
             self._connection.execute("PRAGMA query_only = ON")
         try:

@@ -82,12 +82,13 @@ class SupplyChecker:
     def _wrongly_dark(self, sight: NodeSight) -> None:
         now_s, now = self.time_s(), self.verdicts.now()
         up_since = sight.up_since()
-        ill = sight.ill()
-        for meter, index in sight.homes():
-            key = (sight.node, index)
-            if sight.truth.connected(index):
-                self._dark_since.pop(key, None)
+        ill, dark = sight.ill(), sight.truth.dark()
+        for key in [key for key in self._dark_since if key[0] == sight.node and key[1] not in dark]:
+            del self._dark_since[key]
+        for meter, index in sight.homes() if dark else ():
+            if index not in dark:
                 continue
+            key = (sight.node, index)
             point = sight.grid.points[index]
             why = "" if up_since is None or meter in ill else self._why_light(sight, index, now)
             if up_since is None or not why:

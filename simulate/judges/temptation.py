@@ -14,6 +14,11 @@ from simulate.judges.permits import HOUR_S, mandates_in_force, weather_against, 
 from simulate.judges.relays import RelayChecker
 from simulate.judges.sight import NodeSight, Verdicts
 
+NOTICED = (
+    "SELECT EXISTS (SELECT 1 FROM relay WHERE state IN ('cut_unconfirmed', 'restore_unconfirmed')),"
+    " (SELECT count(*) FROM day_closed)"
+)
+
 
 class Temptations:
     """Counts what held cuts back."""
@@ -46,12 +51,12 @@ class Temptations:
                 self._tempted(sight, now)
 
     def _noticed(self, node: str, sight: NodeSight) -> None:
-        if sight.control.value("SELECT 1 FROM relay WHERE state IN ('cut_unconfirmed', 'restore_unconfirmed') LIMIT 1"):
-            self._verdicts.happened("relay_unconfirmed")
-        days = int(sight.control.value("SELECT count(*) FROM day_closed") or 0)
-        if days > self._days_closed.get(node, 0) and sight.link_clean_since() is None:
-            self._verdicts.happened("day_closed_while_dark")
-        self._days_closed[node] = days
+        for unconfirmed, days in sight.control.rows(NOTICED):
+            if unconfirmed:
+                self._verdicts.happened("relay_unconfirmed")
+            if days > self._days_closed.get(node, 0) and sight.link_clean_since() is None:
+                self._verdicts.happened("day_closed_while_dark")
+            self._days_closed[node] = days
 
     def _tempted(self, sight: NodeSight, now: int) -> None:
         marks = [row[0] for row in sight.control.rows("SELECT complete_up_to FROM watermark")]

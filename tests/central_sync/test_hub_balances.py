@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from central_sync.balance.cells import AREA_COLUMNS, HOURS, empty_day, pack, unpack
+from central_sync.balance.cells import AREA_COLUMNS, HOURS, PLACE_COLUMNS, empty_day, pack, unpack
 from central_sync.hub import Hub
 from gridmodel.balance import HourCell
 from gridmodel.identity import DistrictId, FeederId, SupplyPointId, TransformerId
@@ -295,6 +295,7 @@ def test_the_audit_finds_a_row_that_was_moved_wrong(tmp_path: Path) -> None:
         registry = registry_of(A)
         await import_registry(hub, registry)
         await Speaker(hub, A).send_chunk(chunk_bytes(registry, Random(1)))
+        assert (await hub.verify()).differences == []  # and what was right once is worked out anew when it is another
         key = ("feeder", "f-a")
         states = await hub.store.read(lambda tx: tx.balance_days(A, DAY, [key]))
         wrong = unpack(states[key], HOURS, AREA_COLUMNS)
@@ -304,6 +305,30 @@ def test_the_audit_finds_a_row_that_was_moved_wrong(tmp_path: Path) -> None:
         assert [one for one in report.differences if "feeder f-a" in one]
         (alarm,) = await hub.situation.alarms(None, 10, standing=True)
         assert alarm["kind"] == "balance_differs"
+
+    run_hub(tmp_path, story)
+
+
+def test_the_audit_finds_a_place_or_a_chunk_that_was_altered_after_it_was_right(tmp_path: Path) -> None:
+    async def story(hub: Hub, _: HandClock) -> None:
+        registry = registry_of(A)
+        await import_registry(hub, registry)
+        await Speaker(hub, A).send_chunk(chunk_bytes(registry, Random(1)))
+        for _again in range(2):
+            report = await hub.verify()
+            assert (report.differences, report.days, report.chunks) == ([], 1, 1)
+        rows = await hub.store.read(lambda tx: tx.all_place_days(DAY, A))
+        row = next(one for one in rows if one.chunk is not None)
+        state = unpack(row.state, HOURS, PLACE_COLUMNS)
+        state[4, 1] += 1
+        await hub.store.write(lambda tx: tx.put_place_days([replace(row, state=pack(state))]))
+        assert any(row.place in one for one in (await hub.verify()).differences)
+        await hub.store.write(lambda tx: tx.put_place_days([row]))
+        assert (await hub.verify()).differences == []
+        chunk = await hub.store.read(lambda tx: tx.chunk(row.chunk or ""))
+        assert chunk is not None
+        await hub.store.write(lambda tx: tx.put_chunk(replace(chunk, content=chunk.content[:-1] + b"?")))
+        assert any("the blob is not what was received" in one for one in (await hub.verify()).differences)
 
     run_hub(tmp_path, story)
 

@@ -109,6 +109,13 @@ def test_a_wall_set_back_ends_a_wait_for_the_wall() -> None:
     assert len(machine.slept) == 2
 
 
+def test_a_wall_set_back_by_less_than_one_sleep_ends_it_as_well() -> None:
+    machine = Machine()
+    machine.jump_after = (2, -4.0)
+    asyncio.run(machine.clock().sleep_until(1_003_600))
+    assert len(machine.slept) == 2
+
+
 def test_a_duration_does_not_follow_the_wall() -> None:
     machine = Machine()
     machine.jump_after = (1, 7200.0)

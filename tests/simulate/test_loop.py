@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hosting.clocks import SLEEP_S_MAX
 from simulate.clock import NodeWall, SeededEntropy, io_clock, node_clock, stream
 from simulate.crash import SimulatedCrash
 from simulate.loop import (
@@ -21,6 +22,7 @@ from simulate.loop import (
     run_virtual,
 )
 from simulate.patches import repeatable_libraries
+from simulate.scenario import load_scenario, scenario_names
 
 DAY_S = 86_400
 
@@ -260,3 +262,27 @@ def test_streams_are_independent_and_repeat() -> None:
     one, two = SeededEntropy(1, "a"), SeededEntropy(1, "a")
     assert [one.token(8), one.token(8)] == [two.token(8), two.token(8)]
     assert one.token(8) != one.token(8)
+
+
+def test_who_sleeps_by_a_wall_that_may_lie_looks_at_it_and_by_one_that_cannot_does_not() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        honest, wall = NodeWall(loop, may_lie=False), NodeWall(loop)
+        turns = loop.turns
+        await node_clock(loop, honest, 1_763_956_800).sleep_until(1_763_956_800 + 50_000)
+        assert loop.turns - turns < 10
+        waiting = asyncio.ensure_future(node_clock(loop, wall, 1_763_956_800).sleep_until(1_763_956_800 + 86_400))
+        await asyncio.sleep(1_000)
+        wall.step(-7_200)  # set back: whoever worked a moment out works it out anew
+        await waiting
+        assert loop.time() - 51_000 <= SLEEP_S_MAX
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_a_scenario_with_wrong_clocks_says_so(name: str) -> None:
+    told = {fault.value for fault in load_scenario(name).in_time}
+    wrong = {fault for fault in told if "clock" in fault or "reboot" in fault}
+    assert load_scenario(name).clocks_lie is bool(wrong)

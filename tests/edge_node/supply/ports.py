@@ -22,6 +22,8 @@ class HandClock:
 
     at: int = MORNING
     doubtful: bool = False
+    unsure_s: int = 2
+    """Half-width of the present."""
 
     def now(self) -> int:
         return self.at
@@ -36,7 +38,7 @@ class HandClock:
         return ClockTrust.DOUBTFUL if self.doubtful else ClockTrust.TRUSTED
 
     def bounds(self) -> TimeBounds:
-        return TimeBounds(self.at - 2, self.at + 2)
+        return TimeBounds(self.at - self.unsure_s, self.at + self.unsure_s)
 
     async def sleep_until(self, at: int) -> None:
         self.at = max(self.at, at)

@@ -34,6 +34,20 @@ def test_a_cut_that_never_arrived_is_not_told_twice(tmp_path: Path) -> None:
     told(tmp_path, story)
 
 
+def test_a_cut_that_came_to_nothing_waits_its_pause_however_unsure_the_present_is(tmp_path: Path) -> None:
+    async def story(office: Office) -> None:
+        await office.debtor(3)
+        assert (await office.tick()).planned == 1
+        office.clock.at += 7_200
+        office.clock.unsure_s = 3_600  # a wall that differs from the steady clock by an hour
+        office.enforcement.room.patience.failed(point_id(3), Movement.CUT, office.clock.now())
+        assert (await office.tick()).cuts == 0
+        office.clock.at += 120
+        assert (await office.tick()).cuts == 1
+
+    told(tmp_path, story)
+
+
 def test_nobody_is_cut_twice_a_day_and_brakes_count_over_a_restart(tmp_path: Path) -> None:
     async def whole() -> None:
         clock = HandClock()

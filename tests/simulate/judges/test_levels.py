@@ -27,7 +27,7 @@ from gridmodel.balance import CELL_FIELDS
 from gridmodel.network import SupplyPointKind
 from simulate.clock import WallSpan
 from simulate.grid_registry import Listen, registry_of
-from simulate.judges.energy import ANCHOR_S, clouded
+from simulate.judges.energy import ANCHOR_S, EnergyChecker, clouded
 from simulate.judges.levels import LevelChecker, areas_of
 from simulate.judges.sight import Eye
 from tests.simulate.judges.scenes import MIDNIGHT, Scene, grid_of, scene
@@ -89,6 +89,8 @@ def test_a_registry_keeps_the_areas_of_a_bounded_number_of_spans(tmp_path: Path)
 def test_one_watt_hour_too_many_is_seen_at_every_level(tmp_path: Path, level: str, figure: str) -> None:
     with scene(tmp_path, POINTS) as one:
         checker = checker_of(one, tmp_path / "hub.db")
+        checker.add_up()
+        assert not one.verdicts.found  # and what was added up once is looked at again when it is another
         with sqlite3.connect(tmp_path / "hub.db") as rows:
             area, blob = rows.execute("SELECT area, state FROM balance_day WHERE level = ?", (level,)).fetchone()
             state = unpacked(blob)
@@ -99,6 +101,26 @@ def test_one_watt_hour_too_many_is_seen_at_every_level(tmp_path: Path, level: st
         checker.hub.close()
         assert [found.what for found in one.verdicts.found] == [
             f"{level} {area} {DAY}: it is off its places: {figure} +1"
+        ]
+
+
+def test_hours_at_the_hub_are_read_anew_when_they_are_others(tmp_path: Path) -> None:
+    with scene(tmp_path, POINTS) as one:
+        levels = checker_of(one, tmp_path / "hub.db")
+        checker = EnergyChecker({"n1": one.sight}, levels.hub, one.verdicts)
+        before = checker.hub_hours("n1")
+        assert checker.hub_hours("n1") == before
+        with sqlite3.connect(tmp_path / "hub.db") as rows:
+            place, blob = rows.execute("SELECT place, state FROM place_day").fetchone()
+            state = unpack(blob, HOURS, PLACE_COLUMNS)
+            state[7, CELL_FIELDS.index("delivered_wh")] += 1
+            rows.execute("UPDATE place_day SET state = ? WHERE place = ?", (pack(state), place))
+        rows.close()
+        after = checker.hub_hours("n1")
+        checker.hub.close()
+        one.found()
+        assert [(name, end) for name in after for end in after[name] if after[name][end] != before[name][end]] == [
+            (place, sorted(after[place])[7])
         ]
 
 
