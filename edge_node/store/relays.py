@@ -63,6 +63,27 @@ class Sighting:
     """When the read began."""
 
 
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Whether anything of a kind waits for the supply room."""
+
+    sightings: bool
+    operations: bool
+    """Without a result."""
+    plans: bool
+
+
+async def awaited(conn: Connection) -> Awaited:
+    """One step into an index or a small table for each."""
+    row = await conn.fetch_one(
+        "SELECT EXISTS (SELECT 1 FROM relay_sighting), EXISTS (SELECT 1 FROM relay_operation WHERE result_at IS NULL),"
+        " EXISTS (SELECT 1 FROM cut_plan)"
+    )
+    if row is None:
+        raise RuntimeError("a question gave no answer")
+    return Awaited(*map(bool, row))
+
+
 class Relays:
     """The relays of one node. Methods that take `conn` run in the caller's transaction."""
 

@@ -6,13 +6,13 @@ asked just before and handed in.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from edge_node.store.alarms import alarm_stands
 from edge_node.store.downlink import may_lack_protection
-from edge_node.store.field_works import held_registry
-from edge_node.store.ledger import AccountState, Ledger
+from edge_node.store.field_works import Held, held_registry
+from edge_node.store.ledger import AccountState, Ledger, WatermarkState
 from edge_node.store.operations import HOUR_S, CutPlan, Operations
 from edge_node.store.readings import Latest
 from edge_node.store.records import Records
@@ -24,10 +24,11 @@ from gridmodel.account import overdue
 from gridmodel.clock import ClockTrust, TimeBounds, UtilityClock
 from gridmodel.control import RelayState
 from gridmodel.event import AlarmKind
-from gridmodel.identity import ChannelId, MeterId, TransformerId
+from gridmodel.identity import ChannelId, DistrictId, MeterId, TransformerId
 from gridmodel.policy import Decision, Facts
 from gridmodel.policy_rules import PolicyRules
 from gridmodel.reading import Quality
+from gridmodel.record import WeatherForecast
 from hosting.database import Connection, Database
 from protocols.authority.mandate import Mandate
 
@@ -78,6 +79,22 @@ def moment_of(clock: UtilityClock, rules: PolicyRules) -> Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Common:
+    """What is the same for every point of the node in one transaction: asked once, however many are judged in it."""
+
+    watermarks: WatermarkState
+    mandate: Mandate | None
+    lacks_protection: bool
+    """See `may_lack_protection`."""
+    registry: Held
+    """The one that holds: a later one is durable before it is parsed."""
+    cuts_stopped: bool
+    reconciled: bool
+    weather: dict[DistrictId, WeatherForecast | None] = field(default_factory=dict)
+    """Of the districts asked for so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gathered:
     """The facts of one point and what they came from."""
 
@@ -93,8 +110,27 @@ class Gathered:
     """Cut intents of the node within 24 hours."""
 
 
+async def common_facts(conn: Connection, sources: Sources, moment: Moment) -> Common:
+    """What every judgement of this transaction shares; it ends with it."""
+    return Common(
+        watermarks=await sources.ledger.watermark_state(conn, sources.channels),
+        mandate=await sources.records.mandate_in_force(conn, moment.bounds),
+        lacks_protection=await may_lack_protection(conn),
+        registry=await held_registry(conn),
+        cuts_stopped=await sources.records.cuts_are_stopped(conn),
+        reconciled=await is_reconciled(conn),
+    )
+
+
 async def gather(conn: Connection, sources: Sources, place: Place, moment: Moment, but: str = "") -> Gathered:
     """The facts of `place` at `moment`. The operation `but` is judged itself and does not count for its own brakes."""
+    return await gather_beside(conn, sources, place, moment, await common_facts(conn, sources, moment), but)
+
+
+async def gather_beside(  # noqa: PLR0917
+    conn: Connection, sources: Sources, place: Place, moment: Moment, common: Common, but: str = ""
+) -> Gathered:
+    """`gather` where `common` was read before, in this very transaction."""
     point, now = place.point, moment.bounds
     meter = NO_METER if place.meter is None else place.meter.id
     transformer = place.transformer or UNLINKED
@@ -105,17 +141,14 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
         (None, ()) if place.account is None else await sources.records.latest_notice(conn, place.account)
     )
     protections, torn_protections = await sources.records.standing_protections(conn, point.id, point.district)
-    watermarks = await sources.ledger.watermark_state(conn, sources.channels)
-    mandate = await sources.records.mandate_in_force(conn, now)
     counts = await sources.operations.cut_counts(conn, point.id, meter, transformer, now.earliest, but)
     row = await sources.relays.row(conn, point.id)
     known = row is not None and row.meter == meter
-    latest = sources.quality.latest(point.id)
     torn_relay = () if row is None or row.sound else (f"relay {point.id}",)
-    damaged = (*account.damaged, *torn_notices, *torn_protections, *watermarks.damaged, *torn_relay)
-    whole = not damaged and place.accounts == 1 and not await may_lack_protection(conn)
-    holds = await held_registry(conn)  # a later one is durable before it is parsed
-    current = (place.registry_version, place.registry_works) == holds
+    damaged = (*account.damaged, *torn_notices, *torn_protections, *common.watermarks.damaged, *torn_relay)
+    if point.district not in common.weather:
+        common.weather[point.district] = await sources.records.weather_of(conn, point.district)
+    mandate, whole = common.mandate, not damaged and place.accounts == 1 and not common.lacks_protection
     permitted = (
         mandate is not None
         and mandate.policy_version == moment.rules.version
@@ -129,25 +162,28 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
         protected_class=point.protected_class,
         protections=protections,
         notice=notice,
-        oldest_watermark_at=watermarks.oldest_at,
-        weather=await sources.records.weather_of(conn, point.district),
+        oldest_watermark_at=common.watermarks.oldest_at,
+        weather=common.weather[point.district],
         mandate_valid=permitted,
         mandate_watermark_age_h_max=0 if mandate is None else mandate.watermark_age_h_max,
         quota_left=0 if mandate is None else mandate.quota_per_day - counts.node_day,
         reading_actual=not await alarm_stands(conn, AlarmKind.WRONG_METER, meter)  # it would be a neighbour's relay
-        and latest is not None
-        and latest.quality is Quality.ACTUAL
-        and 0 <= now.latest - latest.end <= READING_AGE_S_MAX,
+        and _is_actual(sources.quality.latest(point.id), now),
         clock_trusted=moment.trusted,
-        cuts_stopped=await sources.records.cuts_are_stopped(conn),
-        reconciled=await is_reconciled(conn),
-        records_sound=whole and current,
+        cuts_stopped=common.cuts_stopped,
+        reconciled=common.reconciled,
+        records_sound=whole and (place.registry_version, place.registry_works) == common.registry,
         brakes=brakes(counts, moment.rules, place.counts, now.earliest),
         zone=place.zone,
         meter_proven=place.proven,
     )
     plan = await sources.operations.plan(conn, point.id)
     return Gathered(facts, row, mandate, plan, damaged, account.credited_at, counts.node_day)
+
+
+def _is_actual(latest: Latest | None, now: TimeBounds) -> bool:
+    """Whether the latest interval is real and recent."""
+    return latest is not None and latest.quality is Quality.ACTUAL and 0 <= now.latest - latest.end <= READING_AGE_S_MAX
 
 
 async def all_protections_whole(conn: Connection, sources: Sources, gathered: Gathered) -> Gathered:
