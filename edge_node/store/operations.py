@@ -5,7 +5,7 @@ whatever became of it. The hub hears of it twice under one id: when it is intend
 still counts, but nothing is sent on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -186,35 +186,29 @@ class Operations:
     ) -> CutCounts:
         """What the brakes count at `earliest` (the present's beginning), the operation `but` left out."""
         row = await conn.fetch_one(
-            "SELECT coalesce(sum(intent_at > ?), 0), count(*), coalesce(sum(transformer = ? AND intent_at > ?), 0),"
-            " coalesce(sum(transformer = ?), 0), coalesce(sum(meter = ? OR usage_point = ?), 0)"
-            " FROM relay_operation WHERE action = 'cut' AND intent_at > ? AND id <> ?",
-            (
-                earliest - 10 * MINUTE_S,
-                transformer,
-                earliest - HOUR_S,
-                transformer,
-                meter,
-                point,
-                earliest - DAY_S,
-                but,
-            ),
+            "SELECT coalesce(sum(intent_at > ?1), 0), count(*), coalesce(sum(transformer = ?2 AND intent_at > ?3), 0),"
+            " coalesce(sum(transformer = ?2), 0), coalesce(sum(meter = ?4 OR usage_point = ?5), 0),"
+            " (SELECT max(max(intent_at, coalesce(sent_at, intent_at))) FROM relay_operation"
+            "  WHERE usage_point = ?5 AND id <> ?7)"
+            " FROM relay_operation WHERE action = 'cut' AND intent_at > ?6 AND id <> ?7",
+            (earliest - 10 * MINUTE_S, transformer, earliest - HOUR_S, meter, point, earliest - DAY_S, but),
         )
-        moved = await conn.fetch_one(
-            "SELECT max(max(intent_at, coalesce(sent_at, intent_at))) FROM relay_operation"
-            " WHERE usage_point = ? AND id <> ?",
-            (point, but),
-        )
-        if row is None or moved is None:
+        if row is None:
             raise RuntimeError("an aggregate gave no row")
-        return CutCounts(row[0], row[1], row[2], row[3], row[4], moved[0])
+        return CutCounts(*row)
 
     async def plan(self, conn: Connection, point: UsagePointId) -> CutPlan | None:
         """The point's plan."""
-        row = await conn.fetch_one(
-            "SELECT usage_point, planned_at, not_before FROM cut_plan WHERE usage_point = ?", (point,)
+        return (await self.plans_of(conn, [point])).get(point)
+
+    async def plans_of(self, conn: Connection, points: Collection[UsagePointId]) -> dict[UsagePointId, CutPlan]:
+        """The plans of some points."""
+        rows = await conn.fetch_all(
+            "SELECT usage_point, planned_at, not_before FROM cut_plan"
+            f" WHERE usage_point IN ({', '.join('?' for _ in points)})",
+            tuple(points),
         )
-        return None if row is None else CutPlan(UsagePointId(row[0]), row[1], row[2])
+        return {UsagePointId(row[0]): CutPlan(UsagePointId(row[0]), row[1], row[2]) for row in rows}
 
     async def put_plan(self, conn: Connection, plan: CutPlan) -> None:
         """Keep a plan in place of the point's earlier one."""

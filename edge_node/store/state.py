@@ -70,7 +70,10 @@ async def forget_mark(conn: Connection, mark: Mark) -> None:
 
 async def is_reconciled(conn: Connection) -> bool:
     """Whether this store has heard its hub since it was made or rebuilt, and the hub has not moved since."""
-    return await read_mark(conn, Mark.RECONCILED_AT) is not None and await read_mark(conn, Mark.HUB_MOVED) is None
+    rows = await conn.fetch_all(
+        "SELECT key FROM node_state WHERE key IN (?, ?)", (Mark.RECONCILED_AT.value, Mark.HUB_MOVED.value)
+    )
+    return [row[0] for row in rows] == [Mark.RECONCILED_AT.value]
 
 
 class NodeState:

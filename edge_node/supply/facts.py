@@ -5,11 +5,11 @@ it belong to one moment. What lies elsewhere (the registry's place, the quality 
 asked just before and handed in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from edge_node.store.alarms import alarm_stands
+from edge_node.store.alarms import standing_among
 from edge_node.store.downlink import may_lack_protection
 from edge_node.store.field_works import Held, held_registry
 from edge_node.store.ledger import AccountState, Ledger, WatermarkState
@@ -24,7 +24,7 @@ from gridmodel.account import overdue
 from gridmodel.clock import ClockTrust, TimeBounds, UtilityClock
 from gridmodel.control import RelayState
 from gridmodel.event import AlarmKind
-from gridmodel.identity import ChannelId, DistrictId, MeterId, TransformerId
+from gridmodel.identity import AccountId, ChannelId, DistrictId, MeterId, TransformerId, UsagePointId
 from gridmodel.policy import Decision, Facts
 from gridmodel.policy_rules import PolicyRules
 from gridmodel.reading import Quality
@@ -79,22 +79,6 @@ def moment_of(clock: UtilityClock, rules: PolicyRules) -> Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
-    """What is the same for every point of the node in one transaction: asked once, however many are judged in it."""
-
-    watermarks: WatermarkState
-    mandate: Mandate | None
-    lacks_protection: bool
-    """See `may_lack_protection`."""
-    registry: Held
-    """The one that holds: a later one is durable before it is parsed."""
-    cuts_stopped: bool
-    reconciled: bool
-    weather: dict[DistrictId, WeatherForecast | None] = field(default_factory=dict)
-    """Of the districts asked for so far."""
-
-
-@dataclass(frozen=True, slots=True)
 class Gathered:
     """The facts of one point and what they came from."""
 
@@ -110,9 +94,55 @@ class Gathered:
     """Cut intents of the node within 24 hours."""
 
 
-async def common_facts(conn: Connection, sources: Sources, moment: Moment) -> Common:
-    """What every judgement of this transaction shares; it ends with it."""
-    return Common(
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What is the same for every point of the node in one transaction: asked once, however many are judged in it."""
+
+    watermarks: WatermarkState
+    mandate: Mandate | None
+    lacks_protection: bool
+    """See `may_lack_protection`."""
+    registry: Held
+    """The one that holds: a later one is durable before it is parsed."""
+    cuts_stopped: bool
+    reconciled: bool
+    weather: dict[DistrictId, WeatherForecast | None] = field(default_factory=dict)
+    """Of the districts asked for so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What is read for several points by one statement each."""
+
+    accounts: Mapping[AccountId, AccountState]
+    rows: Mapping[UsagePointId, RelayRow]
+    plans: Mapping[UsagePointId, CutPlan]
+    wrong_meters: frozenset[tuple[str, str]]
+    """(kind, meter) of those that are not the meter which should answer there."""
+
+
+async def gather(conn: Connection, sources: Sources, place: Place, moment: Moment, but: str = "") -> Gathered:
+    """The facts of `place` at `moment`. The operation `but` is judged itself and does not count for its own brakes."""
+    return (await gather_all(conn, sources, [place], moment, but))[0]
+
+
+async def gather_all(
+    conn: Connection, sources: Sources, places: Sequence[Place], moment: Moment, but: str = ""
+) -> list[Gathered]:
+    """`gather` for some points at once: what they share is read once, what lies in rows of a table in one statement."""
+    common = await _common_facts(conn, sources, moment)
+    accounts = {place.account for place in places if place.account is not None}
+    own = _Own(
+        accounts=await sources.ledger.account_states(conn, sorted(accounts)),
+        rows=await sources.relays.rows(conn, [place.point.id for place in places]),
+        plans=await sources.operations.plans_of(conn, [place.point.id for place in places]),
+        wrong_meters=await standing_among(conn, [AlarmKind.WRONG_METER], sorted({_meter_of(one) for one in places})),
+    )
+    return [await _gathered(conn, sources, place, moment, common, own, but) for place in places]
+
+
+async def _common_facts(conn: Connection, sources: Sources, moment: Moment) -> _Common:
+    return _Common(
         watermarks=await sources.ledger.watermark_state(conn, sources.channels),
         mandate=await sources.records.mandate_in_force(conn, moment.bounds),
         lacks_protection=await may_lack_protection(conn),
@@ -122,27 +152,19 @@ async def common_facts(conn: Connection, sources: Sources, moment: Moment) -> Co
     )
 
 
-async def gather(conn: Connection, sources: Sources, place: Place, moment: Moment, but: str = "") -> Gathered:
-    """The facts of `place` at `moment`. The operation `but` is judged itself and does not count for its own brakes."""
-    return await gather_beside(conn, sources, place, moment, await common_facts(conn, sources, moment), but)
-
-
-async def gather_beside(  # noqa: PLR0917
-    conn: Connection, sources: Sources, place: Place, moment: Moment, common: Common, but: str = ""
+async def _gathered(  # noqa: PLR0917
+    conn: Connection, sources: Sources, place: Place, moment: Moment, common: _Common, own: _Own, but: str
 ) -> Gathered:
-    """`gather` where `common` was read before, in this very transaction."""
-    point, now = place.point, moment.bounds
-    meter = NO_METER if place.meter is None else place.meter.id
-    transformer = place.transformer or UNLINKED
-    account = (
-        AccountState((), (), None) if place.account is None else await sources.ledger.account_state(conn, place.account)
-    )
+    point, meter, now = place.point, _meter_of(place), moment.bounds
+    account = AccountState((), (), None) if place.account is None else own.accounts[place.account]
     notice, torn_notices = (
         (None, ()) if place.account is None else await sources.records.latest_notice(conn, place.account)
     )
     protections, torn_protections = await sources.records.standing_protections(conn, point.id, point.district)
-    counts = await sources.operations.cut_counts(conn, point.id, meter, transformer, now.earliest, but)
-    row = await sources.relays.row(conn, point.id)
+    counts = await sources.operations.cut_counts(
+        conn, point.id, meter, place.transformer or UNLINKED, now.earliest, but
+    )
+    row = own.rows.get(point.id)
     known = row is not None and row.meter == meter
     torn_relay = () if row is None or row.sound else (f"relay {point.id}",)
     damaged = (*account.damaged, *torn_notices, *torn_protections, *common.watermarks.damaged, *torn_relay)
@@ -167,7 +189,7 @@ async def gather_beside(  # noqa: PLR0917
         mandate_valid=permitted,
         mandate_watermark_age_h_max=0 if mandate is None else mandate.watermark_age_h_max,
         quota_left=0 if mandate is None else mandate.quota_per_day - counts.node_day,
-        reading_actual=not await alarm_stands(conn, AlarmKind.WRONG_METER, meter)  # it would be a neighbour's relay
+        reading_actual=(AlarmKind.WRONG_METER.value, meter) not in own.wrong_meters  # it would be a neighbour's relay
         and _is_actual(sources.quality.latest(point.id), now),
         clock_trusted=moment.trusted,
         cuts_stopped=common.cuts_stopped,
@@ -177,8 +199,11 @@ async def gather_beside(  # noqa: PLR0917
         zone=place.zone,
         meter_proven=place.proven,
     )
-    plan = await sources.operations.plan(conn, point.id)
-    return Gathered(facts, row, mandate, plan, damaged, account.credited_at, counts.node_day)
+    return Gathered(facts, row, mandate, own.plans.get(point.id), damaged, account.credited_at, counts.node_day)
+
+
+def _meter_of(place: Place) -> MeterId:
+    return NO_METER if place.meter is None else place.meter.id
 
 
 def _is_actual(latest: Latest | None, now: TimeBounds) -> bool:

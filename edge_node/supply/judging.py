@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edge_node.store.operations import MINUTE_S
 from edge_node.store.relays import RelayRow
-from edge_node.supply.facts import Gathered, Moment, Sources, common_facts, gather_beside
+from edge_node.supply.facts import Gathered, Moment, Sources, gather_all
 from edge_node.supply.place import Place
 from gridmodel.control import Cause, RelayState
 from gridmodel.event import AlarmKind
@@ -35,12 +35,8 @@ class Judged:
 
 async def judge_each(conn: Connection, sources: Sources, places: Sequence[Place], moment: Moment) -> list[Judged]:
     """Judge without writing; what all share is read once."""
-    common = await common_facts(conn, sources, moment)
-    found = []
-    for place in places:
-        gathered = await gather_beside(conn, sources, place, moment, common)
-        found.append(Judged(gathered, decide(gathered.facts, moment.rules, moment.bounds)))
-    return found
+    gathered = await gather_all(conn, sources, places, moment)
+    return [Judged(one, decide(one.facts, moment.rules, moment.bounds)) for one in gathered]
 
 
 def changes(judged: Judged, standing: Collection[tuple[str, str]], now: int) -> bool:
