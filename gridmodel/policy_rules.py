@@ -7,6 +7,7 @@ while anything is missing nobody is cut. Basis of each default: configs/policy/d
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any
 
 from gridmodel.fault import Fault
@@ -56,7 +57,14 @@ class PolicyRules:
 
     def missing(self) -> tuple[str, ...]:
         """The parameters without which nobody is cut."""
-        return tuple(field.name for field in fields(self) if getattr(self, field.name) is None)
+        values = _VALUES_OF(self)
+        if None not in values:
+            return ()
+        return tuple(field.name for field, value in zip(fields(self), values, strict=True) if value is None)
+
+
+_VALUES_OF = attrgetter(*(field.name for field in fields(PolicyRules)))
+"""Every value of a rule set, in order."""
 
 
 def _whole(low: int, high: int) -> Callable[[object], int]:

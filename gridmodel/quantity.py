@@ -66,8 +66,7 @@ def percent_rounded_up(count: int, percent: Fraction) -> int:
     """`percent` of `count`, rounded up, at least 1 when `count` is positive: how every brake and quota is counted."""
     if count <= 0:
         return 0
-    exact = Fraction(count) * percent / 100
-    return max(1, -(-exact.numerator // exact.denominator))
+    return max(1, -(-count * percent.numerator // (100 * percent.denominator)))
 
 
 def rounded(value: float, digits: int, *, down: bool = False) -> Decimal:

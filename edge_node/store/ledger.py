@@ -210,13 +210,24 @@ class Ledger:
         return await self._control.read(lambda conn: self.account_state(conn, account))
 
     async def candidates(
-        self, conn: Connection, due_before: int, owed_tiyin_min: int, after: tuple[int, str], limit: int
+        self,
+        conn: Connection,
+        due_before: int,
+        owed_tiyin_min: int,
+        after: tuple[int, str],
+        limit: int,
+        *,
+        told: bool = False,
     ) -> list[Candidate]:
-        """Accounts that owe at least so much since before `due_before`, oldest debt first, after (first_due_at, id)."""
+        """Accounts that owe at least so much since before `due_before`, oldest debt first, after (first_due_at, id).
+
+        With `told` only those that were ever given a notice: without one nobody is cut.
+        """
+        noticed = " AND EXISTS (SELECT 1 FROM notice WHERE notice.account = account_debt.account AND delivered_at >= 0)"
         rows = await conn.fetch_all(
             "SELECT account, owed_tiyin, first_due_at FROM account_debt"
             " WHERE owed_tiyin > 0 AND owed_tiyin >= ? AND first_due_at <= ? AND (first_due_at, account) > (?, ?)"
-            " ORDER BY first_due_at, account LIMIT ?",
+            f"{noticed if told else ''} ORDER BY first_due_at, account LIMIT ?",
             (owed_tiyin_min, due_before, *after, min(limit, CANDIDATES_MAX)),
         )
         return [Candidate(AccountId(row[0]), row[1], row[2]) for row in rows]

@@ -56,6 +56,11 @@ class Outcome(StrEnum):
     """The meter waits for its button."""
 
 
+_MOVEMENTS = {movement.value: movement for movement in Movement}
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+_CAUSES = {cause.value: cause for cause in Cause}
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One movement of one relay."""
@@ -247,14 +252,14 @@ class Operations:
             usage_point=UsagePointId(row[1]),
             meter=MeterId(row[2]),
             transformer=TransformerId(row[3]),
-            action=Movement(row[4]) if row[4] in set(Movement) else Movement.CUT,  # unsound then: it moves nothing
-            cause=Cause(row[5]) if row[5] in set(Cause) else Cause.SAFETY,
+            action=_MOVEMENTS.get(row[4], Movement.CUT),  # unsound then: it moves nothing
+            cause=_CAUSES.get(row[5], Cause.SAFETY),
             basis=basis,
             mandate=row[7],
             intent_at=row[8],
             sent_at=row[9],
             result_at=row[10],
-            outcome=Outcome(row[11]) if row[11] in set(Outcome) else None,
+            outcome=_OUTCOMES.get(row[11]),
             sound=sound,
         )
 

@@ -4,7 +4,7 @@ On the walk of a link loss. Each mark is one text under one name; the functions 
 that a mark moves together with the fact it speaks of.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from hosting.database import Connection, Database
@@ -68,12 +68,19 @@ async def forget_mark(conn: Connection, mark: Mark) -> None:
     await conn.execute("DELETE FROM node_state WHERE key = ?", (mark.value,))
 
 
+async def read_marks(conn: Connection, marks: Sequence[Mark]) -> dict[Mark, str]:
+    """The texts of those marks that are set, in one statement."""
+    rows = await conn.fetch_all(
+        f"SELECT key, value FROM node_state WHERE key IN ({', '.join('?' for _ in marks)})",
+        [mark.value for mark in marks],
+    )
+    return {Mark(key): value for key, value in rows}
+
+
 async def is_reconciled(conn: Connection) -> bool:
     """Whether this store has heard its hub since it was made or rebuilt, and the hub has not moved since."""
-    rows = await conn.fetch_all(
-        "SELECT key FROM node_state WHERE key IN (?, ?)", (Mark.RECONCILED_AT.value, Mark.HUB_MOVED.value)
-    )
-    return [row[0] for row in rows] == [Mark.RECONCILED_AT.value]
+    marks = await read_marks(conn, (Mark.RECONCILED_AT, Mark.HUB_MOVED))
+    return Mark.RECONCILED_AT in marks and Mark.HUB_MOVED not in marks
 
 
 class NodeState:

@@ -317,7 +317,9 @@ class Enforcement:
             return
         due_before = moment.bounds.earliest - age_days * DAY_S
         found = await control.read(
-            lambda conn: ledger.candidates(conn, due_before, debt_min, self._debtors_after, CANDIDATES_PER_TICK)
+            lambda conn: ledger.candidates(
+                conn, due_before, debt_min, self._debtors_after, CANDIDATES_PER_TICK, told=True
+            )
         )
         last = found[-1] if len(found) == CANDIDATES_PER_TICK else None
         self._debtors_after = _BEGINNING if last is None else (last.first_due_at, last.account)

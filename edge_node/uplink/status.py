@@ -15,7 +15,7 @@ from typing import Any
 
 from edge_node.store.batches import Outbox
 from edge_node.store.outbox import append_latest
-from edge_node.store.state import Mark, forget_mark, read_mark, write_mark
+from edge_node.store.state import Mark, forget_mark, read_marks, write_mark
 from edge_node.store.upkeep import purge_control
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import ClockTrust, UtilityClock
@@ -84,11 +84,12 @@ class StatusRoom:
         earliest, ran_s = self._clock.bounds().earliest, self._ran_s
 
         async def verb(conn: Connection) -> bool:
-            known = await read_mark(conn, Mark.CLOCK_FLOOR)
+            marks = await read_marks(conn, (Mark.CLOCK_FLOOR, Mark.CLOCK_DOUBTED))
+            known = marks.get(Mark.CLOCK_FLOOR)
             if not trusted:
                 await write_mark(conn, Mark.CLOCK_DOUBTED, str(now))
                 return known is not None
-            if confirmed:
+            if confirmed and Mark.CLOCK_DOUBTED in marks:
                 await forget_mark(conn, Mark.CLOCK_DOUBTED)
             if not confirmed and known is None:
                 return False

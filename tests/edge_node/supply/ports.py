@@ -22,6 +22,8 @@ class HandClock:
 
     at: int = MORNING
     doubtful: bool = False
+    turns: int = 1
+    """Of the event loop in a sleep, however long: what others get done meanwhile."""
 
     def now(self) -> int:
         return self.at
@@ -41,7 +43,8 @@ class HandClock:
 
     async def sleep(self, seconds: float) -> None:
         self.at += round(seconds)
-        await asyncio.sleep(0)
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
 
 
 @dataclass
