@@ -163,20 +163,19 @@ def validate(last: LastRegister | None, read: RegisterRead, rules: VeeRules) -> 
     """
     if read.register_wh is None or not 0 <= read.register_wh <= REGISTER_WH_MAX:
         return Validated((), (Mark.NULL,), last)  # not even a start: no store and no chunk could hold it
-    start = LastRegister(read.meter, read.at, read.register_wh, read.at)
     if last is None or last.meter != read.meter:
-        return Validated((), (), start)
+        return Validated((), (), LastRegister(read.meter, read.at, read.register_wh, read.at))
     latest_at = last.doubt.at if last.doubt else last.at
     if read.at <= latest_at:
         if latest_at - read.at > rules.ahead_s_max:
-            return Validated((), (Mark.AHEAD,), start)
+            return Validated((), (Mark.AHEAD,), LastRegister(read.meter, read.at, read.register_wh, read.at))
         return Validated((), (Mark.STALE,), last)
     if read.at - last.at > rules.gap_days_max * DAY_S:
-        return Validated((), (Mark.GAP,), start)
+        return Validated((), (Mark.GAP,), LastRegister(read.meter, read.at, read.register_wh, read.at))
     if 0 < last.register_wh - read.register_wh <= rules.decrease_wh_max:
         still = _booked(last, replace(read, register_wh=last.register_wh), 0, rules, wrapped=False)
         return replace(still, marks=(Mark.DECREASE, *still.marks))
-    step = counted_wh(Baseline(last.at, last.register_wh), read, rules)
+    step = counted_wh(last, read, rules)
     if isinstance(step, int):
         return _booked(last, read, step, rules, wrapped=read.register_wh < last.register_wh)
     if last.doubt is not None:
@@ -328,7 +327,7 @@ def _booked(last: LastRegister, read: RegisterRead, energy_wh: int, rules: VeeRu
     return Validated(intervals, tuple(marks), LastRegister(read.meter, read.at, read.register_wh, still_since))
 
 
-def counted_wh(base: Baseline, read: RegisterRead, rules: VeeRules) -> int | Mark:
+def counted_wh(base: Baseline | LastRegister, read: RegisterRead, rules: VeeRules) -> int | Mark:
     """The energy from `base` to the read, or why there is none."""
     if read.register_wh is None:
         return Mark.NULL

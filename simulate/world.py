@@ -162,7 +162,7 @@ class Rehearsal:
                 self.court.links_clean_since[node] = self.loop.time()
 
     def _wire_hub(self) -> None:
-        self.hub_wall = NodeWall(self.loop, may_lie=scenario.clocks_lie)
+        self.hub_wall = NodeWall(self.loop, may_lie=self.spec.scenario.clocks_lie)
         folder = self.folder / "hub"
         folder.mkdir(mode=0o700)
         config = self._hub_config(folder)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from edge_node.metering.silence import (
     EVENT_REACH_S,
     Verdict,
+    all_heard,
     evidence_of,
     heard_again,
     last_heard,
@@ -81,9 +82,12 @@ class OutageWatch:
     async def _judge(self, registry: Registry, end: int, now: int) -> None:
         topology = await self._compute.run(registry.topology, end)
         heard = await self._readings.heard()
+        running = await self._outages.running()
+        if not running and await self._compute.run(all_heard, registry, topology, heard, end):
+            await self._refine(topology, now)
+            return
         reasons = await self._absences.reasons()
         given = await self._compute.run(witnesses, registry, topology, heard, reasons, end)
-        running = await self._outages.running()
         found = await self._compute.run(verdicts, given, end, tuple(running))
         changed = [
             *(

@@ -268,24 +268,27 @@ class Rounds:
         for channel in poll.channels:
             marks, booked[channel] = self._judge(answer, channel, work)
             judged = judged or _UNJUDGED.isdisjoint(marks)
-            work.counts.update(marks)
             for mark in marks:
+                work.counts[mark] += 1
                 if mark in _ALARMS and (mark is not Mark.STUCK or channel is Channel.IMPORT):
                     found[_ALARMS[mark]] = f"channel {channel.name.lower()}"
         if not COMPARED.isdisjoint(poll.channels):
-            work.counts.update(implausible_energies(booked, poll.rules))
+            for mark in implausible_energies(booked, poll.rules):
+                work.counts[mark] += 1
         if answer.measurements:
-            work.counts.update(implausible_values(answer.measurements, poll.multiplier, poll.rules))
+            for mark in implausible_values(answer.measurements, poll.multiplier, poll.rules):
+                work.counts[mark] += 1
         stamped = bool(answer.registers)  # a clock of ours in doubt judges nobody's
         if stamped and clock_is_off(
             answer.meter_time, answer.asked_at, answer.answered_at or answer.asked_at, poll.rules
         ):
             work.counts[Mark.CLOCK] += 1
-        for kind in _ALARMS.values():
-            if kind in found:
-                work.raised[kind, meter] = f"{found[kind]} at {poll.point}: {_TEXTS[kind]}"
-            elif judged:
-                self._clear(work, kind, meter)
+        for kind, where in found.items():
+            work.raised[kind, meter] = f"{where} at {poll.point}: {_TEXTS[kind]}"
+        if judged and self._standing:
+            for kind in _ALARMS.values():
+                if kind not in found:
+                    self._clear(work, kind, meter)
         return judged
 
     def _judge(

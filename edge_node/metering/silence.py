@@ -66,6 +66,12 @@ class Witness:
     """Whether its silence is one: False for a meter whose turn did not come, or that cannot be asked."""
 
 
+def all_heard(registry: Registry, topology: Topology, heard: Mapping[str, int], end: int) -> bool:
+    """Whether every meter under a transformer was heard for the interval that ended at `end`: then none is dark."""
+    points: Iterable[str] = (*topology.transformer_of, *(one.id for one in registry.transformer_meter.values()))
+    return all(heard.get(point, 0) >= end for point in points if point in topology.installation_at)
+
+
 def witnesses(
     registry: Registry, topology: Topology, heard: Mapping[str, int], reasons: Mapping[str, Absence], end: int
 ) -> list[Witness]:

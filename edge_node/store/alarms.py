@@ -4,6 +4,7 @@ On the reading and payment walks. A standing alarm is one row per (kind, subject
 a room may raise at every poll what it sees at every poll. Its id is worked out, so that no dice are needed in a verb.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -54,6 +55,18 @@ async def alarm_stands(conn: Connection, kind: AlarmKind, subject: str) -> bool:
     """Whether it was raised and not cleared."""
     standing = "SELECT 1 FROM alarm WHERE kind = ? AND subject = ? AND cleared_at IS NULL"
     return await conn.fetch_one(standing, (kind.value, subject)) is not None
+
+
+async def standing_among(
+    conn: Connection, kinds: Collection[AlarmKind], subjects: Collection[str]
+) -> frozenset[tuple[str, str]]:
+    """(kind, subject) of those of `kinds` that stand about `subjects` (some hundreds at most)."""
+    rows = await conn.fetch_all(
+        f"SELECT kind, subject FROM alarm WHERE kind IN ({', '.join('?' for _ in kinds)})"
+        f" AND subject IN ({', '.join('?' for _ in subjects)}) AND cleared_at IS NULL",
+        (*(kind.value for kind in kinds), *subjects),
+    )
+    return frozenset((kind, subject) for kind, subject in rows)
 
 
 async def clear_alarm(conn: Connection, kind: AlarmKind, subject: str, now: int) -> bool:

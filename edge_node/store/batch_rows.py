@@ -24,10 +24,23 @@ _WAITING = "SELECT " + ", ".join(
 """One step into the index for each lane, however much waits."""
 
 
+_OWING = "SELECT " + ", ".join(
+    f"EXISTS (SELECT 1 FROM outbox_record WHERE lane = '{lane.value}' AND seq IS NULL) OR EXISTS"
+    f" (SELECT 1 FROM outbox_batch INDEXED BY outbox_batch_unacked WHERE lane = '{lane.value}' AND acked_at IS NULL)"
+    for lane in Lane
+)
+
+
 async def waiting_lanes(conn: Connection) -> frozenset[Lane]:
     """The lanes with records to be sealed."""
     waiting = await conn.fetch_one(_WAITING) or ()
     return frozenset({lane for lane, waits in zip(Lane, waiting, strict=True) if waits})
+
+
+async def owing_lanes(conn: Connection) -> frozenset[Lane]:
+    """The lanes with records to be sealed or batches to be acknowledged."""
+    owing = await conn.fetch_one(_OWING) or ()
+    return frozenset({lane for lane, owes in zip(Lane, owing, strict=True) if owes})
 
 
 async def rows_after(conn: Connection, lane: Lane, after: LaneMark, limit: int) -> tuple[list[tuple[Any, ...]], bool]:

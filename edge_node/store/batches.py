@@ -21,12 +21,12 @@ from edge_node.store.batch_rows import (
     assembled,
     header_at,
     keep_batch,
+    owing_lanes,
     reopen_damaged,
     rows_after,
     sealed_mark,
     set_chunk_aside,
     set_damaged_aside,
-    waiting_lanes,
 )
 from edge_node.store.chunks import ChunkSource
 from edge_node.store.outbox import chunk_ref
@@ -125,12 +125,7 @@ class Outbox:
 
     async def owing(self) -> frozenset[Lane]:
         """The lanes with anything waiting or unacknowledged: one cheap look."""
-
-        async def verb(conn: Connection) -> frozenset[Lane]:
-            rows = await conn.fetch_all("SELECT DISTINCT lane FROM outbox_batch WHERE acked_at IS NULL")
-            return await waiting_lanes(conn) | {Lane(row[0]) for row in rows}
-
-        return await self._control.read(verb)
+        return await self._control.read(owing_lanes)
 
     async def acknowledge(
         self, lane: Lane, mark: LaneMark, outcome: AckOutcome, reason: str, now: int, *, told_at: int = 0

@@ -96,14 +96,13 @@ class Hours:
         """How far closing got, as of one moment."""
 
         async def verb(conn: Connection) -> Closed:
-            last = await conn.fetch_one("SELECT hour_end, revision FROM hour_closed ORDER BY hour_end DESC LIMIT 1")
-            first = None if last is None else await conn.fetch_one("SELECT min(hour_end) FROM hour_closed")
-            day = None if last is None else await conn.fetch_one("SELECT max(day) FROM day_closed")
-            return Closed(
-                first_hour=None if first is None else first[0],
-                last_hour=None if last is None else HourMark(*last),
-                last_day=None if day is None else day[0],
+            row = await conn.fetch_one(
+                "SELECT hour_end, revision, (SELECT min(hour_end) FROM hour_closed), (SELECT max(day) FROM day_closed)"
+                " FROM hour_closed ORDER BY hour_end DESC LIMIT 1"
             )
+            if row is None:
+                return Closed(None, None, None)
+            return Closed(first_hour=row[2], last_hour=HourMark(row[0], row[1]), last_day=row[3])
 
         return await self._control.read(verb)
 

@@ -8,7 +8,7 @@ the entries. Every row carries a keyed hash; a damaged one is named and nobody i
 Codes: TQ-LE-01 a kind of item that is none, -02 a promise from the future, -03 an entry that cannot be read.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -167,9 +167,24 @@ class Ledger:
 
     async def account_state(self, conn: Connection, account: AccountId) -> AccountState:
         """Every entry of the account, each row checked."""
-        rows = await conn.fetch_all(
-            f"SELECT {_COLUMNS}, hash FROM ledger_entry WHERE account = ? ORDER BY id", (account,)
+        return (await self.account_states(conn, [account]))[account]
+
+    async def account_states(self, conn: Connection, accounts: Collection[AccountId]) -> dict[AccountId, AccountState]:
+        """`account_state` of some accounts (CANDIDATES_MAX at most), in two statements however many they are."""
+        marks = ", ".join("?" for _ in accounts)
+        rows: dict[str, list[tuple[Any, ...]]] = {account: [] for account in accounts}
+        for row in await conn.fetch_all(
+            f"SELECT {_COLUMNS}, hash FROM ledger_entry WHERE account IN ({marks}) ORDER BY id", tuple(accounts)
+        ):
+            rows[row[1]].append(row)
+        written = dict(
+            await conn.fetch_all(
+                f"SELECT account, credit_tiyin FROM account_debt WHERE account IN ({marks})", tuple(accounts)
+            )
         )
+        return {account: self._state(account, rows[account], written.get(account, 0)) for account in accounts}
+
+    def _state(self, account: AccountId, rows: Sequence[tuple[Any, ...]], written_tiyin: int) -> AccountState:
         entries: list[LedgerEntry] = []
         damaged: list[str] = []
         credited_at: int | None = None
@@ -183,8 +198,7 @@ class Ledger:
             entries.append(entry)
             if entry.amount_tiyin > 0:
                 credited_at = max(credited_at or 0, int(row[10]))
-        written = await _credit_written(conn, account)
-        if not damaged and (written if written is not None else 0) != credit_tiyin(entries):
+        if not damaged and written_tiyin != credit_tiyin(entries):
             damaged.append(f"account {account}")  # an entry of it is under another account now, or gone
         return AccountState(tuple(entries), tuple(damaged), credited_at)
 
@@ -201,13 +215,24 @@ class Ledger:
         return await self._control.read(lambda conn: self.account_state(conn, account))
 
     async def candidates(
-        self, conn: Connection, due_before: int, owed_tiyin_min: int, after: tuple[int, str], limit: int
+        self,
+        conn: Connection,
+        due_before: int,
+        owed_tiyin_min: int,
+        after: tuple[int, str],
+        limit: int,
+        *,
+        told: bool = False,
     ) -> list[Candidate]:
-        """Accounts that owe at least so much since before `due_before`, oldest debt first, after (first_due_at, id)."""
+        """Accounts that owe at least so much since before `due_before`, oldest debt first, after (first_due_at, id).
+
+        With `told` only those that were ever given a notice: without one nobody is cut.
+        """
+        noticed = " AND EXISTS (SELECT 1 FROM notice WHERE notice.account = account_debt.account AND delivered_at >= 0)"
         rows = await conn.fetch_all(
             "SELECT account, owed_tiyin, first_due_at FROM account_debt"
             " WHERE owed_tiyin > 0 AND owed_tiyin >= ? AND first_due_at <= ? AND (first_due_at, account) > (?, ?)"
-            " ORDER BY first_due_at, account LIMIT ?",
+            f"{noticed if told else ''} ORDER BY first_due_at, account LIMIT ?",
             (owed_tiyin_min, due_before, *after, min(limit, CANDIDATES_MAX)),
         )
         return [Candidate(AccountId(row[0]), row[1], row[2]) for row in rows]

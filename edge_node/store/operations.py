@@ -5,7 +5,7 @@ whatever became of it. The hub hears of it twice under one id: when it is intend
 still counts, but nothing is sent on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -54,6 +54,11 @@ class Outcome(StrEnum):
     """The contact was read back and is not as wanted."""
     READY = "ready"
     """The meter waits for its button."""
+
+
+_MOVEMENTS = {movement.value: movement for movement in Movement}
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+_CAUSES = {cause.value: cause for cause in Cause}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,35 +208,29 @@ class Operations:
     ) -> CutCounts:
         """What the brakes count at `earliest` (the present's beginning), the operation `but` left out."""
         row = await conn.fetch_one(
-            "SELECT coalesce(sum(intent_at > ?), 0), count(*), coalesce(sum(transformer = ? AND intent_at > ?), 0),"
-            " coalesce(sum(transformer = ?), 0), coalesce(sum(meter = ? OR usage_point = ?), 0)"
-            " FROM relay_operation WHERE action = 'cut' AND intent_at > ? AND id <> ?",
-            (
-                earliest - 10 * MINUTE_S,
-                transformer,
-                earliest - HOUR_S,
-                transformer,
-                meter,
-                point,
-                earliest - DAY_S,
-                but,
-            ),
+            "SELECT coalesce(sum(intent_at > ?1), 0), count(*), coalesce(sum(transformer = ?2 AND intent_at > ?3), 0),"
+            " coalesce(sum(transformer = ?2), 0), coalesce(sum(meter = ?4 OR usage_point = ?5), 0),"
+            " (SELECT max(max(intent_at, coalesce(sent_at, intent_at))) FROM relay_operation"
+            "  WHERE usage_point = ?5 AND id <> ?7)"
+            " FROM relay_operation WHERE action = 'cut' AND intent_at > ?6 AND id <> ?7",
+            (earliest - 10 * MINUTE_S, transformer, earliest - HOUR_S, meter, point, earliest - DAY_S, but),
         )
-        moved = await conn.fetch_one(
-            "SELECT max(max(intent_at, coalesce(sent_at, intent_at))) FROM relay_operation"
-            " WHERE usage_point = ? AND id <> ?",
-            (point, but),
-        )
-        if row is None or moved is None:
+        if row is None:
             raise RuntimeError("an aggregate gave no row")
-        return CutCounts(row[0], row[1], row[2], row[3], row[4], moved[0])
+        return CutCounts(*row)
 
     async def plan(self, conn: Connection, point: UsagePointId) -> CutPlan | None:
         """The point's plan."""
-        row = await conn.fetch_one(
-            "SELECT usage_point, planned_at, not_before FROM cut_plan WHERE usage_point = ?", (point,)
+        return (await self.plans_of(conn, [point])).get(point)
+
+    async def plans_of(self, conn: Connection, points: Collection[UsagePointId]) -> dict[UsagePointId, CutPlan]:
+        """The plans of some points."""
+        rows = await conn.fetch_all(
+            "SELECT usage_point, planned_at, not_before FROM cut_plan"
+            f" WHERE usage_point IN ({', '.join('?' for _ in points)})",
+            tuple(points),
         )
-        return None if row is None else CutPlan(UsagePointId(row[0]), row[1], row[2])
+        return {UsagePointId(row[0]): CutPlan(UsagePointId(row[0]), row[1], row[2]) for row in rows}
 
     async def put_plan(self, conn: Connection, plan: CutPlan) -> None:
         """Keep a plan in place of the point's earlier one."""
@@ -270,14 +269,14 @@ class Operations:
             usage_point=UsagePointId(row[1]),
             meter=MeterId(row[2]),
             transformer=TransformerId(row[3]),
-            action=Movement(row[4]) if row[4] in set(Movement) else Movement.CUT,  # unsound then: it moves nothing
-            cause=Cause(row[5]) if row[5] in set(Cause) else Cause.SAFETY,
+            action=_MOVEMENTS.get(row[4], Movement.CUT),  # unsound then: it moves nothing
+            cause=_CAUSES.get(row[5], Cause.SAFETY),
             basis=basis,
             mandate=row[7],
             intent_at=row[8],
             sent_at=row[9],
             result_at=row[10],
-            outcome=Outcome(row[11]) if row[11] in set(Outcome) else None,
+            outcome=_OUTCOMES.get(row[11]),
             sound=sound,
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_node.store.alarms import alarm_stands, clear_alarm, raise_alarm
+from edge_node.store.alarms import clear_alarm, raise_alarm
 from edge_node.store.mandates import MandateChecker, MandateRow, mandate_in_force, mandate_rows, put_mandate
 from edge_node.store.record_items import (
     comparison_from_body,
@@ -239,7 +239,12 @@ class Records:
 
     async def cuts_are_stopped(self, conn: Connection) -> bool:
         """Whether a stop stands, or its alarm does: the two are raised and lifted together, so one vouches for both."""
-        return bool(await self.stops(conn)) or await alarm_stands(conn, AlarmKind.CUTS_STOPPED, self._node)
+        row = await conn.fetch_one(
+            "SELECT EXISTS (SELECT 1 FROM cuts_stopped WHERE lifted_at IS NULL)"
+            " OR EXISTS (SELECT 1 FROM alarm WHERE kind = ? AND subject = ? AND cleared_at IS NULL)",
+            (AlarmKind.CUTS_STOPPED.value, self._node),
+        )
+        return row is None or bool(row[0])
 
     async def put_stop(self, stop_id: str, by: str, why: str, at: int) -> bool:
         """`stop_cuts` as a verb of its own."""

@@ -24,6 +24,8 @@ LOAD_OPEN_W_MIN = 25
 
 _COLUMNS = "usage_point, meter, state, cause, since, seen_at, load_w, operation, paid_at"
 _SETTLED = {"closed": RelayState.CONNECTED, "open": RelayState.DISCONNECTED, "ready": RelayState.READY_FOR_RECONNECTION}
+_STATES = {state.value: state for state in RelayState}
+_CAUSES = {cause.value: cause for cause in Cause}
 CONTACTS = frozenset(_SETTLED)
 """What a sighting may say; a contact that is not known is no sighting."""
 
@@ -63,6 +65,27 @@ class Sighting:
     """When the read began."""
 
 
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Whether anything of a kind waits for the supply room."""
+
+    sightings: bool
+    operations: bool
+    """Without a result."""
+    plans: bool
+
+
+async def awaited(conn: Connection) -> Awaited:
+    """One step into an index or a small table for each."""
+    row = await conn.fetch_one(
+        "SELECT EXISTS (SELECT 1 FROM relay_sighting), EXISTS (SELECT 1 FROM relay_operation WHERE result_at IS NULL),"
+        " EXISTS (SELECT 1 FROM cut_plan)"
+    )
+    if row is None:
+        raise RuntimeError("a question gave no answer")
+    return Awaited(*map(bool, row))
+
+
 class Relays:
     """The relays of one node. Methods that take `conn` run in the caller's transaction."""
 
@@ -75,7 +98,12 @@ class Relays:
         found: list[Sighting] = []
         for start in range(0, len(usable), POINTS_PER_QUERY):
             part = usable[start : start + POINTS_PER_QUERY]
-            known = await self.rows(conn, [one.usage_point for one in part])
+            marks = ", ".join("?" for _ in part)
+            rows = await conn.fetch_all(
+                f"SELECT usage_point, meter, state, load_w FROM relay WHERE usage_point IN ({marks})",
+                [one.usage_point for one in part],
+            )
+            known = {point: (meter, state, load_w) for point, meter, state, load_w in rows}
             found += [one for one in part if tells_something(known.get(one.usage_point), one)]
         return found
 
@@ -187,13 +215,17 @@ class Relays:
         return await self._control.read(verb)
 
 
-def tells_something(known: RelayRow | None, seen: Sighting) -> bool:
-    """Whether a sighting may change what is believed: another contact, another meter, a load that came or went."""
-    if known is None or known.meter != seen.meter or known.state is not _SETTLED[seen.contact]:
+def tells_something(known: tuple[str, str, int | None] | None, seen: Sighting) -> bool:
+    """Whether a sighting may change what is believed: another contact, another meter, a load that came or went.
+
+    `known` is the relay's row as plain values, (meter, state, load in W): asked of every relay at every poll.
+    """
+    if known is None:
         return True
-    if seen.contact == "closed":
-        return False
-    return loaded(known.load_w) != loaded(seen.load_w)
+    meter, state, load_w = known
+    if meter != seen.meter or state != _SETTLED[seen.contact]:
+        return True
+    return seen.contact != "closed" and loaded(load_w) != loaded(seen.load_w)
 
 
 def loaded(load_w: int | None) -> bool:
@@ -207,12 +239,12 @@ def _row(row: tuple[Any, ...]) -> RelayRow:
     return RelayRow(
         UsagePointId(row[0]),
         MeterId(row[1]),
-        RelayState(state) if state in set(RelayState) else RelayState.UNKNOWN,
-        None if cause is None else Cause(cause) if cause in set(Cause) else Cause.SAFETY,
+        _STATES.get(state, RelayState.UNKNOWN),
+        None if cause is None else _CAUSES.get(cause, Cause.SAFETY),
         since=row[4],
         seen_at=row[5],
         load_w=row[6],
         operation=row[7],
         paid_at=row[8],
-        sound=state in set(RelayState) and (cause is None or cause in set(Cause)),
+        sound=state in _STATES and (cause is None or cause in _CAUSES),
     )

@@ -5,7 +5,7 @@ that a mark moves together with the fact it speaks of.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from hosting.database import Connection, Database
@@ -122,6 +122,15 @@ async def raise_mark(conn: Connection, mark: Mark, number: int) -> None:
 async def forget_mark(conn: Connection, mark: Mark) -> None:
     """Take the mark away within the caller's transaction."""
     await conn.execute("DELETE FROM node_state WHERE key = ?", (mark.value,))
+
+
+async def read_marks(conn: Connection, marks: Sequence[Mark]) -> dict[Mark, str]:
+    """The texts of those marks that are set, in one statement."""
+    rows = await conn.fetch_all(
+        f"SELECT key, value FROM node_state WHERE key IN ({', '.join('?' for _ in marks)})",
+        [mark.value for mark in marks],
+    )
+    return {Mark(key): value for key, value in rows}
 
 
 async def is_reconciled(conn: Connection) -> bool:

@@ -12,19 +12,28 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from edge_node.store.alarms import clear_alarm, raise_alarm
+from edge_node.store.alarms import clear_alarm, raise_alarm, standing_among
 from edge_node.store.operations import MINUTE_S, CutPlan, Movement, Operation, Outcome
 from edge_node.store.relays import RelayRow, Sighting
 from edge_node.supply.brakes import BRAKES, node_day_limit
 from edge_node.supply.facts import (
     NO_METER,
     UNLINKED,
-    Gathered,
     Moment,
     Sources,
     all_protections_whole,
     basis,
     gather,
+)
+from edge_node.supply.judging import (
+    ALARMS_OF_DARK,
+    PAID_BUT_DARK_S,
+    UNCONFIRMED_S,
+    UNREAD,
+    Judged,
+    changes,
+    judge_each,
+    paid_since,
 )
 from edge_node.supply.place import Place
 from edge_node.supply.seen import Seen, see
@@ -41,12 +50,6 @@ T = TypeVar("T")
 
 INTENT_AGE_S_MAX = 120
 """A late cut dies: between intent and command lies a queue, never more than this."""
-PAID_BUT_DARK_S = 15 * MINUTE_S
-"""The policy's reconnect_target_min: past it somebody is told, with the reason."""
-UNCONFIRMED_S = 15 * MINUTE_S
-"""How long a relay may stay unread after a command before somebody is told."""
-
-_UNCONFIRMED = frozenset({RelayState.CUT_UNCONFIRMED, RelayState.RESTORE_UNCONFIRMED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,6 @@ class Permitted:
 class Waiting:
     """Nothing is to be sent: what is wanted waits for a person at the meter."""
 
-    decision: Decision
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What one look at a point found."""
-
-    gathered: Gathered
     decision: Decision
 
 
@@ -102,6 +97,10 @@ class Door:
             return Judged(gathered, decide(gathered.facts, moment.rules, moment.bounds))
 
         return await self._sources.control.read(verb)
+
+    async def judge_all(self, places: Sequence[Place]) -> list[Judged]:
+        """`judge` for some at once, in one snapshot: it holds the database, so a few at a time."""
+        return await self._sources.control.read(lambda conn: judge_each(conn, self._sources, places, self._moment()))
 
     async def plan_cut(self, place: Place) -> Decision:
         """Judge a connected point; a cut that every reason permits is planned, not done."""
@@ -245,7 +244,7 @@ class Door:
             since = (
                 row.since if row.state is sent.state else moment.now
             )  # told again: it is unread since the first time
-            paid_at = _paid_at(row, judged.gathered, moment.now)
+            paid_at = paid_since(row, judged.gathered, moment.now)
             await sources.relays.put(conn, [replace(sent, since=since, paid_at=paid_at)])
             return Permitted(operation, WritePermit(operation.id, RelayCommand.CLOSE))
 
@@ -277,8 +276,27 @@ class Door:
 
         return await self._told_after(verb)
 
-    async def look_at_dark(self, place: Place) -> Judged:
-        """Judge a point that is not connected; the paid-but-dark clock and its alarms are kept on the way."""
+    async def look_at_dark(self, places: Sequence[Place]) -> list[Judged]:
+        """Judge points that are not connected, in one snapshot; a few at a time, for it holds the database.
+
+        The paid-but-dark clock and its alarms are kept on the way: where they change, in a transaction of the point.
+        """
+        sources = self._sources
+
+        async def verb(conn: Connection) -> list[tuple[Judged, bool]]:
+            moment = self._moment()
+            standing = await standing_among(conn, ALARMS_OF_DARK, [place.point.id for place in places])
+            judged = await judge_each(conn, self._sources, places, moment)
+            return [(one, changes(one, standing, moment.now)) for one in judged]
+
+        looked = await sources.control.read(verb)
+        return [
+            await self._keep_dark(place) if changes else judged
+            for place, (judged, changes) in zip(places, looked, strict=True)
+        ]
+
+    async def _keep_dark(self, place: Place) -> Judged:
+        """Judge anew and write what changes: since when it is paid, and the alarms of a dark point."""
         sources = self._sources
 
         async def verb(conn: Connection) -> Judged:
@@ -288,7 +306,7 @@ class Door:
             row = judged.gathered.row
             if row is None or row.state in {RelayState.CONNECTED, RelayState.UNKNOWN}:
                 return judged
-            paid_at = _paid_at(row, judged.gathered, now)
+            paid_at = paid_since(row, judged.gathered, now)
             if paid_at != row.paid_at:
                 await sources.relays.put(conn, [replace(row, paid_at=paid_at)])
             subject = row.usage_point
@@ -298,7 +316,7 @@ class Door:
                 why = ", ".join(reason.value for reason in judged.decision.reasons)
                 detail = f"paid at {rfc3339(paid_at)}, relay {row.state.value}: {why}"
                 await raise_alarm(conn, AlarmKind.PAID_BUT_DARK, subject, detail, now)
-            if row.state in _UNCONFIRMED and now - row.since >= UNCONFIRMED_S:
+            if row.state in UNREAD and now - row.since >= UNCONFIRMED_S:
                 detail = f"{row.state.value} since {rfc3339(row.since)}: the meter does not answer"
                 await raise_alarm(conn, AlarmKind.RELAY_UNCONFIRMED, subject, detail, now)
             return judged
@@ -352,12 +370,3 @@ def _moved(
         operation=operation or row.operation,
         cause=cause or row.cause,
     )
-
-
-def _paid_at(row: RelayRow, gathered: Gathered, now: int) -> int | None:
-    """Since when it is paid and dark: the moment the last credit was durable here; None while it is owed."""
-    if row.cause is not Cause.DEBT or gathered.facts.overdue.amount_tiyin > 0:
-        return None
-    if row.paid_at is not None:
-        return row.paid_at
-    return min(now, gathered.credited_at) if gathered.credited_at is not None else now

@@ -17,6 +17,8 @@ from edge_node.store.registries import Registries
 from edge_node.store.relays import DARK_PER_READ, RelayRow, Sighting
 from edge_node.supply.door import Door
 from edge_node.supply.facts import Moment, Sources, moment_of
+from edge_node.supply.glance import SIGHTINGS_PER_TICK, glance
+from edge_node.supply.judging import Judged
 from edge_node.supply.place import Place, Places
 from edge_node.supply.relay import RelayRoom
 from edge_node.wakeups import Wakeups, rung_or_over
@@ -25,7 +27,6 @@ from gridmodel.control import Cause, RelayState
 from gridmodel.identity import UsagePointId
 from gridmodel.policy import Action, Reason, against_by_hours
 from gridmodel.policy_rules import PolicyRules
-from hosting.database import Connection
 from protocols.driver import MeterDriver
 from protocols.profile import MeterProfile
 
@@ -36,12 +37,12 @@ QUIET_S = 300
 ROUND_S = 15
 """The same in the midst of a round of dark homes: some 12,000 of them are judged within the quarter of an hour in which
 whoever may have light again gets it."""
-SIGHTINGS_PER_TICK = 500
-"""Booked in one transaction: some 0.3 s at a node's first poll, when every relay is new."""
 DARK_PER_TICK = 200
 """Dark points judged in one look; paid ones come first."""
 DEBTORS_S = 300
 """How often debtors are looked for: a planned cut waits up to half an hour anyway. Restores wait for no turn."""
+JUDGED_AT_ONCE = 10
+"""Points judged in one snapshot: some 10 ms of the database's turn, and what they share is read once."""
 CANDIDATES_PER_TICK = 50
 """Debtors judged in one look: a district's few hundred are gone round in minutes."""
 OPERATIONS_AT_ONCE = 16
@@ -65,18 +66,6 @@ class TickReport:
     """Restores that found no place; cuts wait with them."""
     planned: int = 0
     cuts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Glance:
-    """What a look begins with."""
-
-    looks: list[Sighting]
-    unsent: bool
-    """An intent without a command that nobody is carrying out."""
-    plans: list[CutPlan]
-    dark: list[RelayRow]
-    """The first DARK_PER_READ that we may have darkened."""
 
 
 class Enforcement:
@@ -153,36 +142,22 @@ class Enforcement:
             return report
         if seen == self._quiet_at and places is self._quiet_places and not (debtors or owing):
             return report  # nothing was written since a look that left nothing to do
-        glance = await self._glance()
-        if glance.looks:
-            report.sightings = await self._book_sightings(places, glance.looks)
-        if glance.unsent:
+        found = await glance(self._sources, set(self._busy))
+        if found.looks:
+            report.sightings = await self._book_sightings(places, found.looks)
+        if found.unsent:
             report.withheld = await self.door.withhold_orphans(list(self._busy))
-        if glance.looks or glance.unsent:
-            glance = await self._glance()
-        urgent = await self._restore_first(places, await self._dark(places, glance.dark), group, report, owing=owing)
-        if not (glance.looks or glance.unsent or glance.plans or urgent or self._busy):
+        if found.looks or found.unsent:
+            found = await glance(self._sources, set(self._busy))
+        dark = await self._dark(places, found.dark)
+        urgent = await self._restore_first(places, dark, group, report, owing=owing)
+        if not (found.looks or found.unsent or found.plans or urgent or self._busy):
             self._quiet_at, self._quiet_places = seen, places
         if report.restores_waiting == 0 and not self._rules().missing():
-            await self._carry_out_plans(places, glance.plans, group, report)
+            await self._carry_out_plans(places, found.plans, group, report)
             if debtors:
-                await self._plan_cuts(places, report)
+                await self._plan_cuts(places, {row.usage_point for row in dark}, report)
         return report
-
-    async def _glance(self) -> _Glance:
-        """All that a look begins with, in one snapshot: mostly there is nothing."""
-        sources, busy = self._sources, set(self._busy)
-
-        async def verb(conn: Connection) -> _Glance:
-            open_ones = await sources.operations.under_way(conn)
-            return _Glance(
-                looks=await sources.relays.sightings(conn, busy, SIGHTINGS_PER_TICK),
-                unsent=any(one.sent_at is None and one.usage_point not in busy for one in open_ones),
-                plans=await sources.operations.plans(conn),
-                dark=await sources.relays.dark_by_us(conn, ""),
-            )
-
-        return await sources.control.read(verb)
 
     async def _dark(self, places: Places, part: list[RelayRow]) -> list[RelayRow]:
         """Every point of the registry that we may have darkened, `part` and what follows: any of them may have paid."""
@@ -245,27 +220,31 @@ class Enforcement:
             return False
         urgent, chosen = await self._dark_in_order(places, dark, owing=owing)
         present = self._clock.bounds().latest  # a wall of 1970 would know no meter, and restore nobody
+        known: list[Place] = []
         for row in chosen:
-            point = row.usage_point
-            place = places.at(point, present)
-            if point in self._busy:
+            if row.usage_point in self._busy:
                 self._again = True  # what it asks for now is looked at when its movement has ended
-                continue
-            if place is None:
-                continue
-            judged = await self.door.look_at_dark(place)
-            relay, now = judged.gathered.facts.relay, self._clock.now()
-            movement = Movement.CUT if relay is RelayState.CUT_UNCONFIRMED else Movement.RESTORE
-            if judged.decision.action is Action.RESTORE:
-                if not self.room.patience.due(point, Movement.RESTORE, now):
-                    continue
-                if self._start(group, place, self.room.restore(place)):
-                    report.restores += 1
-                else:
-                    report.restores_waiting += 1
-            elif relay in _UNDER_WAY and self.room.patience.due(point, movement, now):
-                self._start(group, place, self.room.look(place, movement))
+            elif (place := places.at(row.usage_point, present)) is not None:
+                known.append(place)
+        for start in range(0, len(known), JUDGED_AT_ONCE):
+            part = known[start : start + JUDGED_AT_ONCE]
+            for place, judged in zip(part, await self.door.look_at_dark(part), strict=True):
+                self._restore(place, judged, group, report)
         return urgent
+
+    def _restore(self, place: Place, judged: Judged, group: asyncio.TaskGroup, report: TickReport) -> None:
+        """Start what a dark point asks for by its judgement."""
+        point, relay, now = place.point.id, judged.gathered.facts.relay, self._clock.now()
+        movement = Movement.CUT if relay is RelayState.CUT_UNCONFIRMED else Movement.RESTORE
+        if judged.decision.action is Action.RESTORE:
+            if not self.room.patience.due(point, Movement.RESTORE, now):
+                return
+            if self._start(group, place, self.room.restore(place)):
+                report.restores += 1
+            else:
+                report.restores_waiting += 1
+        elif relay in _UNDER_WAY and self.room.patience.due(point, movement, now):
+            self._start(group, place, self.room.look(place, movement))
 
     async def _dark_in_order(self, places: Places, dark: list[RelayRow], *, owing: bool) -> tuple[bool, list[RelayRow]]:
         """At most DARK_PER_TICK rows: those that owe nothing any more, those under way, then the rest in turn.
@@ -330,27 +309,40 @@ class Enforcement:
             ):
                 report.cuts += 1
 
-    async def _plan_cuts(self, places: Places, report: TickReport) -> None:
+    async def _plan_cuts(self, places: Places, dark: set[UsagePointId], report: TickReport) -> None:
+        """Judge debtors whose turn it is; whoever is dark by us was looked at already, and nobody is cut twice."""
         moment, control, ledger = self.moment(), self._sources.control, self._sources.ledger
         age_days, debt_min = moment.rules.min_debt_age_days, moment.rules.min_debt_tiyin
         if age_days is None or debt_min is None:
             return
         due_before = moment.bounds.earliest - age_days * DAY_S
         found = await control.read(
-            lambda conn: ledger.candidates(conn, due_before, debt_min, self._debtors_after, CANDIDATES_PER_TICK)
+            lambda conn: ledger.candidates(
+                conn, due_before, debt_min, self._debtors_after, CANDIDATES_PER_TICK, told=True
+            )
         )
         last = found[-1] if len(found) == CANDIDATES_PER_TICK else None
         self._debtors_after = _BEGINNING if last is None else (last.first_due_at, last.account)
+        debtors: list[Place] = []
         for candidate in found:
             point = places.point_of(candidate.account)
-            place = None if point is None else places.at(point, moment.now)
-            if place is None or place.point.id in self._busy or place.account != candidate.account:
-                continue
+            place = None if point is None or point in dark else places.at(point, moment.now)
+            if place is not None and place.point.id not in self._busy and place.account == candidate.account:
+                debtors.append(place)
+        for start in range(0, len(debtors), JUDGED_AT_ONCE):
+            part = debtors[start : start + JUDGED_AT_ONCE]
+            for place, judged in zip(part, await self.door.judge_all(part), strict=True):
+                if not await self._plan_cut(place, judged, report):
+                    return
+
+    async def _plan_cut(self, place: Place, judged: Judged, report: TickReport) -> bool:
+        """Plan a cut where the judgement permits one; false when nobody else could be cut today."""
+        decision = judged.decision
+        wanted = decision.action is Action.CUT and judged.gathered.plan is None
+        if wanted or judged.gathered.damaged:
             decision = await self.door.plan_cut(place)
-            if decision.action is Action.CUT:
-                report.planned += 1
-            elif Reason.BRAKE_NODE_DAY in decision.reasons:
-                return  # nobody else could be cut today
+        report.planned += decision.action is Action.CUT
+        return Reason.BRAKE_NODE_DAY not in decision.reasons
 
     def _start(
         self, group: asyncio.TaskGroup, place: Place, work: Coroutine[Any, Any, None], *, cut: bool = False

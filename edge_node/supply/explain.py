@@ -9,9 +9,9 @@ from enum import Enum
 from typing import Any
 
 from edge_node.store.operations import Operation
-from edge_node.supply.door import Judged
 from edge_node.supply.enforcement import Enforcement
 from edge_node.supply.facts import Moment, Sources
+from edge_node.supply.judging import Judged
 from edge_node.supply.place import Place, Places
 from gridmodel.account import credit_tiyin, open_debts
 from gridmodel.control import Cause, RelayState

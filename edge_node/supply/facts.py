@@ -5,14 +5,14 @@ it belong to one moment. What lies elsewhere (the registry's place, the quality 
 asked just before and handed in.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from edge_node.store.alarms import alarm_stands
+from edge_node.store.alarms import standing_among
 from edge_node.store.downlink import may_lack_protection
-from edge_node.store.field_works import held_registry
-from edge_node.store.ledger import AccountState, Ledger
+from edge_node.store.field_works import Held, held_registry
+from edge_node.store.ledger import AccountState, Ledger, WatermarkState
 from edge_node.store.operations import HOUR_S, CutPlan, Operations
 from edge_node.store.readings import Latest
 from edge_node.store.records import Records
@@ -24,10 +24,11 @@ from gridmodel.account import overdue
 from gridmodel.clock import ClockTrust, TimeBounds, UtilityClock
 from gridmodel.control import RelayState
 from gridmodel.event import AlarmKind
-from gridmodel.identity import ChannelId, MeterId, TransformerId
+from gridmodel.identity import AccountId, ChannelId, DistrictId, MeterId, TransformerId, UsagePointId
 from gridmodel.policy import Decision, Facts
 from gridmodel.policy_rules import PolicyRules
 from gridmodel.reading import Quality
+from gridmodel.record import WeatherForecast
 from hosting.database import Connection, Database
 from protocols.authority.mandate import Mandate
 
@@ -93,29 +94,83 @@ class Gathered:
     """Cut intents of the node within 24 hours."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What is the same for every point of the node in one transaction: asked once, however many are judged in it."""
+
+    watermarks: WatermarkState
+    mandate: Mandate | None
+    lacks_protection: bool
+    """See `may_lack_protection`."""
+    registry: Held
+    """The one that holds: a later one is durable before it is parsed."""
+    cuts_stopped: bool
+    reconciled: bool
+    weather: dict[DistrictId, WeatherForecast | None] = field(default_factory=dict)
+    """Of the districts asked for so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What is read for several points by one statement each."""
+
+    accounts: Mapping[AccountId, AccountState]
+    rows: Mapping[UsagePointId, RelayRow]
+    plans: Mapping[UsagePointId, CutPlan]
+    wrong_meters: frozenset[tuple[str, str]]
+    """(kind, meter) of those that are not the meter which should answer there."""
+
+
 async def gather(conn: Connection, sources: Sources, place: Place, moment: Moment, but: str = "") -> Gathered:
     """The facts of `place` at `moment`. The operation `but` is judged itself and does not count for its own brakes."""
-    point, now = place.point, moment.bounds
-    meter = NO_METER if place.meter is None else place.meter.id
-    transformer = place.transformer or UNLINKED
-    account = (
-        AccountState((), (), None) if place.account is None else await sources.ledger.account_state(conn, place.account)
+    return (await gather_all(conn, sources, [place], moment, but))[0]
+
+
+async def gather_all(
+    conn: Connection, sources: Sources, places: Sequence[Place], moment: Moment, but: str = ""
+) -> list[Gathered]:
+    """`gather` for some points at once: what they share is read once, what lies in rows of a table in one statement."""
+    common = await _common_facts(conn, sources, moment)
+    accounts = {place.account for place in places if place.account is not None}
+    own = _Own(
+        accounts=await sources.ledger.account_states(conn, sorted(accounts)),
+        rows=await sources.relays.rows(conn, [place.point.id for place in places]),
+        plans=await sources.operations.plans_of(conn, [place.point.id for place in places]),
+        wrong_meters=await standing_among(conn, [AlarmKind.WRONG_METER], sorted({_meter_of(one) for one in places})),
     )
+    return [await _gathered(conn, sources, place, moment, common, own, but) for place in places]
+
+
+async def _common_facts(conn: Connection, sources: Sources, moment: Moment) -> _Common:
+    return _Common(
+        watermarks=await sources.ledger.watermark_state(conn, sources.channels),
+        mandate=await sources.records.mandate_in_force(conn, moment.bounds),
+        lacks_protection=await may_lack_protection(conn),
+        registry=await held_registry(conn),
+        cuts_stopped=await sources.records.cuts_are_stopped(conn),
+        reconciled=await is_reconciled(conn),
+    )
+
+
+async def _gathered(  # noqa: PLR0917
+    conn: Connection, sources: Sources, place: Place, moment: Moment, common: _Common, own: _Own, but: str
+) -> Gathered:
+    point, meter, now = place.point, _meter_of(place), moment.bounds
+    account = AccountState((), (), None) if place.account is None else own.accounts[place.account]
     notice, torn_notices = (
         (None, ()) if place.account is None else await sources.records.latest_notice(conn, place.account)
     )
     protections, torn_protections = await sources.records.standing_protections(conn, point.id, point.district)
-    watermarks = await sources.ledger.watermark_state(conn, sources.channels)
-    mandate = await sources.records.mandate_in_force(conn, now)
-    counts = await sources.operations.cut_counts(conn, point.id, meter, transformer, now.earliest, but)
-    row = await sources.relays.row(conn, point.id)
+    counts = await sources.operations.cut_counts(
+        conn, point.id, meter, place.transformer or UNLINKED, now.earliest, but
+    )
+    row = own.rows.get(point.id)
     known = row is not None and row.meter == meter
-    latest = sources.quality.latest(point.id)
     torn_relay = () if row is None or row.sound else (f"relay {point.id}",)
-    damaged = (*account.damaged, *torn_notices, *torn_protections, *watermarks.damaged, *torn_relay)
-    whole = not damaged and place.accounts == 1 and not await may_lack_protection(conn)
-    holds = await held_registry(conn)  # a later one is durable before it is parsed
-    current = (place.registry_version, place.registry_works) == holds
+    damaged = (*account.damaged, *torn_notices, *torn_protections, *common.watermarks.damaged, *torn_relay)
+    if point.district not in common.weather:
+        common.weather[point.district] = await sources.records.weather_of(conn, point.district)
+    mandate, whole = common.mandate, not damaged and place.accounts == 1 and not common.lacks_protection
     permitted = (
         mandate is not None
         and mandate.policy_version == moment.rules.version
@@ -129,25 +184,31 @@ async def gather(conn: Connection, sources: Sources, place: Place, moment: Momen
         protected_class=point.protected_class,
         protections=protections,
         notice=notice,
-        oldest_watermark_at=watermarks.oldest_at,
-        weather=await sources.records.weather_of(conn, point.district),
+        oldest_watermark_at=common.watermarks.oldest_at,
+        weather=common.weather[point.district],
         mandate_valid=permitted,
         mandate_watermark_age_h_max=0 if mandate is None else mandate.watermark_age_h_max,
         quota_left=0 if mandate is None else mandate.quota_per_day - counts.node_day,
-        reading_actual=not await alarm_stands(conn, AlarmKind.WRONG_METER, meter)  # it would be a neighbour's relay
-        and latest is not None
-        and latest.quality is Quality.ACTUAL
-        and 0 <= now.latest - latest.end <= READING_AGE_S_MAX,
+        reading_actual=(AlarmKind.WRONG_METER.value, meter) not in own.wrong_meters  # it would be a neighbour's relay
+        and _is_actual(sources.quality.latest(point.id), now),
         clock_trusted=moment.trusted,
-        cuts_stopped=await sources.records.cuts_are_stopped(conn),
-        reconciled=await is_reconciled(conn),
-        records_sound=whole and current,
+        cuts_stopped=common.cuts_stopped,
+        reconciled=common.reconciled,
+        records_sound=whole and (place.registry_version, place.registry_works) == common.registry,
         brakes=brakes(counts, moment.rules, place.counts, now.earliest),
         zone=place.zone,
         meter_proven=place.proven,
     )
-    plan = await sources.operations.plan(conn, point.id)
-    return Gathered(facts, row, mandate, plan, damaged, account.credited_at, counts.node_day)
+    return Gathered(facts, row, mandate, own.plans.get(point.id), damaged, account.credited_at, counts.node_day)
+
+
+def _meter_of(place: Place) -> MeterId:
+    return NO_METER if place.meter is None else place.meter.id
+
+
+def _is_actual(latest: Latest | None, now: TimeBounds) -> bool:
+    """Whether the latest interval is real and recent."""
+    return latest is not None and latest.quality is Quality.ACTUAL and 0 <= now.latest - latest.end <= READING_AGE_S_MAX
 
 
 async def all_protections_whole(conn: Connection, sources: Sources, gathered: Gathered) -> Gathered:

@@ -15,7 +15,7 @@ from typing import Any
 
 from edge_node.store.batches import Outbox
 from edge_node.store.outbox import append_latest
-from edge_node.store.state import Mark, forget_mark, read_mark, write_mark
+from edge_node.store.state import Mark, forget_mark, read_marks, write_mark
 from edge_node.store.upkeep import purge_control
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Anchor, ClockDoubt, ClockTrust, UtilityClock
@@ -92,7 +92,8 @@ class StatusRoom:
         contradicted = ClockDoubt.HUB_DISAGREES in self._clock.doubts()
 
         async def verb(conn: Connection) -> bool:
-            known = await read_mark(conn, Mark.CLOCK_FLOOR)
+            marks = await read_marks(conn, (Mark.CLOCK_FLOOR, Mark.CLOCK_DOUBTED))
+            known = marks.get(Mark.CLOCK_FLOOR)
             if contradicted:  # the next process must not take it for granted
                 await forget_mark(conn, Mark.CLOCK_ANCHOR)
             if not trusted:
@@ -101,7 +102,7 @@ class StatusRoom:
             if anchor is not None and not contradicted:
                 told = {"boot": anchor.moment.boot, "steady_s": anchor.moment.steady_s, "at": anchor.at}
                 await write_mark(conn, Mark.CLOCK_ANCHOR, json.dumps(told))
-            if confirmed:
+            if confirmed and Mark.CLOCK_DOUBTED in marks:
                 await forget_mark(conn, Mark.CLOCK_DOUBTED)
             if not confirmed and known is None:
                 return False

@@ -24,6 +24,8 @@ class HandClock:
     doubtful: bool = False
     unsure_s: int = 2
     """Half-width of the present."""
+    turns: int = 1
+    """Of the event loop in a sleep, however long: what others get done meanwhile."""
 
     def now(self) -> int:
         return self.at
@@ -46,7 +48,8 @@ class HandClock:
 
     async def sleep(self, seconds: float) -> None:
         self.at += round(seconds)
-        await asyncio.sleep(0)
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
 
 
 @dataclass
