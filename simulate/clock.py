@@ -53,7 +53,7 @@ class NodeWall:
     """A wall clock over virtual time that can be stepped and made to drift."""
 
     def __init__(self, loop: VirtualLoop, *, may_lie: bool = True) -> None:
-        """`may_lie`: whether it, or another that is asked, can be wrong in this run; else nobody wakes to look at it."""
+        """`may_lie`: whether it, or another that is asked, can be wrong in this run; else nobody wakes to look."""
         self._loop = loop
         self.may_lie = may_lie
         self._offset_s = 0.0
