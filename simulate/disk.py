@@ -32,8 +32,8 @@ TWIN_SETTINGS = tuple(_OWN_SETTINGS.get(setting.split()[1], setting) for setting
 def connect(path: Path, mode: str = "rwc") -> sqlite3.Connection:
     """A connection to a file that this process alone uses: locks as ever, but kept in memory.
 
-    All connections of a rehearsal are opened here. Each asks the others, and none asks the kernel, which at every
-    statement was asked twice. Another process finds such a file locked.
+    Every connection of a rehearsal is opened so, those of its judges as well: each asks the others, and none asks the
+    kernel, which at every statement was asked twice. Another process finds such a file locked.
     """
     uri = f"{path.absolute().as_uri()}?mode={mode}&vfs=unix-excl"
     return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, cached_statements=STATEMENTS_CACHED)
@@ -225,9 +225,9 @@ class SimDisk:
         if not path.parent.is_dir():
             raise DatabaseFault("TQ-DB-01", f"the folder {path.parent} for {name} is missing", "make it first")
         inner = connect(path)
-        inner.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection = SimConnection(inner, name, self._rng, self._hooks)
         try:
+            inner.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             await prepare(connection, name, migrations, TWIN_SETTINGS)
         except BaseException as error:
             await connection.close()
