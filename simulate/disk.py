@@ -22,23 +22,18 @@ T = TypeVar("T")
 
 TURNS_BEFORE_ANSWER_MAX = 2
 """Turns of the loop before a statement runs, at most: three orders for each pair of awaits, and campaigns multiply."""
-STATEMENTS_THAT_WAIT = 1 / 3
-"""The part of the statements that let others go first; a verb has several, and each of them may be the one."""
 PAGE_BYTES = 1024
 """A commit of a rehearsal touches a few rows; four times the page is four times the bytes to sum up and to write."""
 _OWN_SETTINGS = {"synchronous": "PRAGMA synchronous = OFF", "busy_timeout": "PRAGMA busy_timeout = 0"}
-TWIN_SETTINGS = (
-    f"PRAGMA page_size = {PAGE_BYTES}",
-    *(_OWN_SETTINGS.get(setting.split()[1], setting) for setting in CONNECTION_SETTINGS),
-)
+TWIN_SETTINGS = tuple(_OWN_SETTINGS.get(setting.split()[1], setting) for setting in CONNECTION_SETTINGS)
 """What differs from production: no flushing, no real waiting for a lock, small pages."""
 
 
 def connect(path: Path, mode: str = "rwc") -> sqlite3.Connection:
     """A connection to a file that this process alone uses: locks as ever, but kept in memory.
 
-    All connections of a rehearsal are opened here. Each asks the others, and none asks the kernel, which at every
-    statement was asked twice. Another process finds such a file locked.
+    Every connection of a rehearsal is opened so, those of its judges as well: each asks the others, and none asks the
+    kernel, which at every statement was asked twice. Another process finds such a file locked.
     """
     uri = f"{path.absolute().as_uri()}?mode={mode}&vfs=unix-excl"
     return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, cached_statements=STATEMENTS_CACHED)
@@ -85,32 +80,32 @@ class SimConnection:
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """See `Connection.execute`."""
-        if (self._ready and self._rng.random() < STATEMENTS_THAT_WAIT) or self._dead is not None:
+        if self._ready or self._dead is not None:
             await self._turns()
         return self._connection.execute(sql, parameters).rowcount
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See `Connection.execute_many`."""
-        if (self._ready and self._rng.random() < STATEMENTS_THAT_WAIT) or self._dead is not None:
+        if self._ready or self._dead is not None:
             await self._turns()
         self._connection.executemany(sql, rows)
 
     async def fetch_all(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See `Connection.fetch_all`."""
-        if (self._ready and self._rng.random() < STATEMENTS_THAT_WAIT) or self._dead is not None:
+        if self._ready or self._dead is not None:
             await self._turns()
         return self._connection.execute(sql, parameters).fetchall()
 
     async def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """See `Connection.fetch_one`."""
-        if (self._ready and self._rng.random() < STATEMENTS_THAT_WAIT) or self._dead is not None:
+        if self._ready or self._dead is not None:
             await self._turns()
         rows = self._connection.execute(sql, parameters).fetchall()
         return rows[0] if rows else None
 
     async def commit(self) -> None:
         """See `Connection.commit`; the hooks are asked on both sides of it."""
-        if (self._ready and self._rng.random() < STATEMENTS_THAT_WAIT) or self._dead is not None:
+        if self._ready or self._dead is not None:
             await self._turns()
         try:
             self._hooks.before_commit(self.name)
@@ -119,8 +114,8 @@ class SimConnection:
         except SimulatedCrash as crash:
             self.die(crash)
             raise
-        if self._ready and self._rng.random() < STATEMENTS_THAT_WAIT:
-            await self._turns()  # what a commit set off may queue up behind it before its caller goes on
+        if self._ready:  # what a commit set off may queue up behind it before its caller goes on
+            await self._turns()
 
     async def rollback(self) -> None:
         """See `Connection.rollback`; a dead process has rolled back already."""
@@ -151,7 +146,7 @@ class SimConnection:
     async def _turns(self) -> None:
         """Let others come in between, a seeded number of times. Who has nobody beside him has no order to choose."""
         if self._ready:
-            for _ in range(1 + int(self._rng.random() * TURNS_BEFORE_ANSWER_MAX)):
+            for _ in range(int(self._rng.random() * (TURNS_BEFORE_ANSWER_MAX + 1))):
                 await _one_turn()
         if self._dead is not None:
             raise self._dead
@@ -232,6 +227,7 @@ class SimDisk:
         inner = connect(path)
         connection = SimConnection(inner, name, self._rng, self._hooks)
         try:
+            inner.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             await prepare(connection, name, migrations, TWIN_SETTINGS)
         except BaseException as error:
             await connection.close()
