@@ -166,6 +166,21 @@ class Records:
                 standing.append(Protection(str(row[0]), lock, point, None, 0, FAR_FUTURE, "damaged-row"))
         return tuple(standing), tuple(dict.fromkeys(damaged))
 
+    async def protections_stamp(self, conn: Connection, since: int, until: int) -> tuple[tuple[int, int], bool]:
+        """What changes whenever a protection or a revocation comes, and whether one began or ended in [since, until].
+
+        Nothing is ever deleted, so that the last rows' numbers rise with each that is written, by whomever.
+        """
+        row = await conn.fetch_one(
+            "SELECT (SELECT coalesce(max(rowid), 0) FROM protection),"
+            " (SELECT coalesce(max(rowid), 0) FROM protection_revoked),"
+            " EXISTS (SELECT 1 FROM protection WHERE valid_from BETWEEN ?1 AND ?2 OR valid_to BETWEEN ?1 AND ?2)",
+            (since, until),
+        )
+        if row is None:
+            raise RuntimeError("a question gave no answer")
+        return (int(row[0]), int(row[1])), bool(row[2])
+
     async def torn_protections(self, conn: Connection) -> tuple[str, ...]:
         """Ids of altered rows among all protections: one that names another point now is found by no point's query.
 

@@ -17,12 +17,13 @@ from edge_node.store.registries import Registries
 from edge_node.store.relays import DARK_PER_READ, RelayRow, Sighting
 from edge_node.supply.door import Door
 from edge_node.supply.facts import Moment, Sources, moment_of
-from edge_node.supply.glance import SIGHTINGS_PER_TICK, glance
+from edge_node.supply.glance import SIGHTINGS_PER_TICK, Glance, glance
+from edge_node.supply.judged_dark import JudgedDark
 from edge_node.supply.judging import Judged
 from edge_node.supply.place import Place, Places
 from edge_node.supply.relay import RelayRoom
 from edge_node.wakeups import Wakeups, rung_or_over
-from gridmodel.clock import Entropy, UtilityClock
+from gridmodel.clock import Entropy, TimeBounds, UtilityClock
 from gridmodel.control import Cause, RelayState
 from gridmodel.identity import UsagePointId
 from gridmodel.policy import Action, Reason, against_by_hours
@@ -99,15 +100,17 @@ class Enforcement:
         self._cutting: set[UsagePointId] = set()
         self._again = False
         """Something waits for a movement under way to end."""
-        self._dark_after: UsagePointId | None = None
+        self._judged_dark = JudgedDark()
+        self._some_dark = False
+        """The last look found somebody whom we may have darkened: the clock alone may give light back."""
+        self._more_dark = False
+        """Dark homes that owe are left to be judged."""
         self._debtors_after: tuple[int, str] = _BEGINNING
         self._debtors_at = 0
         """When debtors were last gone round from the beginning."""
         self._quiet_at = -1
         """The store's count of commits before the last look that left nothing to do."""
         self._quiet_places: Places | None = None
-        self._owing_at = 0
-        """When dark homes that owe were last judged by the clock."""
 
     def moment(self) -> Moment:
         """The present and the rules that hold in it."""
@@ -123,16 +126,16 @@ class Enforcement:
     async def run(self) -> None:
         """Look, wait, look again; ends only by cancellation or failure."""
         async with asyncio.TaskGroup() as group:
-            woken = True
             while True:
                 self._wakeups.enforcement.clear()
-                await self.tick(group, debtors=self._debtors_due(), owing=woken or self._owing_due())
-                woken = await self._pause()
+                await self.tick(group, debtors=self._debtors_due(), owing=False)
+                await self._pause()
 
     async def tick(self, group: asyncio.TaskGroup, *, debtors: bool = True, owing: bool = True) -> TickReport:
         """One look; movements are started in `group` and go on after it.
 
-        New debtors are looked for with `debtors`, dark homes that still owe are judged again with `owing`.
+        New debtors are looked for with `debtors`; with `owing` every dark home that still owes is judged again, without
+        it those alone for whom anything may have changed.
         """
         report = TickReport()
         self._again = False
@@ -140,17 +143,22 @@ class Enforcement:
         seen = self._sources.control.commits
         if places is None:
             return report
-        if seen == self._quiet_at and places is self._quiet_places and not (debtors or owing):
+        quiet = seen == self._quiet_at and places is self._quiet_places
+        if quiet and not (debtors or owing or self._some_dark):
             return report  # nothing was written since a look that left nothing to do
-        found = await glance(self._sources, set(self._busy))
+        if owing:
+            self._judged_dark.forget()
+        now = self._clock.bounds()
+        found = await self._glance(now)
         if found.looks:
             report.sightings = await self._book_sightings(places, found.looks)
         if found.unsent:
             report.withheld = await self.door.withhold_orphans(list(self._busy))
         if found.looks or found.unsent:
-            found = await glance(self._sources, set(self._busy))
+            found = await self._glance(now)
+        self._judged_dark.look(found.protections, places, self._rules(), now, turned=found.turned)
         dark = await self._dark(places, found.dark)
-        urgent = await self._restore_first(places, dark, group, report, owing=owing)
+        urgent = await self._restore_first(places, dark, group, report)
         if not (found.looks or found.unsent or found.plans or urgent or self._busy):
             self._quiet_at, self._quiet_places = seen, places
         if report.restores_waiting == 0 and not self._rules().missing():
@@ -158,6 +166,9 @@ class Enforcement:
             if debtors:
                 await self._plan_cuts(places, {row.usage_point for row in dark}, report)
         return report
+
+    async def _glance(self, now: TimeBounds) -> Glance:
+        return await glance(self._sources, set(self._busy), self._judged_dark.window(now))
 
     async def _dark(self, places: Places, part: list[RelayRow]) -> list[RelayRow]:
         """Every point of the registry that we may have darkened, `part` and what follows: any of them may have paid."""
@@ -170,17 +181,6 @@ class Enforcement:
             part = await self._sources.control.read(
                 lambda conn, after=after: self._sources.relays.dark_by_us(conn, after)  # type: ignore[misc]
             )
-
-    def _owing_due(self) -> bool:
-        """Whether dark homes that still owe are to be judged: begun and not gone round, or long enough ago.
-
-        What wakes us has the first of them judged at once.
-        """
-        now = self._clock.now()
-        if self._dark_after is None and 0 <= now - self._owing_at < DEBTORS_S:
-            return False
-        self._owing_at = now
-        return True
 
     def _debtors_due(self) -> bool:
         """Whether anybody could be planned for a cut by the calendar, and the last round is long enough ago."""
@@ -211,25 +211,29 @@ class Enforcement:
         return len(looks)
 
     async def _restore_first(
-        self, places: Places, dark: list[RelayRow], group: asyncio.TaskGroup, report: TickReport, *, owing: bool
+        self, places: Places, dark: list[RelayRow], group: asyncio.TaskGroup, report: TickReport
     ) -> bool:
         """Judge dark points and start what is to be started; gives whether any of them cannot wait for its turn."""
-        report.dark = len(dark)
+        report.dark, self._some_dark = len(dark), bool(dark)
+        self._judged_dark.keep(row.usage_point for row in dark)
         if not dark:
-            self._dark_after = None
+            self._more_dark = False
             return False
-        urgent, chosen = await self._dark_in_order(places, dark, owing=owing)
+        urgent, chosen = await self._dark_in_order(places, dark)
         present = self._clock.bounds().latest  # a wall of 1970 would know no meter, and restore nobody
-        known: list[Place] = []
+        known: list[tuple[Place, RelayRow]] = []
         for row in chosen:
             if row.usage_point in self._busy:
                 self._again = True  # what it asks for now is looked at when its movement has ended
             elif (place := places.at(row.usage_point, present)) is not None:
-                known.append(place)
+                known.append((place, row))
         for start in range(0, len(known), JUDGED_AT_ONCE):
             part = known[start : start + JUDGED_AT_ONCE]
-            for place, judged in zip(part, await self.door.look_at_dark(part), strict=True):
-                self._restore(place, judged, group, report)
+            judged = await self.door.look_at_dark([place for place, _ in part])
+            for (place, row), one in zip(part, judged, strict=True):
+                if one.decision.action is not Action.RESTORE:
+                    self._judged_dark.judged(row)
+                self._restore(place, one, group, report)
         return urgent
 
     def _restore(self, place: Place, judged: Judged, group: asyncio.TaskGroup, report: TickReport) -> None:
@@ -246,8 +250,8 @@ class Enforcement:
         elif relay in _UNDER_WAY and self.room.patience.due(point, movement, now):
             self._start(group, place, self.room.look(place, movement))
 
-    async def _dark_in_order(self, places: Places, dark: list[RelayRow], *, owing: bool) -> tuple[bool, list[RelayRow]]:
-        """At most DARK_PER_TICK rows: those that owe nothing any more, those under way, then the rest in turn.
+    async def _dark_in_order(self, places: Places, dark: list[RelayRow]) -> tuple[bool, list[RelayRow]]:
+        """At most DARK_PER_TICK rows: those that owe nothing any more, those under way, then the rest that is due.
 
         Beside them whether there is any of the first two kinds.
         """
@@ -258,16 +262,11 @@ class Enforcement:
             urgent = row.paid_at is not None or row.state in _UNDER_WAY
             cleared = row.cause is Cause.DEBT and row.usage_point not in in_debt
             (first if urgent or cleared else rest).append(row)
-        if not owing:
-            rest = []
         patience = self.room.patience
         first.sort(key=lambda row: (patience.tries(row.usage_point), row.since, row.usage_point))
-        rest.sort(key=lambda row: row.usage_point)
-        after = self._dark_after
-        turn = [row for row in rest if after is None or row.usage_point > after]
-        chosen = (first + (turn or rest))[:DARK_PER_TICK]
-        judged_rest = [row.usage_point for row in chosen[len(first) :]]
-        self._dark_after = judged_rest[-1] if judged_rest and len(judged_rest) < len(turn) else None
+        rest = self._judged_dark.due(rest)
+        chosen = (first + rest)[:DARK_PER_TICK]
+        self._more_dark = len(first) + len(rest) > len(chosen)
         return bool(first), chosen
 
     async def _owing(self, places: Places, dark: list[RelayRow]) -> set[UsagePointId]:
@@ -369,7 +368,7 @@ class Enforcement:
 
     async def _pause(self) -> bool:
         """Wait until woken, or for a while; gives whether it was woken."""
-        if self._dark_after is not None:
+        if self._more_dark:
             length_s = ROUND_S
         else:
             length_s = QUIET_S if self._quiet_at == self._sources.control.commits else PERIOD_S
