@@ -228,7 +228,7 @@ class HubLink:
             self._compared_last = False
             return False
         room: RecallRoom | ComparisonRoom
-        if await self._recalling.due(now):
+        if not self._reconciliation.settled and await self._recalling.due(now):
             room = self._recalling
         elif self._comparison.due(now):
             room = self._comparison

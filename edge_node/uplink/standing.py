@@ -7,11 +7,11 @@ becomes of the link. What comes down is still taken in: payments restore.
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from edge_node.store.alarms import clear_alarm, raise_alarm
 from edge_node.store.downlink import Downlink
-from edge_node.store.state import Mark, forget_mark, read_mark, write_mark
+from edge_node.store.state import Mark, forget_mark, read_mark, read_marks, write_mark
 from edge_node.uplink.reconciliation import Reconciliation
 from gridmodel.clock import Entropy, UtilityClock
 from gridmodel.event import AlarmKind
@@ -81,7 +81,7 @@ class StandingRoom:
     async def step(self, exchange: Exchange) -> AttestReply | None:
         """Attest once and make the answer durable; None from a hub that knows no attestations."""
         now = self._clock.now()
-        attest = await self._attest(now)
+        attest, fenced = await self._attest(now)
         try:
             data = await exchange("attest", sign_attest(attest, self._signer).to_bytes())
         except LinkLost as fault:
@@ -96,43 +96,44 @@ class StandingRoom:
             self._goes_on, self._due_at = False, now + max(1, min(reply.wait_s, WAITING_S))
             self._log.warning("another_copy_goes_on", wait_s=reply.wait_s)
         else:
-            await self._control.write(lambda conn: self._confirm(conn, attest.next_ticket, now))
+            await self._control.write(lambda conn: self._confirm(conn, attest.next_ticket, now, fenced=fenced))
             self._goes_on, self._due_at = True, now + PERIOD_S
-        await self._judge_heads(reply, now)
-        if reply.copy is Copy.TOOK_OVER and await self._mark(Mark.HUB_ROLLED_BACK) is None:
+        await self._judge_heads(reply, attest.heads, now)
+        if reply.copy is Copy.TOOK_OVER and await self._control.read(_not_rolled_back):
             await self._reconciliation.moved("this store goes on in the place of another copy of the node", now)
             await self._reconciliation.went_back("another copy spoke since", now)
         return reply
 
-    async def _attest(self, now: int) -> Attest:
+    async def _attest(self, now: int) -> tuple[Attest, bool]:
+        """The message, its ticket drawn and durable, and whether another copy went on before."""
         drawn = self._entropy.token(TICKET_BYTES).hex()
 
-        async def verb(conn: Connection) -> tuple[str, str, str]:
-            had, following = await read_mark(conn, Mark.TICKET), await read_mark(conn, Mark.NEXT_TICKET)
-            if following is None:
-                following = drawn
-                await write_mark(conn, Mark.NEXT_TICKET, following)
-            fenced = await read_mark(conn, Mark.FENCED)
-            return had or "", following, "" if fenced is None else str(json.loads(fenced)["challenge"])
+        async def verb(conn: Connection) -> dict[Mark, str]:
+            marks = await read_marks(conn, (Mark.TICKET, Mark.NEXT_TICKET, Mark.FENCED, Mark.HUB_HEADS))
+            if Mark.NEXT_TICKET not in marks:
+                await write_mark(conn, Mark.NEXT_TICKET, drawn)
+            return {Mark.NEXT_TICKET: drawn} | marks
 
-        had, following, challenge = await self._control.write(verb)
+        marks = await self._control.write(verb)
+        fenced = marks.get(Mark.FENCED)
         return Attest(
             node=self._node,
-            ticket=bytes.fromhex(had),
-            next_ticket=bytes.fromhex(following),
-            challenge=bytes.fromhex(challenge),
+            ticket=bytes.fromhex(marks.get(Mark.TICKET, "")),
+            next_ticket=bytes.fromhex(marks[Mark.NEXT_TICKET]),
+            challenge=b"" if fenced is None else bytes.fromhex(json.loads(fenced)["challenge"]),
             tails=await self._downlink.tails(),
-            heads=json.loads(await self._mark(Mark.HUB_HEADS) or "{}"),
+            heads=json.loads(marks.get(Mark.HUB_HEADS, "{}")),
             signed_at=now,
             nonce=self._entropy.token(NONCE_BYTES),
             key_id=self._signer.key_id,
-        )
+        ), fenced is not None
 
-    async def _confirm(self, conn: Connection, ticket: bytes, now: int) -> None:
+    async def _confirm(self, conn: Connection, ticket: bytes, now: int, *, fenced: bool) -> None:
         await write_mark(conn, Mark.TICKET, ticket.hex())
         await forget_mark(conn, Mark.NEXT_TICKET)
-        await forget_mark(conn, Mark.FENCED)
-        await clear_alarm(conn, AlarmKind.NODE_COPIED, self._node, now)
+        if fenced:  # the alarm was raised with the mark
+            await forget_mark(conn, Mark.FENCED)
+            await clear_alarm(conn, AlarmKind.NODE_COPIED, self._node, now)
 
     async def _fence(self, conn: Connection, reply: AttestReply, now: int) -> None:
         before = await read_mark(conn, Mark.FENCED)
@@ -142,9 +143,8 @@ class StandingRoom:
         detail = "another copy of this node speaks with the hub: this one waits, sends nothing, cuts nobody"
         await raise_alarm(conn, AlarmKind.NODE_COPIED, self._node, detail, now)
 
-    async def _judge_heads(self, reply: AttestReply, now: int) -> None:
+    async def _judge_heads(self, reply: AttestReply, highest: Mapping[str, int], now: int) -> None:
         """Keep the highest of each counter; a lower one, or another item under a number, is a hub that went back."""
-        highest = json.loads(await self._mark(Mark.HUB_HEADS) or "{}")
         sunk = lower_heads(reply.heads, highest)
         if reply.refetch or sunk:
             parts = [f"{name} {told}, {before} before" for name, (told, before) in sorted(sunk.items())]
@@ -155,5 +155,6 @@ class StandingRoom:
             text = json.dumps(risen, sort_keys=True)
             await self._control.write(lambda conn: write_mark(conn, Mark.HUB_HEADS, text))
 
-    async def _mark(self, mark: Mark) -> str | None:
-        return await self._control.read(lambda conn: read_mark(conn, mark))
+
+async def _not_rolled_back(conn: Connection) -> bool:
+    return await read_mark(conn, Mark.HUB_ROLLED_BACK) is None
