@@ -6,7 +6,7 @@ quarantined batches tried again, the nightly audit, the database's log moved int
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from central_sync.billing.records import RecordImport, RecordKind, read_records
 from central_sync.billing.registries import ReadRegistry, RegistryImport, RegistryReport
 from central_sync.config import HubConfig
 from central_sync.door_verbs import Verb, door_verbs
+from central_sync.identity.enrolment import Enrolments
+from central_sync.identity.gate import Gate
+from central_sync.identity.verbs import enrolment_verbs
 from central_sync.ingest.bundles import Bundles, HubBundleKeys
 from central_sync.ingest.completeness import Completeness
 from central_sync.ingest.region_link import RegionLink
@@ -37,6 +40,7 @@ from gridmodel.fault import Fault
 from gridmodel.identity import NodeId, new_id
 from gridmodel.period import HOUR_S, day_bounds, days_between, local_day, rfc3339
 from hosting.database import DatabaseOpener
+from hosting.keys_certificates import CertificateAuthority
 from hosting.log import logger
 from hosting.supervision import Supervisor, TaskCondition, TaskState
 
@@ -71,12 +75,16 @@ class Hub:
     situation: Situation
     consumers: Consumers
     mandates: MandateOffice
+    enrolments: Enrolments
+    gate: Gate
     changes: Changes
     _ledger: LedgerImport
     _records: RecordImport
     _registries: RegistryImport
     _field_works: FieldWorkMerge
     verifying: Verifying
+    companions: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """More background work, by name; set before `run`."""
     _tasks: tuple[TaskState, ...] = ()
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -91,6 +99,8 @@ class Hub:
             group.start("field works", self._merge_field_works)
             group.start("audit", self._audit_nightly)
             group.start("tidy", self._tidy)
+            for name, work in self.companions.items():
+                group.start(name, work)
             self._tasks = group.states()
             await self._stopping.wait()
 
@@ -217,7 +227,7 @@ class Hub:
 
     def verbs(self) -> Mapping[str, Verb]:
         """The verbs of the local door; see `door_verbs`."""
-        return door_verbs(self)
+        return {**door_verbs(self), **enrolment_verbs(self.enrolments)}
 
     def _changed(self, *, done: bool) -> None:
         if done:
@@ -265,11 +275,12 @@ async def build(
     compute: Compute,
     row_key: bytes | None = None,
     bundle_keys: HubBundleKeys | None = None,
+    authority: CertificateAuthority | None = None,
 ) -> Hub:
     """A hub over its database, its nodes enlisted. Raises StoreFault, DatabaseFault, KeyFault.
 
     `row_key` is read from (or made in) the data directory unless it is given, as the simulator does. Without
-    `bundle_keys` the hub takes no bundles.
+    `bundle_keys` the hub takes no bundles, without `authority` it enrols nobody.
     """
     store = await open_store(config, entropy, open_database, row_key)
     try:
@@ -277,7 +288,7 @@ async def build(
 
         async def verb(tx: HubTransaction) -> str:
             for node in config.nodes:
-                await tx.enlist(NodeId(node.id), node.public_key, node.districts)
+                await tx.enlist(NodeId(node.id), node.public_key or "", node.districts)
             known = await tx.hub_value(INCARNATION)
             if known is None:
                 await tx.set_hub_value(INCARNATION, fresh)
@@ -287,8 +298,9 @@ async def build(
     except BaseException:
         await store.close()
         raise
-    ports = _Ports(clock, io_clock, rng, entropy, compute)
-    return _wired(config, store, incarnation, ports, bundle_keys)
+    hub = _wired(config, store, incarnation, _Ports(clock, io_clock, rng, entropy, compute, authority), bundle_keys)
+    await hub.enrolments.learn()
+    return hub
 
 
 async def build_reader(
@@ -297,7 +309,7 @@ async def build_reader(
     """The same rooms over the database opened for reading only, beside a running hub: for commands that only look."""
     store = await open_store_reader(config)
     incarnation = await store.read(lambda tx: tx.hub_value(INCARNATION))
-    return _wired(config, store, incarnation or "", _Ports(clock, io_clock, rng, entropy, compute), None)
+    return _wired(config, store, incarnation or "", _Ports(clock, io_clock, rng, entropy, compute, None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +319,7 @@ class _Ports:
     rng: Rng
     entropy: Entropy
     compute: Compute
+    authority: CertificateAuthority | None
 
 
 def _wired(
@@ -315,6 +328,15 @@ def _wired(
     clock, compute = ports.clock, ports.compute
     keyring = config.keyring()
     changes = Changes()
+    enrolments = Enrolments(
+        config,
+        store,
+        authority=ports.authority,
+        ring=keyring,
+        clock=clock,
+        entropy=ports.entropy,
+        changed=changes.ring,
+    )
     shelf = RegistryShelf(store, compute)
     restore = DayRestore(store, shelf, compute)
     completeness = Completeness(store=store, restore=restore, clock=clock, compute=compute)
@@ -352,6 +374,8 @@ def _wired(
         situation=Situation(store, clock, config.situation),
         consumers=Consumers(store, clock, compute),
         mandates=MandateOffice(store, clock, keyring),
+        enrolments=enrolments,
+        gate=Gate(config, store, enrolments, clock),
         changes=changes,
         _ledger=LedgerImport(store, clock, compute),
         _records=RecordImport(store, clock, config.node_of_district()),

@@ -12,6 +12,7 @@ takes one.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from central_sync.store.port_identity import IdentityVerbs
 from central_sync.store.port_reports import FieldWorkVerbs, ReportVerbs
 from central_sync.store.rows import (
     BalanceRow,
@@ -310,7 +311,7 @@ class DownVerbs(Protocol):
 
 
 class HubTransaction(
-    LaneVerbs, RegistryVerbs, EnergyVerbs, MoneyVerbs, ReportVerbs, FieldWorkVerbs, DownVerbs, Protocol
+    LaneVerbs, RegistryVerbs, EnergyVerbs, MoneyVerbs, ReportVerbs, FieldWorkVerbs, DownVerbs, IdentityVerbs, Protocol
 ):
     """Everything a verb may do."""
 
