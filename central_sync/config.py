@@ -81,7 +81,7 @@ class TlsConfig(ConfigModel):
 
     ca: LocalPath
     """Folder of the authority (``central-sync ca make``); the hub's own certificate is kept there, too."""
-    listen: Listen = "0.0.0.0:8444"  # noqa: S104 — offices come from elsewhere
+    listen: Listen = "0.0.0.0:8444"
     """``host:port`` of sync and enrolment; port 0 lets the system choose."""
     names: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\-]{1,253}$")], ...], Field(min_length=1)]
     """Names and addresses by which nodes reach it (of a proxy as well): they stand in its certificate."""
@@ -146,8 +146,8 @@ class HubConfig(ConfigModel):
     hosts: Annotated[tuple[str, ...], Field(max_length=32)] = ()
     """Names under which browsers and nodes may ask, without port; the loopback is always one."""
     plain_http: bool = False
-    """Let `listen` be elsewhere than on the loopback, and sync be spoken there: what offices send is then readable on the
-    way, and nothing but its signatures says who sent it."""
+    """Let `listen` be elsewhere than on the loopback, and sync be spoken there: what offices send is then readable on
+    the way, and nothing but its signatures says who sent it."""
     tls: TlsConfig | None = None
     """Where nodes speak; without it they speak at `listen`."""
     audit_hour: Annotated[int, Field(ge=0, le=23)] = 3
@@ -166,9 +166,7 @@ class HubConfig(ConfigModel):
     @model_validator(mode="after")
     def _not_in_clear(self) -> Self:
         if self.address()[0] not in LOOPBACK and not self.plain_http:
-            raise ValueError(
-                "listen is not on the loopback: give nodes [tls], put a TLS proxy before the pages, or say plain_http = true"
-            )
+            raise ValueError("listen is not on the loopback: let nodes use [tls], or say plain_http = true")
         return self
 
     @model_validator(mode="after")

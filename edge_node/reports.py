@@ -28,6 +28,7 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
             ("cuts stopped", _stops(status)),
             ("mandate", _mandate(status, zone)),
             ("reconciled", "yes" if status["reconciled"] else "no: nobody is cut"),
+            ("certificate", _certificate(status.get("identity"))),
             ("clock", "trusted" if status["clock_trusted"] else "in doubt: nobody is cut"),
         ]
     )
@@ -68,6 +69,15 @@ def _completeness(told: Mapping[str, Any] | None, zone: str) -> str:
     line = f"{told['first']} to {told['last']}: {told['state']}, {told['chunks']} chunks, {moment(told['at'], zone)}"
     names = ("under_way", "damaged", "lacking", "given_back", "aside", "retained_here")
     return ", ".join([line, *(f"{name.replace('_', ' ')} {told[name]}" for name in names if told[name])])
+
+
+def _certificate(told: Mapping[str, Any] | None) -> str:
+    if told is None:
+        return "none: the link is plain HTTP"
+    line = told["state"] if told["not_after"] is None else f"{told['state']}, until {told['not_after']}"
+    if told["hub_judged_in_doubt"]:
+        line += "; the hub's was judged with the clock in doubt"
+    return line if told["error"] is None else f"{line}; {told['error']['code']} {told['error']['what']}"
 
 
 def _stops(status: Mapping[str, Any]) -> str:

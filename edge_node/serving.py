@@ -21,7 +21,10 @@ from edge_node.meter_vault import MeterVault, VaultPlace
 from edge_node.node import Node, build
 from edge_node.policy_file import load_policy
 from edge_node.store.opening import CONTROL_NAME, EdgeStore, StoreKeys, open_reader_store
+from edge_node.store.state import Mark
 from edge_node.uplink.bundles import NodeBundleKeys
+from edge_node.uplink.identity import NodeIdentity, NodeTls
+from edge_node.uplink.renewal import Renewal
 from gridmodel.clock import Compute, Entropy
 from gridmodel.policy_rules import PolicyRules
 from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
@@ -34,6 +37,7 @@ from hosting.keys_bundle import BundlePrivate, BundlePublic
 from hosting.keys_envelope import RecoveryPublic
 from hosting.letting_go import LettingGo
 from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns, walk_at_rest
+from hosting.tls import TrustedTime
 from protocols.authority.signatures import KeyRing, NamedKey, Role, Signer, key_from_text
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterKeys
@@ -131,6 +135,7 @@ async def serve(
         profiles, rules = load_profiles(), load_policy(config.supply.policy, clock.now(), config.zone)
         vault = _vault(config, clock, entropy, compute)
         modbus, make_dlms = _drivers(profiles, clock, entropy, plain_keys_of(config) or vault)
+        own = own_tls(config, TrustedTime(clock))
         node = await build(
             config,
             clock=clock,
@@ -139,7 +144,7 @@ async def serve(
             entropy=entropy,
             open_database=open_database,
             drivers={"modbus": modbus},
-            link=HttpLink(config.hub.url),
+            link=HttpLink(config.hub.url, tls=None if own is None else own.context),
             compute=compute,
             signer=load_signer(config),
             keyring=config.keyring(),
@@ -153,6 +158,8 @@ async def serve(
             let_go=letting_go.watch,
             at_rest=walk_at_rest,
         )
+        if own is not None:
+            await _accompany(node, own, clock)
         gc.collect()
         leave_alone_what_lives()  # the registry does: walking 42,000 points held the loop up to 100 ms
         try:
@@ -167,6 +174,21 @@ async def serve(
                 await _until(stop, node)
         finally:
             await node.close()
+
+
+def own_tls(config: NodeConfig, time: TrustedTime) -> NodeTls | None:
+    """What the node shows to its hub; None where it speaks without TLS."""
+    if not config.hub.tls:
+        return None
+    return NodeTls(NodeIdentity(config.identity_dir, config.node_id, key_domain(config)), time)
+
+
+async def _accompany(node: Node, own: NodeTls, clock: ScaledClock) -> None:
+    """Let the node renew its certificate; the time cannot be before what an earlier run was certain of."""
+    floor = await node.store.state.get(Mark.CLOCK_FLOOR)
+    own.time.raise_floor(0 if floor is None else int(floor))
+    renewal = Renewal(node.config.hub.url, own, clock=clock, wakeups=node.wakeups)
+    node.accompany("certificate", renewal.run, renewal.told)
 
 
 def _vault(config: NodeConfig, clock: ScaledClock, entropy: Entropy, compute: Compute) -> MeterVault:

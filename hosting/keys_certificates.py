@@ -1,12 +1,12 @@
-"""Certificates of hub and nodes, and the hub's own authority that issues them. Floor: hosting; on the walk of link loss.
+"""Certificates of hub and nodes, and the hub's own authority that issues them. Floor: hosting; link loss.
 
 An authority is a folder: ``ca.key`` (0600, never logged, never sent) and ``ca.crt``. It signs certificates for nodes
 (they may only be clients) and for the hub (only a server), on keys of curve P-256, which every TLS library takes. A
-node is named by a URI in its certificate, ``tarmoq:node:ID``; the authority by its domain, so that a demo's certificates
-open nothing in production. Nothing here asks for the time: validity is judged by who knows what time it is (`hosting.tls`).
+node is named by a URI in its certificate, ``tarmoq:node:ID``; the authority by its domain, so that a demo's
+certificates open nothing in production. Nothing here asks for the time: validity is judged in `hosting.tls`.
 
-Codes: TQ-CE-01 no authority or certificate there, -02 it cannot be used, -03 of the other domain, -04 it exists already,
--05 the authority has ended, -06 not a request.
+Codes: TQ-CE-01 no authority or certificate there, -02 it cannot be used, -03 of the other domain, -04 it exists
+already, -05 the authority has ended, -06 not a request.
 """
 
 import ipaddress

@@ -5,9 +5,9 @@ gives a configured node its keys. A token is good for one enrolment: the same re
 enrolment, another one is refused. Approving takes the digits that the office reads out: whoever stands between cannot
 know both keys. One enrolment of a node counts at a time; its keys take the place of those before.
 
-Codes: TQ-CE-40 no authority here, -41 an argument, -42 a token that is unknown or used up, -43 a token that ended, -44 a
-token of another node, -45 a node that is not configured, -46 another key is configured, -47 no such enrolment, -48 it was
-decided already, -49 other digits.
+Codes: TQ-CE-40 no authority here, -41 an argument, -42 a token that is unknown or used up, -43 a token that ended, -44
+a token of another node, -45 a node that is not configured, -46 another key is configured, -47 no such enrolment, -48 it
+was decided already, -49 other digits.
 """
 
 from collections.abc import Callable

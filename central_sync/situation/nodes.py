@@ -158,7 +158,7 @@ class Situation:
             for row in rows
         ]
 
-    async def _known(  # noqa: PLR0917
+    async def _known(
         self,
         tx: HubTransaction,
         row: NodeRow,

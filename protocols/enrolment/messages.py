@@ -1,9 +1,9 @@
 """What a node and a hub say to each other before they know each other. Floor: protocols; on the walk of link loss.
 
 JSON over TLS, told as a whole in docs/reference/sync-v1.md. A *token* is 32 letters and digits in groups of four: half
-of it names the hub's authority, so that the node knows whom it reached; the other half is a secret, kept at the hub as a
-hash, good for one enrolment. A request is signed with the node's signing key and made with its TLS key, so that whoever
-sends it has both. Its *fingerprint* is twenty digits that two persons compare by telephone.
+of it names the hub's authority, so that the node knows whom it reached; the other half is a secret, kept at the hub as
+a hash, good for one enrolment. A request is signed with the node's signing key and made with its TLS key, so that
+whoever sends it has both. Its *fingerprint* is twenty digits that two persons compare by telephone.
 
 Codes: TQ-CE-30 no connection, -31 not a token, -32 an answer or a request that makes no sense, -33 a wrong signature.
 """

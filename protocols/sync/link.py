@@ -214,7 +214,7 @@ def _not_trusted(error: Exception) -> LinkLost:
     return LinkLost(
         58,
         f"TLS with the hub failed: {error!s:.160}",
-        "another hub, a proxy that opens TLS, a name that is not among the hub's tls.names, or a certificate of another hub",
+        "another hub, a proxy that opens TLS, a name that is not among its tls.names, or a certificate of another hub",
     )
 
 
