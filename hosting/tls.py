@@ -4,7 +4,8 @@ Theory of operation. OpenSSL checks that a certificate was signed by our authori
 looks at the machine's clock. That last look is turned off here and done in code, at the end of each handshake, before a
 byte of ours is sent: a node whose clock says 1970 knows that it cannot be before the day its own certificate was made,
 and a certificate that had ended by then is refused, whatever the clock says. A clock in doubt can refuse nothing else:
-what may be valid at some moment from that floor on is taken, and shown as such.
+what may be valid at some moment from that floor on is taken, and shown as such. A clock that nobody confirmed and that
+is behind a certificate of our own authority was stopped or set back in the dark: that certificate is the new floor.
 
 Codes: TQ-CE-10 ended, -11 not valid yet, -12 of the wrong kind, -13 the handshake failed.
 """
@@ -58,7 +59,10 @@ class TrustedTime:
         return TimeBounds(self.floor, max(self.floor, FAR)) if self.doubtful else self.clock.bounds()
 
     def check(self, certificate: Certificate, whose: str) -> None:
-        """Raises CertificateFault when the certificate is valid at no moment that the present may be."""
+        """Raises CertificateFault when it is valid at no moment that the present may be; may raise the floor.
+
+        Of a certificate that our authority signed, as TLS has checked.
+        """
         now = self.bounds()
         if now.earliest >= certificate.not_after:
             raise CertificateFault(
@@ -67,6 +71,9 @@ class TrustedTime:
                 "look at the clock of this machine; if it is right, the other side must renew",
             )
         if now.latest < certificate.not_before:
+            if not self.clock.confirmed():  # our authority made it, and not for the future: the clock is slow
+                self.raise_floor(certificate.not_before)
+                return
             raise CertificateFault(
                 11,
                 f"the certificate of {whose} is valid from {rfc3339(certificate.not_before)} on",
@@ -119,8 +126,8 @@ def hub_judge(time: TrustedTime, seen: Callable[[Certificate], None]) -> Judge:
         certificate = Certificate.from_der(der or b"")
         if certificate.kind is not CertificateKind.HUB:
             raise CertificateFault(12, "whoever answers is no hub", "check hub.url")
-        seen(certificate)
         time.check(certificate, "the hub")
+        seen(certificate)
 
     return judge
 

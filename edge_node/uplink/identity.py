@@ -7,6 +7,7 @@ Codes: TQ-CE-50 not enrolled, -51 a certificate that is not this node's, -52 the
 authority answers than the token names.
 """
 
+import asyncio
 import json
 import ssl
 from dataclasses import dataclass
@@ -156,6 +157,8 @@ class NodeTls:
         """The hub's certificate of the latest handshake."""
         self.hub_in_doubt = False
         """It was judged while the clock was in doubt."""
+        self.look = asyncio.Event()
+        """Set when the hub's certificate told something of the time."""
         self._context: ssl.SSLContext | None = None
         self._shown: tuple[int, int] | None = None
 
@@ -224,7 +227,10 @@ class NodeTls:
         return IdentityState.DUE if now >= certificate.not_after - life_s // 3 else IdentityState.VALID
 
     def _seen(self, certificate: Certificate) -> None:
-        self.hub, self.hub_in_doubt = certificate, self.time.doubtful
+        before, self.hub_in_doubt = self.hub_in_doubt, self.time.doubtful
+        self.hub = certificate
+        if self.hub_in_doubt and not before:
+            self.look.set()
 
 
 def _unwritable(folder: Path, error: OSError) -> CertificateFault:

@@ -8,7 +8,7 @@ import base64
 from typing import Any
 
 from edge_node.uplink.identity import NodeTls
-from edge_node.wakeups import Wakeups
+from edge_node.wakeups import Wakeups, rung_or_over
 from gridmodel.clock import UtilityClock
 from gridmodel.fault import Fault
 from hosting.keys_certificates import TlsKey
@@ -39,7 +39,8 @@ class Renewal:
         retry_s = RETRY_S_MIN
         while True:
             if not self._due():
-                await self._clock.sleep(LOOK_S)
+                await rung_or_over(self._own.look, self._clock.sleep(LOOK_S))
+                self._own.look.clear()
             elif await self.renew():
                 retry_s = RETRY_S_MIN
                 await self._clock.sleep(RENEWED_S)

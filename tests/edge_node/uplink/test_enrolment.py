@@ -14,10 +14,11 @@ from hosting.clocks import SystemEntropy
 from hosting.keys import KeyDomain
 from hosting.keys_certificates import CertificateAuthority, SigningRequest, TlsKey
 from hosting.tls import unverified_context
+from protocols.authority.signatures import key_to_text
 from protocols.enrolment.messages import EnrolRequest, Token
 from protocols.sync.link import LinkLost
-from tests.central_sync.hub_rig import SIGNERS
-from tests.edge_node.uplink.tls_rig import DAY_S, NOW, A, B, Country, Office, country, run_country
+from tests.central_sync.hub_rig import SIGNERS, A, B
+from tests.edge_node.uplink.tls_rig import DAY_S, NOW, Country, Office, run_country
 
 
 def test_a_token_a_telephone_call_and_the_node_speaks(tmp_path: Path) -> None:
@@ -196,17 +197,30 @@ def packed(fields: dict[str, Any], **changes: Any) -> bytes:
 
 def test_a_configured_key_is_not_replaced_by_an_enrolment(tmp_path: Path) -> None:
     async def story(land: Country) -> None:
-        pass
+        other = key_to_text(SIGNERS[B].public)
+        land.hub.enrolments._nodes[A] = land.hub.enrolments._nodes[A].model_copy(update={"public_key": other})
+        with pytest.raises(Fault, match="another signing key") as refused:
+            await land.office().enrol(await land.token())
+        assert refused.value.code == "TQ-CE-46"
 
     run_country(tmp_path, story)
-    key = TlsKey.create(tmp_path / "b.key", SystemEntropy())
-    asked = SigningRequest.from_der(key.request(A))
-    authority = CertificateAuthority.read(tmp_path / "ca", KeyDomain.DEMO)
-    assert authority.for_node(asked, A, NOW, 90, SystemEntropy()).not_after == NOW + 90 * DAY_S
+
+
+def test_an_authority_stays_in_its_domain_and_is_never_made_over(tmp_path: Path) -> None:
+    made = CertificateAuthority.make(tmp_path / "ca", KeyDomain.DEMO, NOW, SystemEntropy())
     with pytest.raises(Fault, match="is of demo, this is production"):
         CertificateAuthority.read(tmp_path / "ca", KeyDomain.PRODUCTION)
     with pytest.raises(Fault, match="there is an authority"):
         CertificateAuthority.make(tmp_path / "ca", KeyDomain.DEMO, NOW, SystemEntropy())
-
-
-assert country
+    (tmp_path / "ca" / "ca.crt").unlink()  # a make that broke off between key and certificate
+    again = CertificateAuthority.make(tmp_path / "ca", KeyDomain.DEMO, NOW, SystemEntropy())
+    assert again.certificate.key_hash == made.certificate.key_hash
+    key = TlsKey.create(tmp_path / "a.key", SystemEntropy())
+    late = made.certificate.not_after - 5 * DAY_S
+    issued = made.for_node(SigningRequest.from_der(key.request(A)), A, late, 90, SystemEntropy())
+    assert issued.not_after == made.certificate.not_after, "nothing outlives its authority"
+    with pytest.raises(Fault, match="authority has ended"):
+        made.for_node(SigningRequest.from_der(key.request(A)), A, made.certificate.not_after, 90, SystemEntropy())
+    (tmp_path / "ca" / "ca.key").chmod(0o640)
+    with pytest.raises(Fault, match="cannot be trusted"):
+        CertificateAuthority.read(tmp_path / "ca", KeyDomain.DEMO)

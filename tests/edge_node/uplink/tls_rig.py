@@ -34,7 +34,7 @@ from protocols.sync.lanes import Lane, fresh_mark
 from protocols.sync.link import HttpLink
 from protocols.sync.messages import Hello, Welcome
 from protocols.sync.seal import sign_hello
-from tests.central_sync.hub_rig import DISTRICTS, END, ROW_KEY, A, B, HandClock, IdleIoClock
+from tests.central_sync.hub_rig import DISTRICTS, END, ROW_KEY, A, HandClock, IdleIoClock
 
 NOW = END + 3_600
 DAY_S = 86_400
@@ -125,7 +125,7 @@ class Country:
         return str((await self.hub.enrolments.token(node, hours, "operator"))["token"])
 
     async def enrolled(self, node: NodeId = A) -> Office:
-        office = self.office(node)
+        office = self.office(node, at=self.clock.at)
         told = await office.enrol(await self.token(node))
         await self.approve(told["fingerprint"])
         assert (await office.enrol())["ok"]
@@ -181,6 +181,3 @@ def run_country(folder: Path, story: Story, **tls: Any) -> None:
             await story(made)
 
     asyncio.run(whole())
-
-
-__all__ = ["A", "B", "DAY_S", "NOW", "Country", "Office", "country", "run_country", "standing_clock"]
