@@ -23,6 +23,7 @@ from central_sync.billing.records import RecordImport, RecordKind, read_records
 from central_sync.billing.registries import ReadRegistry, RegistryImport, RegistryReport
 from central_sync.config import HubConfig
 from central_sync.door_verbs import Verb, door_verbs
+from central_sync.hub_parts import Ports, bundles_of, enrolments_of
 from central_sync.identity.enrolment import Enrolments
 from central_sync.identity.gate import Gate
 from central_sync.identity.verbs import enrolment_verbs
@@ -298,7 +299,7 @@ async def build(
     except BaseException:
         await store.close()
         raise
-    hub = _wired(config, store, incarnation, _Ports(clock, io_clock, rng, entropy, compute, authority), bundle_keys)
+    hub = _wired(config, store, incarnation, Ports(clock, io_clock, rng, entropy, compute, authority), bundle_keys)
     await hub.enrolments.learn()
     return hub
 
@@ -309,34 +310,16 @@ async def build_reader(
     """The same rooms over the database opened for reading only, beside a running hub: for commands that only look."""
     store = await open_store_reader(config)
     incarnation = await store.read(lambda tx: tx.hub_value(INCARNATION))
-    return _wired(config, store, incarnation or "", _Ports(clock, io_clock, rng, entropy, compute, None), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ports:
-    clock: UtilityClock
-    io_clock: IoClock
-    rng: Rng
-    entropy: Entropy
-    compute: Compute
-    authority: CertificateAuthority | None
+    return _wired(config, store, incarnation or "", Ports(clock, io_clock, rng, entropy, compute, None), None)
 
 
 def _wired(
-    config: HubConfig, store: HubStore, incarnation: str, ports: _Ports, bundle_keys: HubBundleKeys | None
+    config: HubConfig, store: HubStore, incarnation: str, ports: Ports, bundle_keys: HubBundleKeys | None
 ) -> Hub:
     clock, compute = ports.clock, ports.compute
     keyring = config.keyring()
     changes = Changes()
-    enrolments = Enrolments(
-        config,
-        store,
-        authority=ports.authority,
-        ring=keyring,
-        clock=clock,
-        entropy=ports.entropy,
-        changed=changes.ring,
-    )
+    enrolments = enrolments_of(config, store, ports, keyring, changes)
     shelf = RegistryShelf(store, compute)
     restore = DayRestore(store, shelf, compute)
     completeness = Completeness(store=store, restore=restore, clock=clock, compute=compute)
@@ -359,15 +342,7 @@ def _wired(
         rng=ports.rng,
         compute=compute,
         link=link,
-        bundles=Bundles(
-            link,
-            keyring=keyring,
-            keys=bundle_keys,
-            incarnation=incarnation,
-            clock=clock,
-            entropy=ports.entropy,
-            compute=compute,
-        ),
+        bundles=bundles_of(link, keyring, bundle_keys, incarnation, ports),
         shelf=shelf,
         balances=BalanceReader(store, shelf, compute, config.zone),
         audit=BalanceAudit(store, shelf, compute),

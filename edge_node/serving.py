@@ -130,12 +130,12 @@ async def serve(
         take_short_turns()
         leave_alone_what_lives()  # walks over a registry that is being read cost more than to read it
         io_clock, rng, compute, letting_go = SystemIoClock(), seeded_rng(), ThreadCompute(), LettingGo()
+        own = own_tls(config, TrustedTime(clock))
         held.callback(letting_go.close)
         held.callback(compute.close)
         profiles, rules = load_profiles(), load_policy(config.supply.policy, clock.now(), config.zone)
         vault = _vault(config, clock, entropy, compute)
         modbus, make_dlms = _drivers(profiles, clock, entropy, plain_keys_of(config) or vault)
-        own = own_tls(config, TrustedTime(clock))
         node = await build(
             config,
             clock=clock,
@@ -158,12 +158,11 @@ async def serve(
             let_go=letting_go.watch,
             at_rest=walk_at_rest,
         )
-        if own is not None:
-            await _accompany(node, own, clock)
         gc.collect()
         leave_alone_what_lives()  # the registry does: walking 42,000 points held the loop up to 100 ms
         try:
             await vault.open(node.store.meter_secrets)
+            await _accompany(node, own, clock)
             application = console_app(node, config.console, entropy)
             add_pages(application, _office(node, rules, clock, entropy, compute))
             async with (
@@ -183,8 +182,10 @@ def own_tls(config: NodeConfig, time: TrustedTime) -> NodeTls | None:
     return NodeTls(NodeIdentity(config.identity_dir, config.node_id, key_domain(config)), time)
 
 
-async def _accompany(node: Node, own: NodeTls, clock: ScaledClock) -> None:
+async def _accompany(node: Node, own: NodeTls | None, clock: ScaledClock) -> None:
     """Let the node renew its certificate; the time cannot be before what an earlier run was certain of."""
+    if own is None:
+        return
     floor = await node.store.state.get(Mark.CLOCK_FLOOR)
     own.time.raise_floor(0 if floor is None else int(floor))
     renewal = Renewal(node.config.hub.url, own, clock=clock, wakeups=node.wakeups)

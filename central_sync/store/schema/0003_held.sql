@@ -1,1 +1,3 @@
--- Nothing: the number of a step that comes from beside this one.
+-- The number of a step that comes from beside this one; it changes nothing.
+
+SELECT 1;

@@ -1,4 +1,4 @@
-"""The link over mutual TLS: who may speak, certificates that end in the dark, clocks that are wrong, boxes in between."""
+"""The link over mutual TLS: who may speak, certificates that end in the dark, wrong clocks, boxes in between."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ from gridmodel.clock import ClockTrust, TimeBounds
 from gridmodel.fault import Fault
 from hosting.clocks import SystemEntropy
 from hosting.keys import KeyDomain
-from hosting.keys_certificates import Certificate, CertificateAuthority, TlsKey
+from hosting.keys_certificates import Certificate, CertificateAuthority, CertificateKind, SigningRequest, TlsKey
 from hosting.tls import TrustedTime, client_context, server_context
 from protocols.sync.link import CONTENT_TYPE, HttpLink, LinkLost
 from simulate.demo.line import Line
@@ -89,9 +89,7 @@ def forged(land: Country, office: Office, whose: str) -> tuple[Path, Path]:
     return path, office.identity.key_path
 
 
-def asked(key: TlsKey):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    from hosting.keys_certificates import SigningRequest
-
+def asked(key: TlsKey) -> SigningRequest:
     return SigningRequest.from_der(key.request(A))
 
 
@@ -334,8 +332,6 @@ class DoubtfulClock(HandClock):
 
 def test_trusted_time_refuses_only_what_is_sure() -> None:
     def paper(first: int, last: int) -> Certificate:
-        from hosting.keys_certificates import CertificateKind
-
         return Certificate(b"", CertificateKind.HUB, "hub", "1", first, last, b"", "demo")
 
     def verdict(time: TrustedTime, certificate: Certificate) -> str:
