@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from central_sync import bundle_command_line, mandate_files, reports
+from central_sync import bundle_command_line, ca_command_line, enrol_command_line, mandate_files, reports
 from central_sync import doctor as doctor_
 from central_sync.balance.reading import losses as losses_
 from central_sync.command_line import Config, agree, answer_of, clock_of, given, load, look_at, spoken
@@ -34,6 +34,8 @@ from hosting.speech import check_lines
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The central hub.")
 app.add_typer(bundle_command_line.app, name="bundle")
+app.add_typer(ca_command_line.app, name="ca")
+app.add_typer(enrol_command_line.app, name="enrol")
 
 Level = Annotated[str, typer.Option(help="transformer, feeder, substation, district, region or republic.")]
 Period = Annotated[str, typer.Option(help="hour, day, month or year.")]
@@ -71,7 +73,8 @@ def run(
     configure_log(log, clock.now)
 
     def ready(serving: Serving) -> None:
-        print(json.dumps({"hub": serving.hub.incarnation, "address": serving.address, "ready": True}), flush=True)
+        told = {"hub": serving.hub.incarnation, "address": serving.address, "nodes": serving.nodes, "ready": True}
+        print(json.dumps(told), flush=True)
 
     async def main(stop: asyncio.Event) -> int:
         await serve(load(config, database), stop, clock=clock, entropy=SystemEntropy(), ready=ready)

@@ -20,9 +20,9 @@ from hosting.config import load_toml
 from hosting.door import calendar_behind
 from hosting.speech import spoken_lines
 
-USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-PD-", "TQ-HB-10", "TQ-HB-61", "TQ-AU-1")
+USAGE_CODES = ("TQ-ID-", "TQ-QT-", "TQ-PD-", "TQ-HB-10", "TQ-HB-61", "TQ-AU-1", "TQ-CE-41")
 """Faults of what was typed."""
-REFUSED_CODES = ("TQ-HB-40",)
+REFUSED_CODES = ("TQ-HB-40", "TQ-CE-49")
 """Faults of who may do what."""
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The hub's TOML file.")]

@@ -21,6 +21,9 @@ NODES_MAX = 5_000
 """One per district office are 206; a node per substation would be some thousands."""
 
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
 def _identity(kind: str) -> AfterValidator:
     def check(text: str) -> str:
         try:
@@ -65,12 +68,27 @@ class NodeConfig(ConfigModel):
 
     id: Annotated[str, _identity("node")]
     """As the node names itself."""
-    public_key: PublicKey
-    """``ed25519:…`` as `edge-node` shows it."""
+    public_key: PublicKey | None = None
+    """``ed25519:…`` as `edge-node` shows it; left out, the key of its approved enrolment counts."""
     districts: Annotated[tuple[District, ...], Field(min_length=1, max_length=64)]
     """SOATO codes of its scope; a district belongs to one node."""
     bundle_key: BundleKey | None = None
     """``x25519-bundle:…`` of the node: bundles that couriers take there are sealed for it."""
+
+
+class TlsConfig(ConfigModel):
+    """The nodes' interface: TLS, with a certificate of the hub's own authority for each node."""
+
+    ca: LocalPath
+    """Folder of the authority (``central-sync ca make``); the hub's own certificate is kept there, too."""
+    listen: Listen = "0.0.0.0:8444"
+    """``host:port`` of sync and enrolment; port 0 lets the system choose."""
+    names: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\-]{1,253}$")], ...], Field(min_length=1)]
+    """Names and addresses by which nodes reach it (of a proxy as well): they stand in its certificate."""
+    certificate_days: Annotated[int, Field(ge=2, le=825)] = 90
+    """A node's certificate lives so long; it renews when a third is left."""
+    grace_days: Annotated[int, Field(ge=0, le=3_650)] = 180
+    """A certificate that ended while its office had no link may be renewed so long afterwards."""
 
 
 class KeysConfig(ConfigModel):
@@ -127,6 +145,11 @@ class HubConfig(ConfigModel):
     """``host:port`` of sync, API and pages; port 0 lets the system choose, `run` prints the address."""
     hosts: Annotated[tuple[str, ...], Field(max_length=32)] = ()
     """Names under which browsers and nodes may ask, without port; the loopback is always one."""
+    plain_http: bool = False
+    """Let `listen` be elsewhere than on the loopback, and sync be spoken there: what offices send is then readable on
+    the way, and nothing but its signatures says who sent it."""
+    tls: TlsConfig | None = None
+    """Where nodes speak; without it they speak at `listen`."""
     audit_hour: Annotated[int, Field(ge=0, le=23)] = 3
     """Local hour of the nightly audit of balances."""
     keys: KeysConfig = KeysConfig()
@@ -141,6 +164,12 @@ class HubConfig(ConfigModel):
         return self
 
     @model_validator(mode="after")
+    def _not_in_clear(self) -> Self:
+        if self.address()[0] not in LOOPBACK and not self.plain_http:
+            raise ValueError("listen is not on the loopback: let nodes use [tls], or say plain_http = true")
+        return self
+
+    @model_validator(mode="after")
     def _one_owner(self) -> Self:
         owners: dict[str, str] = {}
         for node in self.nodes:
@@ -149,14 +178,16 @@ class HubConfig(ConfigModel):
                     raise ValueError(f"district {district} belongs to {owners[district]} and to {node.id}")
         if len({node.id for node in self.nodes}) < len(self.nodes):
             raise ValueError("a node is listed twice")
-        keys = [*(node.public_key for node in self.nodes), *(person.public_key for person in self.approvers)]
+        given = [node.public_key for node in self.nodes if node.public_key is not None]
+        keys = [*given, *(person.public_key for person in self.approvers)]
         if len(set(keys)) < len(keys):
             raise ValueError("a public key is listed twice: every node and person has its own")
         return self
 
     def keyring(self) -> KeyRing:
         """Nodes and approvers by their keys."""
-        nodes = [NamedKey(key_from_text(one.public_key), one.id, frozenset({Role.NODE})) for one in self.nodes]
+        given = [(one.id, one.public_key) for one in self.nodes if one.public_key is not None]
+        nodes = [NamedKey(key_from_text(key), name, frozenset({Role.NODE})) for name, key in given]
         people = [
             NamedKey(key_from_text(one.public_key), one.name, frozenset({Role.APPROVER}), one.not_before, one.not_after)
             for one in self.approvers
@@ -177,6 +208,11 @@ class HubConfig(ConfigModel):
     def door(self) -> Path:
         """The socket of the local door; named so that no node's command knocks at it."""
         return self.data_dir / "hub.door"
+
+    @property
+    def plain_sync(self) -> bool:
+        """Whether nodes may speak at `listen`."""
+        return self.tls is None or self.plain_http
 
     def address(self) -> tuple[str, int]:
         """Host and port to listen at."""

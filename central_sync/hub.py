@@ -6,7 +6,7 @@ quarantined batches tried again, the nightly audit, the database's log moved int
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from central_sync.billing.records import RecordImport, RecordKind, read_records
 from central_sync.billing.registries import ReadRegistry, RegistryImport, RegistryReport
 from central_sync.config import HubConfig
 from central_sync.door_verbs import Verb, door_verbs
-from central_sync.ingest.attesting import Attesting
+from central_sync.hub_parts import Ports, bundles_of, enrolments_of, rooms_beside
+from central_sync.identity.enrolment import Enrolments
+from central_sync.identity.gate import Gate
+from central_sync.identity.verbs import enrolment_verbs
 from central_sync.ingest.bundles import Bundles, HubBundleKeys
 from central_sync.ingest.completeness import Completeness
-from central_sync.ingest.recalling import Recalling
 from central_sync.ingest.refilling import INCARNATION, refilling
 from central_sync.ingest.region_link import RegionLink
-from central_sync.ingest.rooms import Room
 from central_sync.situation.changes import Changes
 from central_sync.situation.consumers import Consumers
 from central_sync.situation.nodes import Situation
@@ -41,6 +42,7 @@ from gridmodel.fault import Fault
 from gridmodel.identity import NodeId, new_id
 from gridmodel.period import HOUR_S, day_bounds, days_between, local_day, rfc3339
 from hosting.database import DatabaseOpener
+from hosting.keys_certificates import CertificateAuthority
 from hosting.log import logger
 from hosting.supervision import Supervisor, TaskCondition, TaskState
 
@@ -74,12 +76,16 @@ class Hub:
     situation: Situation
     consumers: Consumers
     mandates: MandateOffice
+    enrolments: Enrolments
+    gate: Gate
     changes: Changes
     _ledger: LedgerImport
     _records: RecordImport
     _registries: RegistryImport
     _field_works: FieldWorkMerge
     verifying: Verifying
+    companions: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """More background work, by name; set before `run`."""
     _tasks: tuple[TaskState, ...] = ()
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -94,6 +100,8 @@ class Hub:
             group.start("field works", self._merge_field_works)
             group.start("audit", self._audit_nightly)
             group.start("tidy", self._tidy)
+            for name, work in self.companions.items():
+                group.start(name, work)
             self._tasks = group.states()
             await self._stopping.wait()
 
@@ -225,7 +233,7 @@ class Hub:
 
     def verbs(self) -> Mapping[str, Verb]:
         """The verbs of the local door; see `door_verbs`."""
-        return door_verbs(self)
+        return {**door_verbs(self), **enrolment_verbs(self.enrolments)}
 
     def _changed(self, *, done: bool) -> None:
         if done:
@@ -273,11 +281,12 @@ async def build(
     compute: Compute,
     row_key: bytes | None = None,
     bundle_keys: HubBundleKeys | None = None,
+    authority: CertificateAuthority | None = None,
 ) -> Hub:
     """A hub over its database, its nodes enlisted. Raises StoreFault, DatabaseFault, KeyFault.
 
     `row_key` is read from (or made in) the data directory unless it is given, as the simulator does. Without
-    `bundle_keys` the hub takes no bundles.
+    `bundle_keys` the hub takes no bundles, without `authority` it enrols nobody.
     """
     store = await open_store(config, entropy, open_database, row_key)
     try:
@@ -285,7 +294,7 @@ async def build(
 
         async def verb(tx: HubTransaction) -> str:
             for node in config.nodes:
-                await tx.enlist(NodeId(node.id), node.public_key, node.districts)
+                await tx.enlist(NodeId(node.id), node.public_key or "", node.districts)
             known = await tx.hub_value(INCARNATION)
             if known is None:
                 await tx.set_hub_value(INCARNATION, fresh)
@@ -295,8 +304,9 @@ async def build(
     except BaseException:
         await store.close()
         raise
-    ports = _Ports(clock, io_clock, rng, entropy, compute)
-    return _wired(config, store, incarnation, ports, bundle_keys)
+    hub = _wired(config, store, incarnation, Ports(clock, io_clock, rng, entropy, compute, authority), bundle_keys)
+    await hub.enrolments.learn()
+    return hub
 
 
 async def build_reader(
@@ -305,33 +315,16 @@ async def build_reader(
     """The same rooms over the database opened for reading only, beside a running hub: for commands that only look."""
     store = await open_store_reader(config)
     incarnation = await store.read(lambda tx: tx.hub_value(INCARNATION))
-    return _wired(config, store, incarnation or "", _Ports(clock, io_clock, rng, entropy, compute), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ports:
-    clock: UtilityClock
-    io_clock: IoClock
-    rng: Rng
-    entropy: Entropy
-    compute: Compute
-
-
-def _beside(store: HubStore, ports: _Ports, completeness: Completeness) -> Mapping[str, Room]:
-    """Who answers what a node asks beside hello, push and pull."""
-    return {
-        "compare": completeness,
-        "attest": Attesting(store=store, clock=ports.clock, entropy=ports.entropy),
-        "recall": Recalling(store=store, clock=ports.clock, compute=ports.compute),
-    }
+    return _wired(config, store, incarnation or "", Ports(clock, io_clock, rng, entropy, compute, None), None)
 
 
 def _wired(
-    config: HubConfig, store: HubStore, incarnation: str, ports: _Ports, bundle_keys: HubBundleKeys | None
+    config: HubConfig, store: HubStore, incarnation: str, ports: Ports, bundle_keys: HubBundleKeys | None
 ) -> Hub:
     clock, compute = ports.clock, ports.compute
     keyring = config.keyring()
     changes = Changes()
+    enrolments = enrolments_of(config, store, ports, keyring, changes)
     shelf = RegistryShelf(store, compute)
     restore = DayRestore(store, shelf, compute)
     completeness = Completeness(store=store, restore=restore, clock=clock, compute=compute)
@@ -342,7 +335,7 @@ def _wired(
         clock=clock,
         compute=compute,
         incarnation=incarnation,
-        rooms=_beside(store, ports, completeness),
+        rooms=rooms_beside(store, ports, completeness),
         changed=changes.ring,
     )
     return Hub(
@@ -354,22 +347,15 @@ def _wired(
         rng=ports.rng,
         compute=compute,
         link=link,
-        bundles=Bundles(
-            link,
-            store=store,
-            keyring=keyring,
-            keys=bundle_keys,
-            incarnation=incarnation,
-            clock=clock,
-            entropy=ports.entropy,
-            compute=compute,
-        ),
+        bundles=bundles_of(link, store, keyring, ports, keys=bundle_keys, incarnation=incarnation),
         shelf=shelf,
         balances=BalanceReader(store, shelf, compute, config.zone),
         audit=BalanceAudit(store, shelf, compute),
         situation=Situation(store, clock, config.situation),
         consumers=Consumers(store, clock, compute),
         mandates=MandateOffice(store, clock, keyring),
+        enrolments=enrolments,
+        gate=Gate(config, store, enrolments, clock),
         changes=changes,
         _ledger=LedgerImport(store, clock, compute),
         _records=RecordImport(store, clock, config.node_of_district()),

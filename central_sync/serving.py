@@ -5,12 +5,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from central_sync.api.app import hub_app, serve_hub
+from central_sync.api.nodes_app import nodes_app
 from central_sync.config import HubConfig
 from central_sync.hub import Hub, build, build_reader
+from central_sync.identity.own_certificate import OwnCertificate
 from central_sync.ingest.bundles import HubBundleKeys
 from central_sync.store.engines import database_shown
 from central_sync.web.pages import add_pages
@@ -23,6 +25,7 @@ from hosting.door import CALENDAR, calendar_verb, serve_door
 from hosting.instance import FreeSpaceGuard, InstanceLock, make_data_folder
 from hosting.keys import load_signing_key
 from hosting.keys_bundle import BundlePrivate, BundlePublic
+from hosting.keys_certificates import CertificateAuthority
 from protocols.authority.signatures import Signer
 
 
@@ -32,7 +35,9 @@ class Serving:
 
     hub: Hub
     address: str
-    """Of sync, API and pages."""
+    """Of API and pages, and of sync without [tls]."""
+    nodes: str | None = None
+    """Where nodes speak, with [tls]."""
 
 
 async def serve(
@@ -53,14 +58,30 @@ async def serve(
         try:
             application = hub_app(hub, entropy)
             add_pages(application, hub)
-            async with (
-                serve_door(config.door, {**hub.verbs(), CALENDAR: calendar_verb(clock.calendar)}),
-                serve_hub(application, config.listen) as address,
-            ):
-                ready(Serving(hub, address))
+            async with AsyncExitStack() as faces:
+                door = serve_door(config.door, {**hub.verbs(), CALENDAR: calendar_verb(clock.calendar)})
+                await faces.enter_async_context(door)
+                address = await faces.enter_async_context(serve_hub(application, config.listen))
+                nodes = await _serve_nodes(hub, faces, entropy)
+                ready(Serving(hub, address, nodes))
                 await _until(stop, hub)
         finally:
             await hub.close()
+
+
+async def _serve_nodes(hub: Hub, faces: AsyncExitStack, entropy: Entropy) -> str | None:
+    """The nodes' interface, where the configuration has one; gives its address."""
+    tls, authority = hub.config.tls, hub.enrolments.authority
+    if tls is None or authority is None:
+        return None
+    own = OwnCertificate(tls, authority, hub.clock, entropy)
+    hub.companions["certificate"] = own.run
+    return await faces.enter_async_context(serve_hub(nodes_app(hub, entropy), tls.listen, own.context))
+
+
+def load_authority(config: HubConfig) -> CertificateAuthority | None:
+    """The authority that the configuration names, if any; raises CertificateFault."""
+    return None if config.tls is None else CertificateAuthority.read(config.tls.ca, config.key_domain)
 
 
 async def _built(config: HubConfig, held: ExitStack, clock: ScaledClock, entropy: Entropy) -> Hub:
@@ -76,6 +97,7 @@ async def _built(config: HubConfig, held: ExitStack, clock: ScaledClock, entropy
         open_database=open_database,
         compute=compute,
         bundle_keys=load_bundle_keys(config),
+        authority=load_authority(config),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_node import bundle_command_line, commands, field_command_line, key_command_line, reports
+from edge_node import bundle_command_line, commands, enrolling, field_command_line, key_command_line, reports
 from edge_node.command_line import Config, SecretFile, answer_of, load, signed, spoken
 from edge_node.compare_commands import EXITS, compare
 from edge_node.config import NodeConfig
@@ -214,6 +214,30 @@ def make_key(
         return commands.make_key(out, SystemEntropy(), demo=demo)
 
     show(answer_of(json_, ask), json_, lambda told: [told["public"]])
+
+
+@app.command()
+def enrol(  # noqa: PLR0917
+    config: Config,
+    token: Annotated[str, typer.Option(help="As the hub's operator gave it; left out to ask how it stands.")] = "",
+    hub: Annotated[str, typer.Option(help="Where the hub listens for nodes; left out: hub.url.")] = "",
+    wait_s: Annotated[int, typer.Option("--wait", min=0, max=86_400, help="Seconds to wait for the approval.")] = 0,
+    again: Annotated[bool, typer.Option(help="Set the certificate aside that is there, and make a new key.")] = False,
+    json_: Json = False,
+) -> None:
+    """Become a node of the hub: compare the digits by telephone. Exit 3 while it waits; the same command goes on."""
+    clock = clock_asked_for()
+
+    async def ask() -> dict[str, Any]:
+        asked = enrolling.Asked(token, hub, wait_s, again)
+        return await enrolling.enrol(load(config), asked, clock=clock, entropy=SystemEntropy(), say=say)
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    told = answer_of(json_, ask)
+    show(told, json_, spoken(config))
+    raise typer.Exit(enrolling.exit_of(told))
 
 
 def main() -> None:

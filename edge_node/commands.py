@@ -14,8 +14,9 @@ from edge_node.key_commands import check_meter_keys
 from edge_node.meter_keys import own_title
 from edge_node.policy_file import load_policy
 from edge_node.rooms import enforcement_of, sources_of
-from edge_node.serving import key_domain, load_signer, plain_keys_of, reader_store
+from edge_node.serving import key_domain, load_signer, own_tls, plain_keys_of, reader_store
 from edge_node.supply.explain import explain as explain_
+from edge_node.uplink.identity import IdentityState
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import Entropy
 from gridmodel.fault import Fault
@@ -24,6 +25,7 @@ from hosting.checkup import Check, Health, as_report
 from hosting.clocks import ScaledClock, SystemEntropy
 from hosting.door import ANSWER_S_MAX, NOBODY_HOME, DoorFault, call_door
 from hosting.keys import KeyDomain, create_signing_key
+from hosting.tls import TrustedTime
 from protocols.authority.canonical import Domain
 from protocols.authority.signatures import Signer, key_to_text
 from protocols.profile import load_profile, load_profiles
@@ -45,7 +47,8 @@ async def status(config: NodeConfig, clock: ScaledClock | None = None) -> dict[s
             raise
     async with reader_store(config) as store:
         board = StatusBoard(store, node=config.node_id, zone=config.zone, clock=clock or ScaledClock())
-        return await board.full()
+        own = own_tls(config, TrustedTime(clock or ScaledClock()))
+        return await board.full() | {"identity": None if own is None else own.told()}
 
 
 async def doctor(config: NodeConfig, clock: ScaledClock | None = None) -> dict[str, Any]:
@@ -53,12 +56,17 @@ async def doctor(config: NodeConfig, clock: ScaledClock | None = None) -> dict[s
     try:
         found = await through_door(config, "doctor", {})
         return as_report(
-            [*_keys(config), await check_meter_keys(config), *(Check.from_plain(one) for one in found["checks"])]
+            [
+                *_keys(config),
+                _identity(config, clock),
+                await check_meter_keys(config),
+                *(Check.from_plain(one) for one in found["checks"]),
+            ]
         )
     except DoorFault as fault:
         if fault.code != NOBODY_HOME:
             raise
-    checks = [*_keys(config), await check_meter_keys(config)]
+    checks = [*_keys(config), _identity(config, clock), await check_meter_keys(config)]
     try:
         async with reader_store(config) as store:
             at = clock or ScaledClock()
@@ -125,6 +133,19 @@ def make_key(out: Path, entropy: Entropy, *, demo: bool) -> dict[str, Any]:
     domain = KeyDomain.DEMO if demo else KeyDomain.PRODUCTION
     signer = Signer(create_signing_key(out, entropy, domain), Domain.DEMO if demo else Domain.PRODUCTION)
     return {"ok": True, "file": str(out), "public": key_to_text(signer.public), "key_id": signer.key_id}
+
+
+def _identity(config: NodeConfig, clock: ScaledClock | None) -> Check:
+    """The certificate that the node shows to its hub."""
+    own = own_tls(config, TrustedTime(clock or ScaledClock()))
+    if own is None:
+        return Check("certificate", Health.WARN, "the link is plain HTTP: no certificate", "hub.url = https://…")
+    told = own.told()
+    if told["state"] == IdentityState.VALID:
+        return Check("certificate", Health.OK, f"valid until {told['not_after']}")
+    if told["state"] in {IdentityState.DUE, IdentityState.ENDED}:
+        return Check("certificate", Health.WARN, f"{told['state']}, {told['not_after']}", "it renews over the link")
+    return Check("certificate", Health.FAIL, f"{told['state']}", "edge-node enrol --config FILE --token …")
 
 
 def _keys(config: NodeConfig) -> list[Check]:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -29,6 +30,16 @@ from protocols.authority.signatures import KeyRing, NamedKey, Role, key_from_tex
 
 POLICY_SIZE_BYTES_MAX = 256 * 1024
 """A policy is some dozens of parameters with their reasons."""
+
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _identifier(text: str) -> str:
@@ -96,7 +107,9 @@ class HubConfig(ConfigModel):
     """The way to the hub."""
 
     url: str = Field(pattern=r"^https?://[^\s/]+(/\S*)?$")
-    """Where the hub listens: ``https://hub.example:8443``."""
+    """Where the hub listens for nodes: ``https://hub.example:8444``."""
+    plain_http: bool = False
+    """Speak without TLS to a hub that is not on this machine: everything can be read on the way."""
     pull_period_s: int = Field(default=20, ge=1, le=3600)
     """Utility seconds between two pulls: how old a payment made elsewhere may be here while the link is up."""
     frame_bytes_max: int = Field(default=8_192, ge=8_192, le=1_048_576)
@@ -107,6 +120,17 @@ class HubConfig(ConfigModel):
     """``ed25519:…`` as the hub's operators show it: signs the bundles that couriers bring."""
     bundle_key: BundleKey | None = None
     """``x25519-bundle:…`` of the hub: bundles that couriers take are sealed for it."""
+
+    @model_validator(mode="after")
+    def _not_in_clear(self) -> Self:
+        if not self.tls and not self.plain_http and _host(self.url) not in LOOPBACK:
+            raise ValueError("hub.url is not https and not on this machine: use https, or say hub.plain_http = true")
+        return self
+
+    @property
+    def tls(self) -> bool:
+        """Whether the link is TLS, and this node needs a certificate."""
+        return self.url.startswith("https://")
 
 
 class ConsoleConfig(ConfigModel):
@@ -131,6 +155,8 @@ class KeysConfig(ConfigModel):
     """The node key: opens the sealed secrets of DLMS meters; made at the first start, never overwritten."""
     recovery: RecoveryKey | None = None
     """``x25519:…``, the public half of the offline key that opens them when the node key is lost."""
+    tls: LocalPath | None = None
+    """Folder of the node's certificate and its key (``edge-node enrol``); by default `identity` in `data_dir`."""
     bundle: LocalPath | None = None
     """The node's bundle key: opens what couriers bring (``edge-node bundle make-key``)."""
     system_title: str | None = Field(default=None, pattern=r"^[0-9A-Fa-f]{16}$")
@@ -245,6 +271,11 @@ class NodeConfig(ConfigModel):
     def node_id(self) -> NodeId:
         """The node's id in the utility's words."""
         return NodeId(self.node)
+
+    @property
+    def identity_dir(self) -> Path:
+        """Folder of the node's certificate and its key."""
+        return self.keys.tls if self.keys.tls is not None else self.data_dir / "identity"
 
     @property
     def domain(self) -> Domain:

@@ -6,7 +6,7 @@ only tell them to look now. `edge_node.rooms` shows the wiring.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +52,8 @@ class Node:
         self._ports = ports
         self._stopping = asyncio.Event()
         self._group: Supervisor | None = None
+        self._companions: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._identity: Callable[[], dict[str, Any]] | None = None
         self.rooms: Rooms = build_rooms(config, ports, store, self.wakeups, self.tasks)
         self._field_verbs = FieldVerbs(
             self.rooms.field_desk,
@@ -92,6 +94,11 @@ class Node:
             **CompareVerbs(self.rooms.hub_link).mapping(),
         }
 
+    def accompany(self, name: str, work: Callable[[], Awaitable[None]], identity: Callable[[], dict[str, Any]]) -> None:
+        """Before `run`: one more task beside the rooms, and what the status tells of the node's certificate."""
+        self._companions[name] = work
+        self._identity = identity
+
     async def field_work(self, verb: str, body: dict[str, Any], photo: bytes | None) -> dict[str, Any]:
         """What a fitter asks by a page; see field_verbs."""
         return await self._field_verbs.ask(verb, body, photo)
@@ -106,7 +113,7 @@ class Node:
         try:
             async with Supervisor(self._ports.io_clock, report=report) as group:
                 self._group = group
-                for name, work in self.rooms.tasks():
+                for name, work in (*self.rooms.tasks(), *self._companions.items()):
                     group.start(name, work)
                 await self._stopping.wait()
         finally:
@@ -140,7 +147,7 @@ class Node:
 
     async def status(self) -> dict[str, Any]:
         """See console.status."""
-        return await self.rooms.board.full()
+        return await self.rooms.board.full() | {"identity": None if self._identity is None else self._identity()}
 
     async def doctor(self) -> dict[str, Any]:
         """See doctor."""

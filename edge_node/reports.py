@@ -29,6 +29,7 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
             ("cuts stopped", _stops(status)),
             ("mandate", _mandate(status, zone)),
             ("reconciled", _agreement(status["agreement"])),
+            ("certificate", _certificate(status.get("identity"))),
             ("clock", _clock(status["clock"], zone)),
         ]
     )
@@ -92,6 +93,15 @@ def _agreement(told: Mapping[str, Any]) -> str:
 def _recalled(told: Mapping[str, Any]) -> str:
     names = ("told_again", "given_back", "conflicts", "refused")
     return "".join(f", {name.replace('_', ' ')} {told[name]}" for name in names if told[name])
+
+
+def _certificate(told: Mapping[str, Any] | None) -> str:
+    if told is None:
+        return "none: the link is plain HTTP"
+    line = told["state"] if told["not_after"] is None else f"{told['state']}, until {told['not_after']}"
+    if told["hub_judged_in_doubt"]:
+        line += "; the hub's was judged with the clock in doubt"
+    return line if told["error"] is None else f"{line}; {told['error']['code']} {told['error']['what']}"
 
 
 def _stops(status: Mapping[str, Any]) -> str:

@@ -21,7 +21,10 @@ from edge_node.meter_vault import MeterVault, VaultPlace
 from edge_node.node import Node, build
 from edge_node.policy_file import load_policy
 from edge_node.store.opening import CONTROL_NAME, EdgeStore, StoreKeys, open_reader_store
+from edge_node.store.state import Mark
 from edge_node.uplink.bundles import NodeBundleKeys
+from edge_node.uplink.identity import NodeIdentity, NodeTls
+from edge_node.uplink.renewal import Renewal
 from gridmodel.clock import Compute, Entropy
 from gridmodel.policy_rules import PolicyRules
 from hosting.clocks import ScaledClock, SystemIoClock, seeded_rng
@@ -34,6 +37,7 @@ from hosting.keys_bundle import BundlePrivate, BundlePublic
 from hosting.keys_envelope import RecoveryPublic
 from hosting.letting_go import LettingGo
 from hosting.process import leave_alone_what_lives, make_room_for_files, take_short_turns, walk_at_rest
+from hosting.tls import TrustedTime
 from protocols.authority.signatures import KeyRing, NamedKey, Role, Signer, key_from_text
 from protocols.dlms.driver import DlmsDriver
 from protocols.dlms.keys import MeterKeys
@@ -126,6 +130,7 @@ async def serve(
         take_short_turns()
         leave_alone_what_lives()  # walks over a registry that is being read cost more than to read it
         io_clock, rng, compute, letting_go = SystemIoClock(), seeded_rng(), ThreadCompute(), LettingGo()
+        own = own_tls(config, TrustedTime(clock))
         held.callback(letting_go.close)
         held.callback(compute.close)
         profiles, rules = load_profiles(), load_policy(config.supply.policy, clock.now(), config.zone)
@@ -139,7 +144,7 @@ async def serve(
             entropy=entropy,
             open_database=open_database,
             drivers={"modbus": modbus},
-            link=HttpLink(config.hub.url),
+            link=HttpLink(config.hub.url, tls=None if own is None else own.context),
             compute=compute,
             signer=load_signer(config),
             keyring=config.keyring(),
@@ -157,6 +162,7 @@ async def serve(
         leave_alone_what_lives()  # the registry does: walking 42,000 points held the loop up to 100 ms
         try:
             await vault.open(node.store.meter_secrets)
+            await _accompany(node, own, clock)
             application = console_app(node, config.console, entropy)
             add_pages(application, _office(node, rules, clock, entropy, compute))
             async with (
@@ -167,6 +173,23 @@ async def serve(
                 await _until(stop, node)
         finally:
             await node.close()
+
+
+def own_tls(config: NodeConfig, time: TrustedTime) -> NodeTls | None:
+    """What the node shows to its hub; None where it speaks without TLS."""
+    if not config.hub.tls:
+        return None
+    return NodeTls(NodeIdentity(config.identity_dir, config.node_id, key_domain(config)), time)
+
+
+async def _accompany(node: Node, own: NodeTls | None, clock: ScaledClock) -> None:
+    """Let the node renew its certificate; the time cannot be before what an earlier run was certain of."""
+    if own is None:
+        return
+    floor = await node.store.state.get(Mark.CLOCK_FLOOR)
+    own.time.raise_floor(0 if floor is None else int(floor))
+    renewal = Renewal(node.config.hub.url, own, clock=clock, wakeups=node.wakeups)
+    node.accompany("certificate", renewal.run, renewal.told)
 
 
 def _vault(config: NodeConfig, clock: ScaledClock, entropy: Entropy, compute: Compute) -> MeterVault:

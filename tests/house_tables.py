@@ -31,9 +31,11 @@ ROOMS: dict[str, dict[str, frozenset[str] | None]] = {
         "config": frozenset(),
         "store": frozenset({"config"}),
         "ingest": frozenset({"config", "store", "balance"}),
-        **dict.fromkeys(("balance", "billing", "authority", "situation"), frozenset({"config", "store"})),
-        "api": frozenset({"config", "store", "ingest", "balance", "billing", "authority", "situation"}),
-        "web": frozenset({"config", "store", "ingest", "balance", "billing", "authority", "situation", "api"}),
+        **dict.fromkeys(("balance", "billing", "authority", "identity", "situation"), frozenset({"config", "store"})),
+        "api": frozenset({"config", "store", "ingest", "balance", "billing", "authority", "identity", "situation"}),
+        "web": frozenset(
+            {"config", "store", "ingest", "balance", "billing", "authority", "identity", "situation", "api"}
+        ),
     },
     "protocols": {
         **dict.fromkeys(
@@ -41,7 +43,7 @@ ROOMS: dict[str, dict[str, frozenset[str] | None]] = {
         ),
         "authority": frozenset({"errors", "driver", "profile"}),
         **dict.fromkeys(("modbus", "dlms"), frozenset({"errors", "driver", "profile", "turns", "resting"})),
-        "sync": frozenset({"errors", "driver", "profile", "authority"}),
+        **dict.fromkeys(("sync", "enrolment"), frozenset({"errors", "driver", "profile", "authority"})),
     },
     "simulate": {
         "judges": frozenset(
@@ -68,6 +70,7 @@ DOORS: dict[str, tuple[str, ...]] = {
             "central_sync/web/",
             "central_sync/billing/http.py",
             "protocols/sync/link.py",
+            "protocols/enrolment/client.py",
             "hosting/web",
             "hosting/door.py",
             "hosting/openapi",

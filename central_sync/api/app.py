@@ -8,6 +8,7 @@ Codes: TQ-HB-70 a query that makes no sense, -71 nobody can listen there, -73 a 
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -17,11 +18,14 @@ from aiohttp import web
 
 from central_sync.api.face import HubFace
 from central_sync.balance.reading import losses
+from central_sync.identity.enrolment import Speaker
+from central_sync.identity.gate import check_speaks_for, spoken_elsewhere
 from central_sync.situation.finding import Matter, matter_of
 from gridmodel.clock import Entropy
 from gridmodel.identity import NodeId, checked_id
 from hosting.web import WebFault, web_application
 from protocols.sync.link import CONTENT_TYPE, RATE_BYTES_S_MIN, REQUEST_BYTES_MAX
+from protocols.sync.speaker import node_of
 
 STOP_S_MAX = 5.0
 """Requests in progress get so long to end when the hub stops."""
@@ -52,10 +56,9 @@ _EXCHANGES = web.AppKey("exchanges", _Exchanges)
 def hub_app(hub: HubFace, entropy: Entropy) -> web.Application:
     """The application: ``/healthz``, ``/readyz``, ``/sync/v1/…``, ``/api/v1/…``."""
     application = web_application(hub.config.hosts, entropy)
-    application[HUB] = hub
-    application[_EXCHANGES] = _Exchanges()
+    prepare_exchanges(application, hub)
     router = application.router
-    router.add_post("/sync/v1/{kind}", _sync)
+    router.add_post("/sync/v1/{kind}", _sync if hub.config.plain_sync else _sync_elsewhere)
     for path, handler in (
         ("/healthz", _healthz),
         ("/readyz", _readyz),
@@ -77,26 +80,43 @@ def hub_app(hub: HubFace, entropy: Entropy) -> web.Application:
     return application
 
 
+def prepare_exchanges(application: web.Application, hub: HubFace) -> None:
+    """What `exchange` needs of its application."""
+    application[HUB] = hub
+    application[_EXCHANGES] = _Exchanges()
+
+
 @asynccontextmanager
-async def serve_hub(application: web.Application, listen: str) -> AsyncIterator[str]:
+async def serve_hub(
+    application: web.Application, listen: str, context: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Serve on ``host:port`` for the length of the block; gives the address as it is (port 0: the system's choice)."""
     host, _, port = listen.rpartition(":")
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_S_MAX, auto_decompress=False)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=context)
         try:
             await site.start()
         except (OSError, OverflowError) as error:
             raise WebFault(
                 "TQ-HB-71", f"the hub cannot listen on {listen}: {error}", "choose another listen", 500
             ) from (error)
-        yield f"http://{host}:{runner.addresses[0][1]}"
+        yield f"{'http' if context is None else 'https'}://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
 
 async def _sync(request: web.Request) -> web.Response:
+    return await exchange(request)
+
+
+async def _sync_elsewhere(_: web.Request) -> web.Response:
+    raise spoken_elsewhere()
+
+
+async def exchange(request: web.Request, speaker: Speaker | None = None) -> web.Response:
+    """One exchange of sync; of `speaker` alone, where TLS says who speaks."""
     kind = request.match_info["kind"]
     limit = REQUEST_BYTES_MAX.get(kind)
     if limit is None:
@@ -113,6 +133,8 @@ async def _sync(request: web.Request) -> web.Response:
         raise web.HTTPServiceUnavailable(headers={"Retry-After": str(RETRY_AFTER_S)})
     exchanges.count += 1
     try:
+        if speaker is not None:
+            check_speaks_for(speaker, node_of(kind, body))
         reply = await request.app[HUB].handle(kind, body)
     finally:
         exchanges.count -= 1

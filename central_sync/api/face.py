@@ -4,6 +4,8 @@ from typing import Any, Protocol
 
 from central_sync.authority.mandates import MandateOffice
 from central_sync.config import HubConfig
+from central_sync.identity.enrolment import Enrolments
+from central_sync.identity.gate import Gate
 from central_sync.situation.changes import Changes
 from central_sync.situation.consumers import Consumers
 from central_sync.situation.nodes import Situation
@@ -36,6 +38,16 @@ class HubFace(Protocol):
     @property
     def mandates(self) -> MandateOffice:
         """Published mandates."""
+        ...
+
+    @property
+    def enrolments(self) -> Enrolments:
+        """Who asks to be a node."""
+        ...
+
+    @property
+    def gate(self) -> Gate:
+        """Who speaks as which node."""
         ...
 
     @property

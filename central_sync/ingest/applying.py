@@ -23,6 +23,9 @@ from gridmodel.identity import NodeId
 from protocols.sync.facts import ledger_entry_to_body
 from protocols.sync.field_works import work_to_body
 
+DESK = "desk-"
+"""With a node's id behind it, the channel of that node's own desk."""
+
 
 async def apply_content(tx: HubTransaction, compute: Compute, node: NodeId, content: Content, now: int) -> str:
     """Apply it; gives a note for the acknowledgement (empty when there is nothing to say). Raises ContentFault."""
@@ -88,7 +91,12 @@ async def _energy(tx: HubTransaction, compute: Compute, node: NodeId, content: E
 
 async def _ledger(tx: HubTransaction, node: NodeId, entries: Sequence[LedgerEntry], now: int) -> str:
     await _own(tx, node, "account", [entry.account for entry in entries])
-    foreign = await tx.imported_channels(sorted({entry.channel for entry in entries}))
+    channels = sorted({entry.channel for entry in entries})
+    for channel in channels:
+        desk_of = channel.removeprefix(DESK)
+        if desk_of not in {channel, node} and await tx.node(NodeId(desk_of)) is not None:
+            raise content_fault(9, f"channel {channel} is the desk of another node")
+    foreign = await tx.imported_channels(channels)
     if foreign:
         raise content_fault(9, f"channel {min(foreign)} reports to the centre, no node speaks for it")
     held = await tx.ledger_entries([entry.id for entry in entries])

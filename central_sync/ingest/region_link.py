@@ -31,7 +31,7 @@ from gridmodel.clock import Compute, UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
 from hosting.log import logger
-from protocols.authority.signatures import KeyRing, SignatureRefused
+from protocols.authority.signatures import KeyRing, Role, SignatureRefused
 from protocols.errors import ProtocolFault
 from protocols.sync.batch import Batch
 from protocols.sync.lanes import AckOutcome, DownLane, Lane, LaneMark, fresh_mark
@@ -81,7 +81,6 @@ class RegionLink:
         self._store = store
         self._shelf = shelf
         self._keyring = keyring
-        self._nodes = frozenset(key.name for key in keyring.keys())  # noqa: SIM118 — a method of the ring
         self._clock = clock
         self._compute = compute
         self._incarnation = incarnation
@@ -124,7 +123,7 @@ class RegionLink:
 
     async def welcome(self, node: NodeId) -> Welcome:
         """How far each lane of a node is durable here; opens its first epoch. Raises LinkFault (TQ-HB-21)."""
-        if node not in self._nodes:
+        if not self._keyring.holds(Role.NODE, node):
             raise _stranger(node)
         now = self._clock.now()
 
@@ -195,7 +194,7 @@ class RegionLink:
 
     async def push(self, push: Push, made_at: int | None = None) -> PushReply:
         """Judge and take in a push; `made_at` when it was carried here in a bundle of that time."""
-        if push.node not in self._nodes:
+        if not self._keyring.holds(Role.NODE, push.node):
             raise _stranger(push.node)
         async with self._locks[push.node]:
             acks = [await self._take(push.node, data, made_at) for data in push.batches]
@@ -346,7 +345,7 @@ class RegionLink:
         return reply.to_bytes()
 
     def _authentic(self, node: NodeId, message: Signed) -> None:
-        if node not in self._nodes:
+        if not self._keyring.holds(Role.NODE, node):
             raise _stranger(node)
         outcome = check_signature(message, self._keyring, self._clock.bounds())
         if isinstance(outcome, SignatureRefused):
@@ -376,7 +375,9 @@ def _heard_at(now: int, made_at: int | None) -> int:
 
 
 def _stranger(node: NodeId) -> LinkFault:
-    return LinkFault(21, f"no node {node:.64} is known here", "add it to [[nodes]] of the hub's configuration", 403)
+    return LinkFault(
+        21, f"no node {node:.64} is known here", "add it to [[nodes]] of the hub's configuration, or enrol it", 403
+    )
 
 
 def _unreadable(what: str) -> Ack:

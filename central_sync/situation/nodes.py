@@ -14,6 +14,7 @@ from typing import Any
 from central_sync.config import SituationConfig
 from central_sync.store.port import HubStore, HubTransaction
 from central_sync.store.rows import AlarmRow, LinkSpan, NodeRow, OperationRow, bundle_mark
+from central_sync.store.rows_identity import CertificateRow
 from gridmodel.clock import UtilityClock
 from gridmodel.fault import Fault
 from gridmodel.identity import NodeId
@@ -65,6 +66,7 @@ class _Known:
     down_waiting: int
     alarms: int
     spans: list[LinkSpan]
+    certificate: CertificateRow | None
 
 
 class Situation:
@@ -81,7 +83,11 @@ class Situation:
 
         async def verb(tx: HubTransaction) -> list[_Known]:
             versions, quarantined = await tx.registry_versions(), await tx.count_quarantined()
-            return [await self._known(tx, row, versions, quarantined, spans=0) for row in await tx.nodes()]
+            papers = await tx.newest_certificates()
+            return [
+                await self._known(tx, row, versions, quarantined, papers.get(row.id), spans=0)
+                for row in await tx.nodes()
+            ]
 
         return [self._told(one, now) for one in await self._store.read(verb)]
 
@@ -96,7 +102,8 @@ class Situation:
             versions, quarantined = await tx.registry_versions(), await tx.count_quarantined()
             marks = {what: await tx.hub_value(bundle_mark(row.id, what)) for what in ("written", "applied")}
             bundles = {what: None if text is None else json.loads(text) for what, text in marks.items()}
-            return await self._known(tx, row, versions, quarantined, spans=SPANS_SHOWN_MAX), bundles
+            paper = (await tx.newest_certificates()).get(row.id)
+            return await self._known(tx, row, versions, quarantined, paper, spans=SPANS_SHOWN_MAX), bundles
 
         known, bundles = await self._store.read(verb)
         status = None if known.row.status is None else wire.unpack(known.row.status, ITEM_LIMITS)
@@ -161,6 +168,7 @@ class Situation:
         row: NodeRow,
         versions: Mapping[NodeId, int],
         quarantined: Mapping[NodeId, int],
+        certificate: CertificateRow | None,
         *,
         spans: int,
     ) -> _Known:
@@ -173,6 +181,7 @@ class Situation:
             down_waiting=sum(max(0, heads[lane] - marks[lane]) for lane in heads),
             alarms=len(await tx.alarms(row.id, LISTED_MAX, standing=True)),
             spans=await tx.link_spans(row.id, spans) if spans else [],
+            certificate=certificate,
         )
 
     def _told(self, known: _Known, now: int) -> dict[str, Any]:
@@ -193,7 +202,22 @@ class Situation:
             "quarantined": known.quarantined,
             "down_waiting": known.down_waiting,
             "alarms_standing": known.alarms,
+            "clock_trusted": status.get("clock_trusted"),
+            "certificate": _certificate(known.certificate, now),
         }
+
+
+def _certificate(row: CertificateRow | None, now: int) -> dict[str, Any] | None:
+    """The newest certificate of a node; None when it speaks without one."""
+    if row is None:
+        return None
+    state = "revoked" if row.revoked_at is not None else "ended" if now >= row.not_after else "valid"
+    return {
+        "state": state,
+        "issued_at": rfc3339(row.issued_at),
+        "not_after": rfc3339(row.not_after),
+        "renewed_late_s": row.late_s,
+    }
 
 
 def _alarm(row: AlarmRow) -> dict[str, Any]:

@@ -12,6 +12,7 @@ takes one.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from central_sync.store.port_identity import IdentityVerbs
 from central_sync.store.port_recovery import RecoveryVerbs
 from central_sync.store.port_reports import FieldWorkVerbs, ReportVerbs
 from central_sync.store.rows import (
@@ -311,7 +312,16 @@ class DownVerbs(Protocol):
 
 
 class HubTransaction(
-    LaneVerbs, RegistryVerbs, EnergyVerbs, MoneyVerbs, ReportVerbs, FieldWorkVerbs, DownVerbs, RecoveryVerbs, Protocol
+    LaneVerbs,
+    RegistryVerbs,
+    EnergyVerbs,
+    MoneyVerbs,
+    ReportVerbs,
+    FieldWorkVerbs,
+    DownVerbs,
+    RecoveryVerbs,
+    IdentityVerbs,
+    Protocol,
 ):
     """Everything a verb may do."""
 

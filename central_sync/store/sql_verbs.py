@@ -3,6 +3,7 @@
 from central_sync.store.sql_down import SqlDown
 from central_sync.store.sql_energy import SqlEnergy
 from central_sync.store.sql_field_works import SqlFieldWorks
+from central_sync.store.sql_identity import SqlIdentity
 from central_sync.store.sql_lanes import SqlLanes
 from central_sync.store.sql_money import SqlMoney
 from central_sync.store.sql_recovery import SqlRecovery
@@ -11,7 +12,7 @@ from central_sync.store.statements import Statements
 from hosting.rowhash import RowHasher
 
 
-class SqlTransaction(SqlLanes, SqlEnergy, SqlMoney, SqlReports, SqlFieldWorks, SqlDown, SqlRecovery):
+class SqlTransaction(SqlLanes, SqlEnergy, SqlMoney, SqlReports, SqlFieldWorks, SqlDown, SqlRecovery, SqlIdentity):
     """`HubTransaction` over one connection of either engine, for the length of one verb."""
 
     def __init__(self, connection: Statements, hasher: RowHasher) -> None:

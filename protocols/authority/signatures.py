@@ -185,6 +185,27 @@ class KeyRing:
         """All of them, in the order they were given."""
         return tuple(key for key, _ in self._keys.values())
 
+    def holds(self, role: Role, name: str) -> bool:
+        """Whether somebody of that name may sign in that role."""
+        return any(key.name == name and role in key.roles for key, _ in self._keys.values())
+
+    def assign(self, name: str, role: Role, public: bytes | None) -> None:
+        """From now on this key, or none, is the one of `name` in that role alone; every other name keeps its own.
+
+        Raises KeyFault (TQ-AU-03) when it is somebody else's key.
+        """
+        standing = [key for key, _ in self._keys.values() if key.name == name and key.roles == {role}]
+        if [key.public for key in standing] == ([] if public is None else [public]):
+            return
+        entry = None if public is None else NamedKey(public, name, frozenset({role}))
+        if entry is not None and entry.key_id in self._keys and entry.key_id not in {one.key_id for one in standing}:
+            raise KeyFault("TQ-AU-03", f"the key {entry.key_id} is another's", "every node and person has its own")
+        for key in standing:
+            del self._keys[key.key_id]
+        if entry is not None:
+            _check_entry(entry)
+            self._keys[entry.key_id] = (entry, Ed25519PublicKey.from_public_bytes(entry.public))
+
     def verify(self, role: Role, statement: bytes, signature: Signature, now: TimeBounds) -> Verification:
         """Whether `signature` is that of a trusted key with `role` at all of `now` over `statement`."""
         held = self._keys.get(signature.key_id)

@@ -10,16 +10,18 @@ says 200 with the reply; 503 or 429 with Retry-After (whole seconds) when it wan
 a problem document (RFC 9457, `code` and `detail`) when it will never take this.
 
 Codes: TQ-SY-50 no connection, -51 too slow, -52 broken off, -53 too large, -54 the hub failed, -55 come back later,
--56 refused, -57 someone else answered.
+-56 refused, -57 someone else answered, -58 TLS: not the hub that is trusted, or it does not trust us.
 """
 
 import asyncio
 import json
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import aiohttp
 
+from gridmodel.fault import Fault
 from protocols.errors import Blame, Hope, ProtocolFault
 from protocols.sync.attest import ATTEST_BYTES_MAX
 from protocols.sync.completeness import COMPARE_BYTES_MAX, COMPARE_REPLY_BYTES_MAX
@@ -91,7 +93,10 @@ class Link(Protocol):
 
 
 class HttpLink:
-    """`Link` over HTTP: one session, no redirects, no cookies, no compression, every wait and size bounded."""
+    """`Link` over HTTP: one session, no redirects, no cookies, no compression, every wait and size bounded.
+
+    `tls` gives whom to trust and what to show; asked before every exchange, it may raise LinkLost.
+    """
 
     def __init__(
         self,
@@ -100,7 +105,9 @@ class HttpLink:
         connect_s_max: float = CONNECT_S_MAX,
         answer_s_max: float = ANSWER_S_MAX,
         rate_bytes_s_min: int = RATE_BYTES_S_MIN,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
+        self._tls = tls
         self._base = hub_url.rstrip("/") + "/sync/v1/"
         self._connect_s_max = connect_s_max
         self._answer_s_max = answer_s_max
@@ -124,9 +131,15 @@ class HttpLink:
             raise LinkLost(
                 50, "the address of the hub is not a URL", _ADDRESS, blame=Blame.LOCAL, hope=Hope.PERMANENT
             ) from error
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+            raise _not_trusted(error) from error
         except aiohttp.ClientConnectorError as error:
             raise LinkLost(50, f"no connection to the hub: {error.os_error!s:.120}", _ADDRESS) from error
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error.__cause__, ssl.SSLError) or "[SSL" in str(
+                error
+            ):  # the hub's alert comes late in TLS 1.3
+                raise _not_trusted(error) from error
             raise LinkLost(52, f"the connection broke off ({type(error).__name__})", _WAIT) from error
 
     async def close(self) -> None:
@@ -155,8 +168,10 @@ class HttpLink:
     def _opened(self) -> aiohttp.ClientSession:
         if self._closed:
             raise LinkLost(50, "the link was closed", "start the node again", blame=Blame.LOCAL, hope=Hope.PERMANENT)
+        context = None if self._tls is None else self._tls()
         if self._session is None:
             self._session = aiohttp.ClientSession(
+                connector=None if context is None else aiohttp.TCPConnector(ssl=context),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(
@@ -202,6 +217,18 @@ _ADDRESS = "check hub.url in the configuration and the line to the hub; the node
 _REPORT = "compare the versions of node and hub, then report this code with the log"
 
 
+def _not_trusted(error: Exception) -> LinkLost:
+    """A handshake that failed: by our own judgement, which has a name and a hint, or by TLS's."""
+    fault = getattr(getattr(error, "certificate_error", error.__cause__), "fault", None)
+    if isinstance(fault, Fault):
+        return LinkLost(58, f"the hub is not trusted: {fault.code}: {fault.what}", fault.hint)
+    return LinkLost(
+        58,
+        f"TLS with the hub failed: {error!s:.160}",
+        "another hub, a proxy that opens TLS, a name that is not among its tls.names, or a certificate of another hub",
+    )
+
+
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """The body, or a little more than `limit` of it: never more than that is held."""
     parts = bytearray()
@@ -227,5 +254,5 @@ def _problem(data: bytes) -> str:
         return ""
     if not isinstance(problem, dict):
         return ""
-    told = " ".join(str(problem[key]) for key in ("code", "detail") if isinstance(problem.get(key), str))
+    told = " ".join(str(problem[key]) for key in ("code", "detail", "title") if isinstance(problem.get(key), str))
     return f": {''.join(filter(str.isprintable, told))[:200]}" if told else ""

@@ -20,6 +20,7 @@ from gridmodel.period import HOUR_S, local_time
 from hosting.clocks import SystemEntropy
 from simulate.demo import acts
 from simulate.demo.cast import book_of, choose_cast
+from simulate.demo.enrolling import enrol_all
 from simulate.demo.files import lay_out
 from simulate.demo.judge import Violation
 from simulate.demo.plan import PROLOGUE_DAY, ZONE, DemoFault, DemoOptions, moment, plan_demo
@@ -55,6 +56,7 @@ async def run_demo(options: DemoOptions, stop: asyncio.Event, narrator: Narrator
     cast = choose_cast(plan)
     narrator.opening(plan, str(root))
     files = lay_out(root, plan, SystemEntropy())
+    await enrol_all(files, plan, SystemEntropy())
     stage = Stage(plan, files, cast, book_of(cast), Processes(files.log), time.time)
     try:
         await stage.open_lines()

@@ -108,8 +108,7 @@ def lay_out(root: Path, plan: DemoPlan, entropy: Entropy) -> DemoFiles:
     (root / "policy.toml").write_text(files("configs").joinpath("policy", "demo.toml").read_text("utf-8"), "utf-8")
     approvers = {name: _person(root / "people" / f"{name}.key", entropy) for name in APPROVERS}
     hashes = {person: _secret(found.secret(person), entropy) for person in (CASHIER, CHIEF)}
-    publics = {node.id: _node_key(root, node.id, entropy) for node in plan.nodes}
-    found.hub.write_text(_hub_toml(plan, publics, approvers), "utf-8")
+    found.hub.write_text(_hub_toml(plan, approvers), "utf-8")
     for node in plan.nodes:
         found.node(node.id).write_text(_node_toml(node, approvers, hashes), "utf-8")
         found.grid(node.id).write_text(json.dumps(spec_to_document(node.grid.spec), indent=1), "utf-8")
@@ -124,10 +123,6 @@ def lay_out(root: Path, plan: DemoPlan, entropy: Entropy) -> DemoFiles:
 
 def _person(path: Path, entropy: Entropy) -> Signer:
     return _demo_signer(create_signing_key(path, entropy, KeyDomain.DEMO))
-
-
-def _node_key(root: Path, node: str, entropy: Entropy) -> str:
-    return key_to_text(_person(root / "nodes" / node / "signing.key", entropy).public)
 
 
 def _demo_signer(key: Ed25519PrivateKey) -> Signer:
@@ -163,13 +158,18 @@ def _mandate(node: str, day: str, counter: int, approvers: dict[str, Signer], en
     return signed.to_json()
 
 
-def _hub_toml(plan: DemoPlan, publics: dict[str, str], approvers: dict[str, Signer]) -> str:
+def _hub_toml(plan: DemoPlan, approvers: dict[str, Signer]) -> str:
     lines = [
         "# The hub of a demo; the folder may be thrown away when you have seen enough.",
         'data_dir = "data"',
         f"zone = {_text(ZONE)}",
         "demo = true",
         f"listen = {_text(f'127.0.0.1:{plan.hub_port}')}",
+        "",
+        "[tls]",
+        'ca = "ca"',
+        f"listen = {_text(f'127.0.0.1:{plan.sync_port}')}",
+        'names = ["127.0.0.1"]',
         "",
         "[situation]",
         f"live_s_max = {LIVE_S_MAX}",
@@ -180,7 +180,6 @@ def _hub_toml(plan: DemoPlan, publics: dict[str, str], approvers: dict[str, Sign
             "",
             "[[nodes]]",
             f"id = {_text(node.id)}",
-            f"public_key = {_text(publics[node.id])}",
             f"districts = [{_text(node.district)}]",
         ]
     for name, signer in approvers.items():
@@ -197,7 +196,7 @@ def _node_toml(node: NodePlan, approvers: dict[str, Signer], hashes: dict[str, s
         "demo = true",
         "",
         "[hub]",
-        f"url = {_text(f'http://127.0.0.1:{node.line_port}')}",
+        f"url = {_text(f'https://127.0.0.1:{node.line_port}')}",
         f"pull_period_s = {PULL_PERIOD_S}",
         f"status_period_s = {STATUS_PERIOD_S}",
         "",

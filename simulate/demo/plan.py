@@ -86,6 +86,8 @@ class DemoPlan:
 
     options: DemoOptions
     hub_port: int
+    sync_port: int
+    """Where offices speak, over TLS."""
     nodes: tuple[NodePlan, ...]
     """The first one's line is cut in the story."""
 
@@ -153,7 +155,7 @@ def plan_demo(options: DemoOptions) -> DemoPlan:
                 line_port=ports.any_free(),
             )
         )
-    return DemoPlan(options, hub_port, tuple(nodes))
+    return DemoPlan(options, hub_port, ports.any_free(), tuple(nodes))
 
 
 def node_name(district: str) -> str:

@@ -47,7 +47,7 @@ class Stage:
     async def open_lines(self) -> None:
         """Connect every office with the hub."""
         for node in self.plan.nodes:
-            self.lines[node.id] = line = Line(node.line_port, self.plan.hub_port)
+            self.lines[node.id] = line = Line(node.line_port, self.plan.sync_port)
             await line.open()
 
     async def close_lines(self) -> None:

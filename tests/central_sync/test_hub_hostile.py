@@ -1,6 +1,7 @@
 """Validly signed hostile batches: each applied or set aside, no lane stops, no aggregate is wrong, nothing raises."""
 
 import asyncio
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -10,6 +11,7 @@ import pytest
 
 from central_sync.hub import Hub
 from gridmodel.balance import HourCell
+from gridmodel.identity import ChannelId
 from gridmodel.period import HOUR_S
 from protocols.sync import wire
 from protocols.sync.chunk import encode_chunk
@@ -217,6 +219,21 @@ def test_no_node_speaks_for_a_channel_of_the_centre(tmp_path: Path) -> None:
         await hub.import_ledger(b"entry_id;account;kind;amount;at\n", f"desk-{A}", complete_up_to=clock.at)
         ack = await Speaker(hub, A).send(Lane.LEDGER, entry_record(payment(A, 1)))
         assert (ack.outcome, ack.reason[:8]) == (AckOutcome.QUARANTINED, "TQ-HQ-09")
+
+    run_hub(tmp_path, story)
+
+
+def test_no_node_speaks_for_the_desk_of_another(tmp_path: Path) -> None:
+    async def story(hub: Hub, _: HandClock) -> None:
+        await import_registry(hub, registry_of(A))
+        node = Speaker(hub, A)
+        foreign = replace(payment(A, 1), channel=ChannelId(f"desk-{B}"))
+        ack = await node.send(Lane.LEDGER, entry_record(foreign))
+        assert (ack.outcome, ack.reason[:8]) == (AckOutcome.QUARANTINED, "TQ-HQ-09")
+        ack = await node.send(Lane.LEDGER, entry_record(replace(payment(A, 2), channel=ChannelId("desk-old"))))
+        assert ack.outcome is AckOutcome.APPLIED, "a desk that is no other node's"
+        ack = await node.send(Lane.LEDGER, entry_record(payment(B, 3)))
+        assert (ack.outcome, ack.reason[:8]) == (AckOutcome.QUARANTINED, "TQ-HQ-02"), "an account of another node"
 
     run_hub(tmp_path, story)
 

@@ -1,0 +1,1 @@
+"""How a node becomes known to a hub: token, request, answer. Floor: protocols."""
