@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from central_sync.api.app import hub_app, serve_hub
+from edge_node.uplink.hub_link import HubLinkLimits
 from gridmodel.clock import ClockTrust, TimeBounds
 from gridmodel.fault import Fault
 from hosting.clocks import SystemEntropy
@@ -18,6 +19,7 @@ from hosting.keys import KeyDomain
 from hosting.keys_certificates import Certificate, CertificateAuthority, CertificateKind, SigningRequest, TlsKey
 from hosting.tls import TrustedTime, client_context, server_context
 from protocols.sync.link import CONTENT_TYPE, HttpLink, LinkLost
+from protocols.sync.speaker import KINDS
 from simulate.demo.line import Line
 from tests.central_sync.hub_rig import A, B, HandClock
 from tests.edge_node.uplink.tls_rig import DAY_S, NOW, Country, Office, run_country, standing_clock
@@ -32,6 +34,10 @@ def test_a_node_speaks_for_itself_alone(tmp_path: Path) -> None:
             await a.hello(B, b.signer)  # B's own words and signature, on A's connection
 
     run_country(tmp_path, story)
+
+
+def test_every_exchange_of_the_link_is_held_against_the_certificate() -> None:
+    assert set(KINDS) == set(HubLinkLimits().exchange_s_max)
 
 
 def test_without_a_certificate_nothing_is_heard(tmp_path: Path) -> None:
