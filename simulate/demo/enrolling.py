@@ -3,6 +3,8 @@
 What differs from an enrolment of a real office is the telephone call: nobody reads out digits to himself.
 """
 
+import logging
+
 from central_sync.config import HubConfig
 from central_sync.serving import resting
 from edge_node.config import NodeConfig
@@ -14,6 +16,7 @@ from hosting.config import load_toml
 from hosting.instance import make_data_folder
 from hosting.keys import create_signing_key
 from hosting.keys_certificates import CertificateAuthority
+from hosting.log import LogForm, configure_log
 from protocols.authority.signatures import Signer
 from protocols.enrolment.messages import EnrolRequest, Token
 from simulate.demo.files import DemoFiles
@@ -29,6 +32,7 @@ async def enrol_all(files: DemoFiles, plan: DemoPlan, entropy: Entropy) -> None:
         return
     authority = CertificateAuthority.make(hub_config.tls.ca, hub_config.key_domain, begin, entropy)
     clock = ScaledClock(begin, 0.0, 1.0, wall=lambda: 0.0, monotonic=lambda: 0.0)
+    configure_log(LogForm.CONSOLE, clock.now, level=logging.ERROR)  # a watcher is told the story, not these steps
     async with resting(hub_config, clock=clock, entropy=entropy) as hub:
         for node in plan.nodes:
             config = load_toml(files.node(node.id), NodeConfig, {})
