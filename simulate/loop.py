@@ -34,6 +34,8 @@ TURNS_AT_ONE_INSTANT_MAX = 1_000_000
 """Rounds without time passing after which something spins; a busy instant of a large world takes a few thousand."""
 SLOW_CALLBACK_S = 0.020
 """The house's limit for one callback (real seconds), counted when asked."""
+CANCELLED_ROUNDS_MAX = 4
+"""How often what is left at the end of a run is cancelled."""
 WAITING_TASKS_SHOWN_MAX = 12
 """Tasks named in a deadlock: a screenful."""
 RESOLUTION_S = 1e-6
@@ -342,10 +344,12 @@ def _tasks_of(loop: VirtualLoop) -> list[OrderedTask]:
 
 def _cancel_rest(loop: VirtualLoop) -> None:
     loop.forget_spinning()
-    rest = _tasks_of(loop)
-    for task in rest:
-        task.cancel()
-    if rest:
+    for _ in range(CANCELLED_ROUNDS_MAX):  # one that ends may have begun another: a process that is being started
+        rest = _tasks_of(loop)
+        if not rest:
+            break
+        for task in rest:
+            task.cancel()
         # Those that refuse to go stay: the error that ended the run is the one to tell.
         with contextlib.suppress(VirtualDeadlock, VirtualLivelock):
             loop.run_until_complete(asyncio.wait(rest))

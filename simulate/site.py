@@ -249,7 +249,7 @@ class Site:
             data_dir=self.folder,
             zone=ZONE,
             demo=True,
-            hub=HubConfig(url="http://hub.rehearsal", pull_period_s=PULL_PERIOD_S, status_period_s=STATUS_PERIOD_S),
+            hub=HubConfig(url="http://127.0.0.1:1", pull_period_s=PULL_PERIOD_S, status_period_s=STATUS_PERIOD_S),
             keys=KeysConfig(signing=self.folder / "node.key", row=self.folder / "row.key"),
             polling=PollingConfig(spread_s=SPREAD_S),
             supply=SupplyConfig(remote_cut_profiles=(RELAY_PROFILE, DLMS_PROFILE), payment_channels=(APP, BILLING)),
