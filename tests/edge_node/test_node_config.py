@@ -37,7 +37,7 @@ def test_the_example_is_a_configuration_that_cuts_nobody() -> None:
     [
         ("pull_period_s", "pull_periods", "TQ-CF-03", "hub.pull_periods", "pull_period_s"),
         ("pull_period_s = 20", "pull_period_s = 0", "TQ-CF-05", "hub.pull_period_s", "schema"),
-        ('url = "https://hub.example:8443"', "", "TQ-CF-04", "hub.url", "[hub]"),
+        ('url = "https://hub.example:8444"', "", "TQ-CF-04", "hub.url", "[hub]"),
         ('url = "https://hub', 'url = "ftp://hub', "TQ-CF-05", "hub.url", "schema"),
         ('node = "node-1726262"', 'node = "no spaces"', "TQ-CF-05", "node", "schema"),
         ('zone = "Asia/Tashkent"', 'zone = "Europe/Paris"', "TQ-CF-05", "zone", "schema"),
