@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_node.store.batches import Outbox
 from edge_node.store.outbox import append_latest
+from edge_node.store.stamping import stamp_of
 from edge_node.store.state import Mark, forget_mark, read_marks, write_mark
 from edge_node.store.upkeep import purge_control
 from edge_node.wakeups import Wakeups
@@ -72,9 +73,13 @@ class StatusRoom:
             self._ran_s += pause_s
 
     async def tick(self, now: int) -> None:
-        """Write one status and what is known of the clock, and let old batches go."""
-        body = dict(await self._collect()) | {"at": now}
-        await self._control.write(lambda conn: append_latest(conn, NODE_STATUS, f"status-{now}", body, now))
+        """Write one status and what is known of the clock, and let old batches go.
+
+        A status of a time that is not known bears the earliest that it can be: one of the future would be set aside.
+        """
+        at = stamp_of(self._clock).at
+        body = dict(await self._collect()) | {"at": at}
+        await self._control.write(lambda conn: append_latest(conn, NODE_STATUS, f"status-{now}", body, at))
         self._wakeups.outbox.set()
         trusted = await self.remember(now)
         for _ in range(PRUNES_PER_TURN_MAX if trusted else 0):  # a wall a month ahead would forget a month too early

@@ -10,6 +10,9 @@ from edge_node.uplink.status import FLOOR_S, StatusRoom
 from edge_node.wakeups import Wakeups
 from gridmodel.clock import ClockTrust
 from hosting.clocks import UNCERTAINTY_S, ScaledClock
+from protocols.sync import wire
+from protocols.sync.facts import NODE_STATUS
+from protocols.sync.lanes import RECORD_LIMITS
 from tests.edge_node.store.outbox_bench import NOW, opened
 from tests.edge_node.uplink.paper_hub import JumpClock
 
@@ -64,6 +67,21 @@ def test_a_clock_nobody_confirmed_sets_no_floor(tmp_path: Path) -> None:
         await node.ran(3)
         assert node.clock.trust() is ClockTrust.TRUSTED
         assert await node.mark(Mark.CLOCK_FLOOR) is None
+
+    told(tmp_path, story, wall_s=NOW + YEAR)
+
+
+def test_a_status_of_a_wall_years_ahead_is_not_of_the_future(tmp_path: Path) -> None:
+    """The hub would set it aside until that year, with all of its batch (rehearsal clock-chaos, seeds 11 and 13)."""
+
+    async def story(node: Node) -> None:
+        node.clock.raise_floor(NOW)
+        assert node.clock.trust() is ClockTrust.DOUBTFUL
+        await node.ran(2)
+        statuses = await node.state._control.read(
+            lambda conn: conn.fetch_all("SELECT body FROM outbox_record WHERE kind = ?", (NODE_STATUS,))
+        )
+        assert [wire.unpack(bytes(body), RECORD_LIMITS)["at"] for (body,) in statuses] == [NOW + PERIOD_S]
 
     told(tmp_path, story, wall_s=NOW + YEAR)
 
